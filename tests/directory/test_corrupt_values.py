@@ -9,7 +9,6 @@ from sqlalchemy import Table
 
 from podpass.database import CorruptRowError
 from podpass.directory.model import (
-    Cluster,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -34,6 +33,8 @@ from podpass.directory.store.schema import (
     tenants,
     vaults,
 )
+from podpass.lab.services.clusters.model import Cluster
+from podpass.lab.services.clusters.store import Clusters
 from tests.directory.conftest import TENANT
 from tests.directory.database_faults import (
     INVALID_TIMES,
@@ -266,7 +267,9 @@ async def put(directory: Directory, name: str) -> None:
     await directory.vaults.put(Vault(tenant_id=TENANT, resource_id=here, **east))
     await directory.groups.put(ResourceGroup(subscription_id=SUB, **east))
     here = below("x/managedClusters", name)
-    await directory.clusters.put(Cluster(subscription_id=SUB, group="rg", resource_id=here, **east))
+    await directory.store(Clusters).put(
+        Cluster(subscription_id=SUB, group="rg", resource_id=here, **east)
+    )
     role = RoleDefinition(id="", name=name, scopes=("/",), actions=("*",), built_in=False)
     number = len(await directory.role_definitions.list())
     await directory.role_definitions.put(replace(role, id=f"aaaaaaaa-0000-4000-8000-{number:012}"))
@@ -279,7 +282,7 @@ async def list_objects(directory: Directory, table: Table) -> set[str]:
     elif table is resource_groups:
         found = list(await directory.groups.page(SUB))
     elif table is clusters:
-        found = list(await directory.clusters.page(SUB))
+        found = list(await directory.store(Clusters).page(SUB))
     else:
         found = [one for one in await directory.role_definitions.list() if not one.built_in]
     return {one.name for one in found}

@@ -18,7 +18,6 @@ from podpass.database import (
     DatabaseUnusable,
 )
 from podpass.directory.model import (
-    Cluster,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -29,6 +28,8 @@ from podpass.directory.model import (
     Vault,
 )
 from podpass.directory.store.directory import Directory
+from podpass.lab.services.clusters.model import Cluster
+from podpass.lab.services.clusters.store import Clusters
 from tests.directory.database_faults import (
     INVALID_UTF8,
     corrupt,
@@ -300,11 +301,11 @@ async def test_corrupt_role_grants_nothing_and_hides_no_other(
 async def test_corrupt_cluster_is_left_out_of_a_list(directory: Directory, tmp_path: Path) -> None:
     for name in ("a", "b"):
         here = f"/subscriptions/{SUB}/resourceGroups/rg/providers/x/managedClusters/{name}"
-        await directory.clusters.put(
+        await directory.store(Clusters).put(
             Cluster(subscription_id=SUB, group="rg", name=name, location="eastus", resource_id=here)
         )
     corrupt(tmp_path / "directory.db", "UPDATE clusters SET document = 'x' WHERE name = 'a'")
-    assert [one.name for one in await directory.clusters.page(SUB)] == ["b"]
+    assert [one.name for one in await directory.store(Clusters).page(SUB)] == ["b"]
 
 
 async def test_list_of_1100_identities_stays_below_the_value_limit_of_a_statement(

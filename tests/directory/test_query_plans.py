@@ -11,6 +11,7 @@ from sqlalchemy import event
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.identities import Condition
+from podpass.lab.services.clusters.store import Clusters
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -118,7 +119,7 @@ async def test_management_queries_use_an_index(
         await directory.assignments.list(under=SUB, limit=10)
         await directory.assignments.list(above=SUB)
         await directory.vaults.page(SUB.rpartition("/")[2], limit=10)
-        await directory.clusters.page(SUB.rpartition("/")[2], limit=10)
+        await directory.store(Clusters).page(SUB.rpartition("/")[2], limit=10)
         await directory.groups.page(SUB.rpartition("/")[2], limit=10)
         await directory.audit.list(after=100, limit=10)
         await directory.identities.delete(TENANT, made.client_id)

@@ -10,7 +10,6 @@ _SECRETS = f"{_VAULTS}/secrets"
 _KEYS = f"{_VAULTS}/keys"
 _IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _TRUSTS = f"{_IDENTITIES}/federatedIdentityCredentials"
-_CLUSTERS = "Microsoft.ContainerService/managedClusters"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices"
 _CONTAINER = f"{_BLOBS}/containers"
 _QUEUES = "Microsoft.Storage/storageAccounts/queueServices/queues"
@@ -247,36 +246,6 @@ _VAULT_MANAGEMENT = (
 )
 
 _CONTAINERS = (
-    RoleDefinition(
-        id="0ab0b1a8-8aac-4efd-b8c2-3ee1fb270be8",
-        name="Azure Kubernetes Service Cluster Admin Role",
-        description="Reads the administrator credentials of a cluster.",
-        actions=(
-            f"{_CLUSTERS}/listClusterAdminCredential/action",
-            f"{_CLUSTERS}/accessProfiles/listCredential/action",
-            f"{_CLUSTERS}/read",
-            f"{_CLUSTERS}/runcommand/action",
-        ),
-    ),
-    RoleDefinition(
-        id="4abbcc35-e782-43d8-92c5-2d3f1bd2253f",
-        name="Azure Kubernetes Service Cluster User Role",
-        description="Reads the user credentials of a cluster.",
-        actions=(f"{_CLUSTERS}/listClusterUserCredential/action", f"{_CLUSTERS}/read"),
-    ),
-    RoleDefinition(
-        id="b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b",
-        name="Azure Kubernetes Service RBAC Cluster Admin",
-        description="Performs any action in a cluster with Azure RBAC.",
-        actions=(
-            "Microsoft.Authorization/*/read",
-            "Microsoft.Resources/subscriptions/operationresults/read",
-            "Microsoft.Resources/subscriptions/read",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            f"{_CLUSTERS}/listClusterUserCredential/action",
-        ),
-        data_actions=(f"{_CLUSTERS}/*",),
-    ),
     RoleDefinition(
         id="7f951dda-4ed3-4680-a7ca-43fe172d538d",
         name="AcrPull",

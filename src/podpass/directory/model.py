@@ -190,20 +190,6 @@ class DeletedVault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """A managed cluster of Resource Manager: the instance's own Kubernetes cluster."""
-
-    subscription_id: str
-    group: str
-    name: str
-    location: str
-    resource_id: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    created: float = 0
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherResource:
     """A resource that needs no table of its own, such as a storage account or a DNS zone.
 

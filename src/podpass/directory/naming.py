@@ -14,7 +14,6 @@ from podpass.guids import is_lower_guid
 MAX_TAGS = 50
 
 _VAULT_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
-_CLUSTER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _USER_NAME = re.compile(
     r"[A-Za-z0-9'.!#^~_+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -65,17 +64,6 @@ def group_name_fault(name: str) -> Fault | None:
         field="name",
         message=f"name {name!r}: want 1 to 90 letters, digits, '_', '-', '.', '(' and ')',"
         " not ending with '.'",
-    )
-
-
-def cluster_name_fault(name: str) -> Fault | None:
-    """Return the fault of a cluster name, or None."""
-    if _CLUSTER_NAME.fullmatch(name):
-        return None
-    return Fault(
-        field="name",
-        message=f"name {name!r}: want 1 to 63 letters, digits, '-' and '_',"
-        " beginning and ending with a letter or digit",
     )
 
 

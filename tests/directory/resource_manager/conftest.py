@@ -59,6 +59,8 @@ async def manager(directory_url: str) -> AsyncIterator[ManagerHarness]:
             name="admin@contoso.example",
             is_user=True,
         )
-        app = create_app(directory, made.admit, subscription, cluster, clock, list_providers())
+        app = create_app(
+            directory, made.admit, subscription, clock, list_providers(), {"clusters": cluster}
+        )
         await enter(serving(app, sock))
         yield made

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resource_manager.errors import ManagerError
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.lab.cluster.backend import ConnectionObjects
 from podpass.lab.cluster.connection_objects import written
 from tests.kubeling.cluster import Live, ca, live, ring, serve
 

@@ -208,12 +208,21 @@ def test_userinfo_is_named_at_the_admin_origin_and_served_there(authority: Autho
     assert (answer.status, answer.body["email"]) == (200, f"anna@{DOMAIN}")
 
 
-def test_managed_cluster_paths_are_not_found(
-    admin: Authority, connection: http.client.HTTPConnection
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Microsoft.ContainerService/managedClusters",
+        "Microsoft.Network/dnsZones",
+        "Microsoft.Storage/storageAccounts",
+        "Microsoft.Cache/redis",
+    ],
+)
+def test_paths_of_the_services_of_an_instance_are_not_found(
+    admin: Authority, connection: http.client.HTTPConnection, kind: str
 ) -> None:
     token = f"Bearer {_token(admin, MANAGER)}"
-    place = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.ContainerService/managedClusters"
-    for path in (place, place.upper(), place.replace("Service/", "Service%2F")):
+    place = f"/subscriptions/{SUBSCRIPTION}/providers/{kind}"
+    for path in (place, place.upper(), place.replace(kind, kind.replace("/", "%2F"))):
         assert _call(connection, f"{path}?api-version=2024-05-01", token).status in (400, 404)
 
 

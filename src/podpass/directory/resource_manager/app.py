@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -20,7 +21,6 @@ from podpass.directory.actor import Actor, acting
 from podpass.directory.errors import DirectoryError
 from podpass.directory.resource_manager import endpoints, errors, paths, providers, query, wire
 from podpass.directory.resource_manager.async_operations import AsyncOperations
-from podpass.directory.resource_manager.cluster_backend import ClusterBackend
 from podpass.directory.resource_manager.model import (
     ManagerResponse,
     OperationContext,
@@ -74,12 +74,15 @@ def create_app(
     directory: Directory,
     admit: Admit,
     subscription: SubscriptionContext,
-    cluster: ClusterBackend,
     clock: Clock,
     services: Sequence[ResourceProvider] = (),
+    backends: Mapping[str, Any] = MappingProxyType({}),
 ) -> App:
-    """Create the application that serves the API of management.azure.com, with further services."""
-    return ResourceManagerApp(directory, admit, subscription, cluster, clock, services)
+    """Create the application that serves the API of management.azure.com.
+
+    `services` are those of an instance, and `backends` what they act on.
+    """
+    return ResourceManagerApp(directory, admit, subscription, clock, services, backends)
 
 
 class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
@@ -95,14 +98,14 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         directory: Directory,
         admit: Admit,
         subscription: SubscriptionContext,
-        cluster: ClusterBackend,
         clock: Clock,
         services: Sequence[ResourceProvider],
+        backends: Mapping[str, Any],
     ) -> None:
         self._directory = directory
         self._admit = admit
         self._subscription = subscription
-        self._cluster = cluster
+        self._services, self._backends = services, backends
         self._clock = clock
         self._operations = AsyncOperations(subscription.subscription_id)
         self._table = paths.RouteTable(list_routes(services))
@@ -237,7 +240,8 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         return OperationContext(
             directory=self._directory,
             types=self._types,
-            cluster=self._cluster,
+            services=self._services,
+            backends=self._backends,
             operations=self._operations,
             subscription=self._subscription,
             endpoints=progress.endpoints,

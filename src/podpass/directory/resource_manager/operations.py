@@ -94,5 +94,4 @@ def polling_routes(namespace: str) -> tuple[Route, ...]:
 ROUTES = (
     *_routes(_SUB),
     *polling_routes("Microsoft.KeyVault"),
-    *polling_routes("Microsoft.ContainerService"),
 )

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from podpass.directory.resource_manager import (
-    cluster_wire,
     empty_lists,
     errors,
     federated_credentials,
@@ -41,11 +40,6 @@ TYPES = (
                 ("2025-01-31-preview", "2024-11-30", "2023-01-31"),
             ),
             (
-                "Microsoft.KubernetesConfiguration/extensions",
-                False,
-                ("2024-11-01", "2023-05-01"),
-            ),
-            (
                 "Microsoft.Resources/resourceGroups",
                 True,
                 ("2024-11-01", "2022-09-01", "2021-04-01"),
@@ -68,11 +62,6 @@ TYPES = (
         name=vault_wire.TYPE,
         versions=("2026-02-01", "2024-11-01", "2023-07-01", "2023-02-01"),
         find=scopes.find_vault,
-    ),
-    ResourceType(
-        name=cluster_wire.TYPE,
-        versions=("2026-06-01", "2025-05-01", "2024-09-01", "2023-01-01"),
-        find=scopes.find_cluster,
     ),
 )
 

@@ -3,10 +3,6 @@
 from collections.abc import Sequence
 
 from podpass.directory.resource_manager import (
-    cluster_commands,
-    cluster_rotations,
-    cluster_subresources,
-    clusters,
     deleted_vaults,
     empty_lists,
     features,
@@ -34,10 +30,6 @@ _OWN = (
     *role_assignments.ROUTES,
     *vaults.ROUTES,
     *deleted_vaults.ROUTES,
-    *clusters.ROUTES,
-    *cluster_commands.ROUTES,
-    *cluster_rotations.ROUTES,
-    *cluster_subresources.ROUTES,
     *empty_lists.ROUTES,
     *features.ROUTES,
     *operations.ROUTES,

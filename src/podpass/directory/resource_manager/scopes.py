@@ -49,12 +49,6 @@ async def find_vault(context: OperationContext, group: str, name: str) -> str | 
     return vault.resource_id if vault and vault.resource_id.lower() == expected else None
 
 
-async def find_cluster(context: OperationContext, group: str, name: str) -> str | None:
-    """Find a managed cluster."""
-    found = await context.directory.clusters.get(context.subscription_id, group, name)
-    return None if found is None else found.resource_id
-
-
 def find_stored(kind: str) -> FindResource:
     """Return the function that finds a resource of a type without a table of its own."""
 

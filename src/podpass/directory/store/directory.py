@@ -25,7 +25,6 @@ from podpass.directory.store import rows
 from podpass.directory.store.app_roles import AppRoles
 from podpass.directory.store.audit import Audit
 from podpass.directory.store.cache import Cache
-from podpass.directory.store.clusters import Clusters
 from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
@@ -62,9 +61,9 @@ class Directory:
         self._session = session = Session(database, clock)
         self._tenants: Cache[str, Tenant] = session.cache()
         self.identities = Identities(session)
-        self.groups = Groups(session)
+        removals = [each.remove_below for each in extensions if each.remove_below is not None]
+        self.groups = Groups(session, removals)
         self.vaults = Vaults(session)
-        self.clusters = Clusters(session)
         self.other_resources = OtherResources(session)
         self.assignments = RoleAssignments(session)
         built_in = roles.RoleCatalogue(role for each in extensions for role in each.roles)

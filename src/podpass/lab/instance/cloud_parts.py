@@ -24,11 +24,11 @@ from podpass.settings.azure import REFETCH_SECONDS
 if TYPE_CHECKING:
     from podpass.database import Database
     from podpass.directory.access import Admit
-    from podpass.directory.resource_manager.cluster_backend import ClusterBackend
     from podpass.directory.store.directory import Directory
     from podpass.exchange.app import TokenService
     from podpass.exchange.signing.key_set import AuthorityKeys
     from podpass.http.server import App
+    from podpass.lab.cluster.backend import ClusterBackend
     from podpass.lab.data.azure_config import AzAccount
     from podpass.lab.data.datadir import InstanceConfig
     from podpass.resource.authority_keys import PublishedKeys
@@ -376,7 +376,9 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
     msgraph = _create_admit(cloud, graph_audiences)
     portal = _create_admit(cloud, audiences(PORTAL_APP_ID))
     return create_management_app(
-        create_manager_app(directory, arm, place, cluster, clock, services.list_providers()),
+        create_manager_app(
+            directory, arm, place, clock, services.list_providers(), {"clusters": cluster}
+        ),
         create_graph_app(
             directory,
             msgraph,

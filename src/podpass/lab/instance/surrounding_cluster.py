@@ -31,16 +31,16 @@ from podpass.crypto.x509 import (
     key_usage,
     subject_key_id,
 )
-from podpass.directory.resource_manager.cluster_backend import (
-    ClusterCommand,
-    ClusterOperationRefused,
-    ConnectionObjects,
-)
 from podpass.errors import Error
 from podpass.http.server import server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.config import in_cluster
 from podpass.kubernetes.service_account.names import MOUNT_PATH
+from podpass.lab.cluster.backend import (
+    ClusterCommand,
+    ClusterOperationRefused,
+    ConnectionObjects,
+)
 from podpass.lab.data.ca import encode_key
 from podpass.lab.instance.context import TrustedCluster
 from podpass.lab.names import bundles

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock, system
-from podpass.lab.services import connector, dns, storage
+from podpass.lab.services import (
+    clusters,
+    connector,
+    dns,
+    storage,
+)
 from podpass.lab.services.model import Service
 
 if TYPE_CHECKING:
@@ -21,7 +26,14 @@ if TYPE_CHECKING:
     from podpass.seed.model import Seed
     from podpass.seed.section import SeedSection
 
-SERVICES: tuple[Service, ...] = (storage.SERVICE, dns.SERVICE, connector.SERVICE)
+_ALL = (
+    storage.SERVICE,
+    dns.SERVICE,
+    clusters.SERVICE,
+    connector.SERVICE,
+)
+_NAMES = {each.name for each in _ALL}
+SERVICES: tuple[Service, ...] = tuple(each for each in _ALL if _NAMES.issuperset(each.requires))
 
 
 def create_directory(
@@ -78,3 +90,9 @@ def list_install_warnings(text: str, resolution: str) -> list[str]:
     checks = [each.warn_at_install for each in SERVICES if each.warn_at_install is not None]
     seed = parse_seed(text, "seed")
     return [warning for check in checks for warning in check(seed, resolution)]
+
+
+async def is_webhook_enabled(directory: "Directory", subscription_id: str) -> bool:
+    """Return whether all services let the webhook run at the start of the instance."""
+    checks = [each.is_webhook_enabled for each in SERVICES if each.is_webhook_enabled is not None]
+    return all([await check(directory, subscription_id) for check in checks])

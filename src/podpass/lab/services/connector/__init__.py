@@ -27,6 +27,7 @@ def _seed() -> "SeedSection[SeedConnectionTarget]":
 
 SERVICE = Service(
     name="connector",
+    requires=("clusters",),
     directory=DirectoryExtension(roles=SERVICE_ROLES, stores=(Linkers,)),
     provider=_provider,
     seed=_seed,

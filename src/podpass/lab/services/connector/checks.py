@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from podpass.directory.model import Cluster, Vault, VaultAccess
+from podpass.directory.model import Vault, VaultAccess
 from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import OperationContext
+from podpass.lab.services.clusters.context import cluster_of
+from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.connector import setup
 from podpass.lab.services.connector import wire as linker_wire
 from podpass.lab.services.connector.model import Linker
@@ -61,7 +63,7 @@ async def _checks(context: OperationContext, request: LinkerRequest) -> AsyncIte
         return
     if not request.grants_access:
         return
-    wanted = setup.credential_for(context.cluster.issuer, identity, request.namespace)
+    wanted = setup.credential_for(cluster_of(context).issuer, identity, request.namespace)
     trusted = any(
         (one.issuer, one.subject, one.audiences)
         == (wanted.issuer, wanted.subject, wanted.audiences)

@@ -3,9 +3,8 @@
 Source:  https://learn.microsoft.com/rest/api/servicelinker/linker
 """
 
-from podpass.directory.model import Cluster, WriteResult
+from podpass.directory.model import WriteResult
 from podpass.directory.resource_manager import (
-    clusters,
     errors,
     operations,
     paging,
@@ -22,6 +21,10 @@ from podpass.directory.resource_manager.model import (
     crud_routes,
 )
 from podpass.directory.resource_manager.plain_resources import create_provider
+from podpass.lab.services.clusters import resource_manager as clusters
+from podpass.lab.services.clusters.model import TYPE as CLUSTER
+from podpass.lab.services.clusters.model import Cluster
+from podpass.lab.services.clusters.store import Clusters
 from podpass.lab.services.connector import checks, setup, targets
 from podpass.lab.services.connector import wire as linker_wire
 from podpass.lab.services.connector.model import TYPE, Linker
@@ -32,9 +35,9 @@ from podpass.lab.services.connector.wire import LinkerRequest
 
 async def _require_cluster(context: OperationContext) -> Cluster:
     group, name = await resources.parent_group(context), context.params["cluster"]
-    found = await context.directory.clusters.get(context.subscription_id, group, name)
+    found = await context.directory.store(Clusters).get(context.subscription_id, group, name)
     if found is None:
-        raise errors.resource_not_found(resources.CLUSTER, name, context.group)
+        raise errors.resource_not_found(CLUSTER, name, context.group)
     return found
 
 
@@ -135,7 +138,7 @@ async def _validate(context: OperationContext) -> ManagerResponse:
 
 
 _SUB = "/subscriptions/{subscription}"
-_CLUSTER = f"{_SUB}/resourceGroups/{{group}}/providers/{resources.CLUSTER}/{{cluster}}"
+_CLUSTER = f"{_SUB}/resourceGroups/{{group}}/providers/{CLUSTER}/{{cluster}}"
 _ALL = f"{_CLUSTER}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 
@@ -173,6 +176,12 @@ PROVIDER = ResourceProvider(
             name=TYPE,
             has_location=False,
             versions=("2024-07-01-preview", "2024-04-01", "2022-11-01-preview"),
+        ),
+        # What Service Connector installs to write into a cluster: `az` asks for its type.
+        ResourceType(
+            name="Microsoft.KubernetesConfiguration/extensions",
+            has_location=False,
+            versions=("2024-11-01", "2023-05-01"),
         ),
         *_PLAIN.types,
     ),

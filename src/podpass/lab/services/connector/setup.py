@@ -15,7 +15,6 @@ from podpass.directory import roles
 from podpass.directory.errors import DirectoryError
 from podpass.directory.model import (
     AccessPolicy,
-    Cluster,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -27,15 +26,18 @@ from podpass.directory.model import (
     WriteResult,
 )
 from podpass.directory.resource_manager import (
-    cluster_wire,
-    clusters,
     errors,
     federated_credentials,
     role_assignments,
     wire,
 )
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resource_manager.model import OperationContext
+from podpass.lab.cluster.backend import ConnectionObjects
+from podpass.lab.services.clusters import resource_manager as clusters
+from podpass.lab.services.clusters import wire as cluster_wire
+from podpass.lab.services.clusters.context import cluster_of
+from podpass.lab.services.clusters.model import TYPE as CLUSTER
+from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.connector import targets
 from podpass.lab.services.connector import wire as linker_wire
 from podpass.lab.services.connector.model import Linker, linker_id
@@ -126,7 +128,7 @@ async def plan(context: OperationContext, cluster: Cluster, request: LinkerReque
     return LinkerPlan(
         change=change,
         objects=objects,
-        registers_webhook=not context.cluster.workload_identity,
+        registers_webhook=not cluster_of(context).workload_identity,
     )
 
 
@@ -137,7 +139,7 @@ async def carry_out(context: OperationContext, planned: LinkerPlan) -> WriteResu
             with _step("workload identity of the cluster", context.name):
                 await stack.enter_async_context(clusters.webhook_enabled(context))
         with _step("objects of the cluster", context.name):
-            written = context.cluster.connection_written(planned.objects)
+            written = cluster_of(context).connection_written(planned.objects)
             await stack.enter_async_context(written)
         with _step("connection with its credential and role", context.name):
             return await context.directory.store(Linkers).apply(planned.change)
@@ -213,9 +215,9 @@ def _configuration(target: ConnectionTarget, request: LinkerRequest) -> dict[str
 async def _plan_cluster(context: OperationContext, cluster: Cluster) -> Cluster | None:
     """Return the cluster with issuer and workload identity enabled; None if both are enabled."""
     document = cluster.document
-    if cluster_wire.is_issuer_enabled(document) and context.cluster.workload_identity:
+    if cluster_wire.is_issuer_enabled(document) and cluster_of(context).workload_identity:
         return None
-    await _require(context, f"{cluster_wire.TYPE}/write", cluster.resource_id)
+    await _require(context, f"{CLUSTER}/write", cluster.resource_id)
     enabled = cluster_wire.record_features(document, issuer=True, workload_identity=True)
     return replace(cluster, document=enabled)
 
@@ -224,7 +226,7 @@ async def _plan_credential(
     context: OperationContext, identity: Identity, request: LinkerRequest
 ) -> FederatedCredential | None:
     """Return the missing federated credential; None if the identity trusts the account already."""
-    wanted = credential_for(context.cluster.issuer, identity, request.namespace)
+    wanted = credential_for(cluster_of(context).issuer, identity, request.namespace)
     for one in identity.credentials:
         if (one.issuer, one.subject) != (wanted.issuer, wanted.subject):
             continue

@@ -9,18 +9,19 @@ from podpass import database
 from podpass.directory import rules
 from podpass.directory.model import (
     AccessPolicy,
-    Cluster,
     FederatedCredential,
     Identity,
     RoleAssignment,
     Vault,
     WriteResult,
 )
-from podpass.directory.store import clusters, identity_writes, role_assignments, vaults
+from podpass.directory.store import identity_writes, role_assignments, vaults
 from podpass.directory.store.identity_queries import is_below
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import linkers
 from podpass.directory.store.session import Session, Write
+from podpass.lab.services.clusters import store as clusters
+from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.connector.model import TYPE, Linker, linker_id
 
 

@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from podpass.directory.resource_manager import cluster_wire, clusters, errors, locations, wire
-from podpass.directory.resource_manager.cluster_wire import TYPE
+from podpass.directory.resource_manager import errors, locations, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
     Route,
 )
+from podpass.lab.services.clusters import resource_manager as clusters
+from podpass.lab.services.clusters import wire as cluster_wire
+from podpass.lab.services.clusters.context import cluster_of
+from podpass.lab.services.clusters.model import TYPE
 
 _PROFILES = {"clusteradmin": "clusterAdmin", "clusteruser": "clusterUser"}
 _LIST_CREDENTIAL = f"{TYPE}/accessProfiles/listCredential/action"
@@ -17,7 +20,7 @@ _LIST_CREDENTIAL = f"{TYPE}/accessProfiles/listCredential/action"
 
 async def _list_pools(context: OperationContext) -> ManagerResponse:
     cluster = await clusters.require(context)
-    shown = cluster_wire.to_json(context, context.cluster, cluster)["properties"][
+    shown = cluster_wire.to_json(context, cluster_of(context), cluster)["properties"][
         "agentPoolProfiles"
     ]
     return wire.list_response(cluster_wire.pool_to_json(cluster, one) for one in shown)
@@ -25,7 +28,7 @@ async def _list_pools(context: OperationContext) -> ManagerResponse:
 
 async def _get_pool(context: OperationContext) -> ManagerResponse:
     cluster = await clusters.require(context)
-    shown = cluster_wire.to_json(context, context.cluster, cluster)["properties"][
+    shown = cluster_wire.to_json(context, cluster_of(context), cluster)["properties"][
         "agentPoolProfiles"
     ]
     for one in shown:
@@ -49,7 +52,7 @@ async def _list_versions(context: OperationContext) -> ManagerResponse:
     if locations.normalize(context.params["location"]) not in locations.BY_NAME:
         text = f"There is no location '{context.params['location']}'."
         raise errors.not_found("NotFound", text)
-    version = context.cluster.kubernetes_version
+    version = cluster_of(context).kubernetes_version
     shown = {
         "version": version.rpartition(".")[0] or version,
         "isDefault": True,
@@ -64,7 +67,7 @@ async def _list_orchestrators(context: OperationContext) -> ManagerResponse:
     """List versions for releases of az that do not use `kubernetesVersions`."""
     version = {
         "orchestratorType": "Kubernetes",
-        "orchestratorVersion": context.cluster.kubernetes_version,
+        "orchestratorVersion": cluster_of(context).kubernetes_version,
         "default": True,
         "upgrades": [],
     }
@@ -80,7 +83,7 @@ async def _list_orchestrators(context: OperationContext) -> ManagerResponse:
 async def _get_upgrade_profile(context: OperationContext) -> ManagerResponse:
     cluster = await clusters.require(context)
     here = {
-        "kubernetesVersion": context.cluster.kubernetes_version,
+        "kubernetesVersion": cluster_of(context).kubernetes_version,
         "osType": "Linux",
         "upgrades": [],
     }
@@ -99,7 +102,7 @@ async def _get_upgrade_profile(context: OperationContext) -> ManagerResponse:
 
 async def _list_pool_versions(context: OperationContext) -> ManagerResponse:
     cluster = await clusters.require(context)
-    version = {"default": True, "kubernetesVersion": context.cluster.kubernetes_version}
+    version = {"default": True, "kubernetesVersion": cluster_of(context).kubernetes_version}
     body: dict[str, Any] = {
         "id": f"{cluster.resource_id}/availableagentpoolversions",
         "name": "default",

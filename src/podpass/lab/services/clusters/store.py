@@ -8,14 +8,14 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
-from podpass.directory.model import Cluster, WriteResult
+from podpass.directory.model import WriteResult
 from podpass.directory.store import role_assignments
 from podpass.directory.store.identity_queries import in_scope, is_below
 from podpass.directory.store.rows import check_group_exists, from_json, to_json
 from podpass.directory.store.schema import clusters, linkers
 from podpass.directory.store.session import Session, Write
+from podpass.lab.services.clusters.model import TYPE, Cluster, name_fault
 
-_CLUSTER = "Microsoft.ContainerService/managedClusters"
 _LINKER = "Microsoft.ServiceLinker/linkers"
 
 
@@ -53,7 +53,7 @@ class Clusters:
         With `grouped` its resource group must exist. Raises InvalidValue; GroupNotFound; Conflict for another
         location.
         """
-        naming.raise_fault(naming.cluster_name_fault(cluster.name), naming.tags_fault(cluster.tags))
+        naming.raise_fault(name_fault(cluster.name), naming.tags_fault(cluster.tags))
 
         def step(write: Write) -> WriteResult:
             if grouped:
@@ -105,7 +105,7 @@ def _remove(write: Write, cluster: Cluster) -> None:
     write.connection.execute(delete(clusters).filter_by(resource_key=cluster.resource_id.lower()))
     _remove_linkers(write, cluster.resource_id)
     role_assignments.delete_at(write, cluster.resource_id)
-    write.record(f"{_CLUSTER}/delete", cluster.resource_id)
+    write.record(f"{TYPE}/delete", cluster.resource_id)
 
 
 def _remove_linkers(write: Write, cluster_id: str) -> None:
@@ -126,7 +126,7 @@ def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult
         write.connection.execute(insert(clusters).values(**key, **_to_columns(new)))
     else:
         write.connection.execute(update(clusters).filter_by(**key).values(**_to_columns(new)))
-    write.record(f"{_CLUSTER}/write", new.resource_id)
+    write.record(f"{TYPE}/write", new.resource_id)
     return (WriteResult.CREATED if old is None else WriteResult.UPDATED), new
 
 

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.directory.model import Cluster
 from podpass.directory.resource_manager import errors, wire
-from podpass.directory.resource_manager.cluster_backend import ClusterBackend
 from podpass.directory.resource_manager.model import OperationContext
+from podpass.lab.cluster.backend import ClusterBackend
+from podpass.lab.services.clusters.model import TYPE, Cluster
 
-TYPE = "Microsoft.ContainerService/managedClusters"
 _ISSUER_OFF = "oidcIssuerOff"  # podpass's own member of the document, never returned
 # Passwords that a client sends are not stored; Azure never returns them either.
 _SECRET = {

@@ -4,15 +4,17 @@ Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-servic
          https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-cluster-certificates
 """
 
-from podpass.directory.model import Cluster
-from podpass.directory.resource_manager import clusters, errors, operations
-from podpass.directory.resource_manager.cluster_wire import TYPE, is_issuer_enabled
+from podpass.directory.resource_manager import errors, operations
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
     Route,
 )
+from podpass.lab.services.clusters import resource_manager as clusters
+from podpass.lab.services.clusters.context import cluster_of
+from podpass.lab.services.clusters.model import TYPE, Cluster
+from podpass.lab.services.clusters.wire import is_issuer_enabled
 
 _KEYS, _CERTIFICATES = "rotateServiceAccountSigningKeys", "rotateClusterCertificates"
 
@@ -23,9 +25,9 @@ async def _rotate_keys(context: OperationContext) -> ManagerResponse:
         if not is_issuer_enabled(cluster.document):
             text = f"The OIDC issuer of the cluster '{cluster.name}' is not enabled."
             raise errors.bad_request("OIDCIssuerNotEnabled", text)
-        context.cluster.check_rotation()
+        cluster_of(context).check_rotation()
         await clusters.record(context, cluster, f"{TYPE}/{_KEYS}/action")
-        complete_at = await context.cluster.rotate_signing_keys()
+        complete_at = await cluster_of(context).rotate_signing_keys()
     return _accepted(context, cluster, context.operations.complete(complete_at))
 
 
@@ -34,10 +36,10 @@ async def _rotate_certificates(context: OperationContext) -> ManagerResponse:
     try:
         with clusters.converting_refusals():
             cluster = await clusters.require(context)
-            context.cluster.check_rotation()
+            cluster_of(context).check_rotation()
             await clusters.record(context, cluster, f"{TYPE}/{_CERTIFICATES}/action")
             # Before the response: an accepted rotation must survive a crash.
-            work = context.cluster.begin_certificate_rotation()
+            work = cluster_of(context).begin_certificate_rotation()
         operation = context.operations.start(work, TYPE, context.now)
     except BaseException:
         context.operations.unlock(TYPE)

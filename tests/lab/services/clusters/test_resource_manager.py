@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.resource_manager import cluster_wire
-from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
+from podpass.lab.cluster.backend import ClusterOperationRefused
+from podpass.lab.services.clusters import wire as cluster_wire
+from podpass.lab.services.clusters.store import Clusters
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 ALL = f"{SUB}/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters"
@@ -150,7 +151,7 @@ async def test_failed_write_restores_the_webhook_state(
     async def full(_: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(manager.directory.clusters, "put", full)
+    monkeypatch.setattr(manager.directory.store(Clusters), "put", full)
     assert (await manager.send("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 500
     assert (manager.cluster.workload_identity, manager.cluster.switched) == (True, [False, True])
 
@@ -213,7 +214,7 @@ async def test_passwords_in_a_cluster_are_not_stored(manager: Any) -> None:
     )
     _, answer, _ = await manager.send("PUT", ONE, body)
     assert answer["properties"]["windowsProfile"] == {"adminUsername": "azure"}
-    [kept] = await manager.directory.clusters.page(SUB.rpartition("/")[2])
+    [kept] = await manager.directory.store(Clusters).page(SUB.rpartition("/")[2])
     assert "s3cret" not in str(kept)
     assert "s3cret" not in str(answer)
 
@@ -386,7 +387,7 @@ async def test_failed_delete_of_the_cluster_keeps_the_webhook_disabled(
         raise OSError
 
     await manager.send("PUT", ONE, cluster(securityProfile=workload(False)))
-    monkeypatch.setattr(manager.directory.clusters, "delete", broken)
+    monkeypatch.setattr(manager.directory.store(Clusters), "delete", broken)
     assert (await manager.send("DELETE", ONE))[0] == 500
     assert manager.cluster.workload_identity is False
 

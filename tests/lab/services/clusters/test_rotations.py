@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
-from tests.directory.resource_manager.test_clusters import ALL, ON, ONE, SUB, cluster
+from podpass.lab.cluster.backend import ClusterOperationRefused
+from tests.lab.services.clusters.test_resource_manager import ALL, ON, ONE, SUB, cluster
 
 KEYS, CERTIFICATES = "rotateServiceAccountSigningKeys", "rotateClusterCertificates"
 BOTH = pytest.mark.parametrize("verb", [KEYS, CERTIFICATES])

@@ -5,18 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from podpass.directory import naming, resource_ids
-from podpass.directory.model import Cluster
+from podpass.directory import resource_ids
 from podpass.directory.resource_manager import (
-    cluster_wire,
     errors,
     operations,
     paging,
     resources,
     wire,
 )
-from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
-from podpass.directory.resource_manager.cluster_wire import TYPE, ClusterUpdate
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
@@ -25,6 +21,12 @@ from podpass.directory.resource_manager.model import (
     crud_routes,
 )
 from podpass.directory.store import audit_writer
+from podpass.lab.cluster.backend import ClusterOperationRefused
+from podpass.lab.services.clusters import wire as cluster_wire
+from podpass.lab.services.clusters.context import cluster_of
+from podpass.lab.services.clusters.model import TYPE, Cluster, name_fault
+from podpass.lab.services.clusters.store import Clusters
+from podpass.lab.services.clusters.wire import ClusterUpdate
 
 # With Entra integration, the user of this kubeconfig signs in to Entra.
 _ENTRA_PROFILE = "clusterUser"
@@ -33,7 +35,7 @@ _ENTRA_PROFILE = "clusterUser"
 async def find(context: OperationContext) -> Cluster | None:
     """Find the cluster in the path. Raises ManagerError, ResourceGroupNotFound."""
     group = await resources.parent_group(context)
-    return await context.directory.clusters.get(context.subscription_id, group, context.name)
+    return await context.directory.store(Clusters).get(context.subscription_id, group, context.name)
 
 
 async def require(context: OperationContext) -> Cluster:
@@ -72,7 +74,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
         await _store(context, new, workload_identity)
     return ManagerResponse(
         status=201 if old is None else 200,
-        body=cluster_wire.to_json(context, context.cluster, new),
+        body=cluster_wire.to_json(context, cluster_of(context), new),
         headers=operations.status_headers(context, operations_parent(new)),
     )
 
@@ -84,7 +86,7 @@ def operations_parent(cluster: Cluster) -> str:
 
 
 async def _require_no_cluster(context: OperationContext) -> None:
-    others = await context.directory.clusters.page(context.subscription_id, limit=1)
+    others = await context.directory.store(Clusters).page(context.subscription_id, limit=1)
     if others:
         raise errors.conflict(
             "Conflict",
@@ -104,10 +106,10 @@ async def _require_subscription_write(context: OperationContext) -> None:
 
 
 async def _parse(context: OperationContext, old: Cluster | None) -> tuple[Cluster, bool]:
-    if (fault := naming.cluster_name_fault(context.name)) is not None:
+    if (fault := name_fault(context.name)) is not None:
         raise errors.bad_request("InvalidParameter", f"The cluster's {fault.message}.")
     location = wire.location(context.body, TYPE)
-    update = cluster_wire.parse_update(context, context.cluster, old)
+    update = cluster_wire.parse_update(context, cluster_of(context), old)
     on = _decide_workload_identity(context, old, update)
     document = cluster_wire.record_features(
         update.document, issuer=_decide_issuer(old, update), workload_identity=on
@@ -150,33 +152,33 @@ def _decide_workload_identity(
 ) -> bool:
     if update.workload_identity is not None:
         return update.workload_identity
-    return False if old is None else context.cluster.workload_identity
+    return False if old is None else cluster_of(context).workload_identity
 
 
 async def _store(context: OperationContext, new: Cluster, workload_identity: bool) -> None:
     """Switch the webhook and store the cluster; if storing fails, switch the webhook back."""
-    before = context.cluster.workload_identity
+    before = cluster_of(context).workload_identity
     if workload_identity != before:
-        await context.cluster.set_workload_identity(workload_identity)
+        await cluster_of(context).set_workload_identity(workload_identity)
     try:
-        await context.directory.clusters.put(new, grouped=True)
+        await context.directory.store(Clusters).put(new, grouped=True)
     except Exception:
         if workload_identity != before:
-            await context.cluster.set_workload_identity(before)
+            await cluster_of(context).set_workload_identity(before)
         raise
 
 
 @asynccontextmanager
 async def webhook_enabled(context: OperationContext) -> AsyncIterator[None]:
     """Enable the webhook, as without a cluster resource; disable it again if the block fails."""
-    before = context.cluster.workload_identity
+    before = cluster_of(context).workload_identity
     if not before:
-        await context.cluster.set_workload_identity(True)
+        await cluster_of(context).set_workload_identity(True)
     try:
         yield
     except BaseException:
         if not before:
-            await context.cluster.set_workload_identity(False)
+            await cluster_of(context).set_workload_identity(False)
         raise
 
 
@@ -186,13 +188,13 @@ async def _patch(context: OperationContext) -> ManagerResponse:
         wire.check_etag(context, "The cluster", _etag(context, old))
         tags = wire.tags(context.body)
         new = old if tags is None else replace(old, tags=tags)
-        await context.directory.clusters.put(new, grouped=True)
-    return ManagerResponse(body=cluster_wire.to_json(context, context.cluster, new))
+        await context.directory.store(Clusters).put(new, grouped=True)
+    return ManagerResponse(body=cluster_wire.to_json(context, cluster_of(context), new))
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
     return ManagerResponse(
-        body=cluster_wire.to_json(context, context.cluster, await require(context))
+        body=cluster_wire.to_json(context, cluster_of(context), await require(context))
     )
 
 
@@ -203,7 +205,9 @@ async def _delete(context: OperationContext) -> ManagerResponse:
             return ManagerResponse(status=204)
         wire.check_etag(context, "The cluster", _etag(context, old))
         async with webhook_enabled(context):
-            await context.directory.clusters.delete(context.subscription_id, old.group, old.name)
+            await context.directory.store(Clusters).delete(
+                context.subscription_id, old.group, old.name
+            )
     headers = operations.status_headers(context, operations_parent(old))
     return ManagerResponse(status=202, headers=headers)
 
@@ -213,13 +217,13 @@ async def _list(context: OperationContext) -> ManagerResponse:
     group = await resources.parent_group(context) if context.group else None
 
     async def fetch(after: str | None, limit: int) -> list[Cluster]:
-        return await context.directory.clusters.page(
+        return await context.directory.store(Clusters).page(
             context.subscription_id, group=group, after=after, limit=limit
         )
 
     shown = await paging.collect_page(context, fetch, _key)
     return wire.page_response(
-        context, shown, lambda one: cluster_wire.to_json(context, context.cluster, one)
+        context, shown, lambda one: cluster_wire.to_json(context, cluster_of(context), one)
     )
 
 
@@ -229,7 +233,9 @@ def _key(cluster: Cluster) -> str:
 
 def _etag(context: OperationContext, cluster: Cluster | None) -> str | None:
     return (
-        None if cluster is None else cluster_wire.to_json(context, context.cluster, cluster)["eTag"]
+        None
+        if cluster is None
+        else cluster_wire.to_json(context, cluster_of(context), cluster)["eTag"]
     )
 
 
@@ -240,7 +246,7 @@ async def issue_kubeconfig(
     entra = profile == _ENTRA_PROFILE and cluster_wire.has_entra_integration(cluster.document)
     user = f"{profile}_{cluster.group}_{cluster.name}"
     with converting_refusals():
-        content = context.cluster.kubeconfig(cluster.name, user, entra=entra)
+        content = cluster_of(context).kubeconfig(cluster.name, user, entra=entra)
     await record(context, cluster, action)
     return base64.b64encode(content).decode()
 

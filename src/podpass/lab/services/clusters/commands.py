@@ -3,14 +3,17 @@
 Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters/run-command
 """
 
-from podpass.directory.resource_manager import cluster_wire, clusters, errors, wire
-from podpass.directory.resource_manager.cluster_wire import TYPE
+from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
     Route,
 )
+from podpass.lab.services.clusters import resource_manager as clusters
+from podpass.lab.services.clusters import wire as cluster_wire
+from podpass.lab.services.clusters.context import cluster_of
+from podpass.lab.services.clusters.model import TYPE
 
 _MAX_COMMAND, _MAX_TOKEN = 64 * 1024, 16 * 1024
 
@@ -36,7 +39,7 @@ async def _run(context: OperationContext) -> ManagerResponse:
             raise errors.bad_request("InvalidParameter", text)
     await clusters.record(context, cluster, f"{TYPE}/runCommand/action")
     with clusters.converting_refusals():
-        command_id = await context.cluster.run_command(command, token)
+        command_id = await cluster_of(context).run_command(command, token)
     path = f"{cluster.resource_id}/commandResults/{command_id}"
     url = f"{context.endpoints.base}{path}?api-version={context.query.api_version}"
     return ManagerResponse(status=202, headers=(("Location", url), ("Retry-After", "1")))
@@ -45,7 +48,7 @@ async def _run(context: OperationContext) -> ManagerResponse:
 async def _get_result(context: OperationContext) -> ManagerResponse:
     await clusters.require(context)
     command_id = context.params["command"]
-    found = await context.cluster.command_result(command_id)
+    found = await cluster_of(context).command_result(command_id)
     if found is None:
         raise errors.not_found("NotFound", f"There is no command '{command_id}'.")
     properties = {
