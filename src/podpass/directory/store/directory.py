@@ -13,7 +13,6 @@ from podpass.database import CorruptRowError, Database
 from podpass.directory import errors, naming, resource_ids, resources, roles
 from podpass.directory.model import (
     Identity,
-    OtherResource,
     ResourcePrincipal,
     RoleAssignment,
     RoleDefinition,
@@ -39,8 +38,6 @@ from podpass.directory.store.vaults import Vaults
 S = TypeVar("S")
 
 _MAX_NAME = 255
-_STORAGE_ACCOUNTS = "Microsoft.Storage/storageAccounts"
-_MAX_ACCOUNTS = 1000
 
 
 class Directory:
@@ -140,17 +137,6 @@ class Directory:
     async def find_vault(self, name: str) -> Vault | None:
         """Return a vault by name, compared without case."""
         return await self.vaults.get(name)
-
-    async def find_storage_account(self, name: str) -> OtherResource | None:
-        """Return a storage account by name; None if two resource groups have an account of this name."""
-        found = await self.other_resources.page_named(_STORAGE_ACCOUNTS, name)
-        return found[0] if len(found) == 1 else None
-
-    async def list_storage_accounts(self, subscription_id: str) -> list[OtherResource]:
-        """List the first thousand storage accounts of a subscription."""
-        return await self.other_resources.page(
-            subscription_id, type_=_STORAGE_ACCOUNTS, limit=_MAX_ACCOUNTS
-        )
 
     async def roles_at(self, principal_id: str, scope: str) -> tuple[str, ...]:
         """List the ids of the roles that a principal has at a scope or above it."""

@@ -298,7 +298,10 @@ async def start_kubelet(
     config, data_dir, clock = context.config, context.data_dir, context.clock
     enter = context.stack.enter_async_context
     hosts = data_dir.path("hosts")
-    direct = await enter(run_direct_tls(hosts, config, cloud.directory, context.storage_services))
+    list_more = partial(
+        services.list_hosts, cloud.directory, config.subscription_id, context.storage_services
+    )
+    direct = await enter(run_direct_tls(hosts, config, cloud.directory, list_more))
     cloud.database.subscribe(TOPIC, direct.hosts.changed)
     gateway = bind(LOOPBACK, 0)
     context.stack.callback(gateway.close)

@@ -3,7 +3,7 @@
 A folder is added by its line in the list below, and can be deleted with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock, system
@@ -96,3 +96,25 @@ async def is_webhook_enabled(directory: "Directory", subscription_id: str) -> bo
     """Return whether all services let the webhook run at the start of the instance."""
     checks = [each.is_webhook_enabled for each in SERVICES if each.is_webhook_enabled is not None]
     return all([await check(directory, subscription_id) for check in checks])
+
+
+async def has_host(directory: "Directory", host: str) -> bool:
+    """Return whether the resource of a host exists; a host of no service always does.
+
+    `host` is in lower case without a trailing dot.
+    """
+    for each in SERVICES:
+        if (
+            each.has_host is not None
+            and (found := await each.has_host(directory, host)) is not None
+        ):
+            return found
+    return True
+
+
+async def list_hosts(
+    directory: "Directory", subscription_id: str, served: Iterable[str]
+) -> list[str]:
+    """List the host names of the resources of all services."""
+    listed = [each.list_hosts for each in SERVICES if each.list_hosts is not None]
+    return [host for hosts in listed for host in await hosts(directory, subscription_id, served)]

@@ -3,6 +3,7 @@
 import pytest
 
 from podpass.errors import UsageError
+from podpass.lab.services.storage.accounts import find_account
 from tests.seed.test_seed import SUBSCRIPTION, World, world
 
 __all__ = ["world"]
@@ -34,7 +35,7 @@ async def test_accounts_of_a_seed_are_stored_once_with_their_roles(world: World)
         "role Storage Table Data Reader on orders/People for web created",
     ]
     assert await world.apply(SEED) == []
-    stored = await world.directory.find_storage_account("ORDERS")
+    stored = await find_account(world.directory, "ORDERS")
     assert stored is not None
     assert (stored.resource_id.lower(), stored.location) == (ACCOUNT, "westeurope")
     scopes = {one.scope for one in await world.directory.assignments.list()}

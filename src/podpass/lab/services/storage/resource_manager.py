@@ -14,8 +14,8 @@ from podpass.directory.resource_manager.model import (
     Route,
 )
 from podpass.directory.resource_manager.plain_resources import PlainType, create_provider
+from podpass.lab.services.storage.accounts import TYPE
 
-TYPE = "Microsoft.Storage/storageAccounts"
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 _MEMBERS = ("sku", "identity", "properties")
 

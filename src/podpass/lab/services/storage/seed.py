@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import yaml
 
 from podpass.directory.model import OtherResource
-from podpass.lab.services.storage.resource_manager import TYPE, is_name
+from podpass.lab.services.storage.accounts import TYPE, find_account
+from podpass.lab.services.storage.resource_manager import is_name
 from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.results import Applied
 from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
@@ -68,7 +69,7 @@ def _account_id(place: SeedPlace, wanted: SeedStorageAccount) -> str:
 
 
 async def _find_fault(place: SeedPlace, wanted: SeedStorageAccount) -> str:
-    named = await place.directory.find_storage_account(wanted.name)
+    named = await find_account(place.directory, wanted.name)
     if named is not None and named.resource_id.lower() != _account_id(place, wanted).lower():
         return f"another resource group has this account: {named.resource_id}"
     if named is not None and wanted.location not in (None, named.location):

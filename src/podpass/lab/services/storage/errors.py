@@ -5,8 +5,8 @@ Source: https://learn.microsoft.com/rest/api/storageservices/status-and-error-co
 
 from podpass.errors import Error
 from podpass.http.server import BodyRefused
+from podpass.lab.services.storage.model import StorageService
 from podpass.resource.checks import Check, Principal, TokenRefused
-from podpass.resource.storage.model import StorageService
 
 
 class StorageError(Error):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from podpass.resource.storage import wire
-from podpass.resource.storage.errors import CannotVerifySource, InvalidUri, KeyNotPermitted
-from podpass.resource.storage.model import StorageHost, StorageService, StorageTarget
+from podpass.lab.services.storage import wire
+from podpass.lab.services.storage.errors import CannotVerifySource, InvalidUri, KeyNotPermitted
+from podpass.lab.services.storage.model import StorageHost, StorageService, StorageTarget
 
 BLOB, QUEUE, TABLE = StorageService.BLOB, StorageService.QUEUE, StorageService.TABLE
 HOST = StorageHost(account="orders", service=BLOB)

@@ -14,13 +14,13 @@ from xml.sax.saxutils import escape
 import orjson
 
 from podpass import names
-from podpass.resource.storage.errors import (
+from podpass.lab.services.storage.errors import (
     CannotVerifySource,
     InvalidUri,
     KeyNotPermitted,
     StorageError,
 )
-from podpass.resource.storage.model import StorageHost, StorageService, StorageTarget
+from podpass.lab.services.storage.model import StorageHost, StorageService, StorageTarget
 
 _HOST = re.compile(
     rf"([a-z0-9]{{3,24}})\.({'|'.join(names.STORAGE_SERVICES)})\.{re.escape(names.STORAGE_SUFFIX)}"

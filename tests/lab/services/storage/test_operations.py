@@ -2,20 +2,18 @@
 
 import pytest
 
-from podpass.directory import roles
 from podpass.directory.model import RoleDefinition
-from podpass.resource.storage import wire
-from podpass.resource.storage.authorization import _allowing, least_role
-from podpass.resource.storage.errors import InvalidUri, StorageNotSupported
-from podpass.resource.storage.model import (
+from podpass.lab.services.storage import wire
+from podpass.lab.services.storage.authorization import _allowing, least_role
+from podpass.lab.services.storage.errors import InvalidUri, StorageNotSupported
+from podpass.lab.services.storage.model import (
     StorageHost,
     StorageOperation,
     StorageRequest,
     StorageService,
 )
-from podpass.resource.storage.operations import find_operation
-
-ROLES = tuple(one for one in roles.BUILT_IN if one.name.startswith("Storage "))
+from podpass.lab.services.storage.operations import find_operation
+from podpass.lab.services.storage.roles import ROLES
 
 
 def operation(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from podpass import database, log
 from podpass.clock import Clock
 from podpass.directory.resources import STORAGE_APP_ID, audiences
+from podpass.directory.store.directory import Directory
 from podpass.errors import Error
 from podpass.http.api_frame import (
     ApiFrame,
@@ -35,18 +36,19 @@ from podpass.http.server import (
     respond,
 )
 from podpass.http.shares import ShareExceeded, Shares
-from podpass.resource import authorization as caller_checks
-from podpass.resource import guard
-from podpass.resource.guard import KeySource, Principal
-from podpass.resource.storage import azurite, errors, wire
-from podpass.resource.storage.authorization import StorageDirectory, authorize
-from podpass.resource.storage.model import (
+from podpass.lab.services.storage import azurite, errors, wire
+from podpass.lab.services.storage.accounts import find_account
+from podpass.lab.services.storage.authorization import authorize
+from podpass.lab.services.storage.model import (
     StorageHost,
     StorageOperation,
     StorageRequest,
     StorageService,
 )
-from podpass.resource.storage.operations import MAX_BLOCKS, find_operation
+from podpass.lab.services.storage.operations import MAX_BLOCKS, find_operation
+from podpass.resource import authorization as caller_checks
+from podpass.resource import guard
+from podpass.resource.guard import KeySource, Principal
 from podpass.settings.storage import StorageSettings
 from podpass.tasks import background_task
 
@@ -87,7 +89,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
     def __init__(
         self,
         settings: StorageSettings,
-        directory: StorageDirectory,
+        directory: Directory,
         keys: KeySource,
         clock: Clock,
     ) -> None:
@@ -186,7 +188,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
             raise errors.InvalidUri("This host is not a storage account that podpass serves.")
         progress.service = host.service
         progress.asked = f"{scope['method'][:10]} in {host.name}"
-        account = await self._directory.find_storage_account(host.account)
+        account = await find_account(self._directory, host.account)
         if account is None:
             raise errors.account_not_found(host.account, host.service)
         progress.facts["storage_account"] = account.name
@@ -290,7 +292,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
 
 
 def create_app(
-    settings: StorageSettings, directory: StorageDirectory, keys: KeySource, clock: Clock
+    settings: StorageSettings, directory: Directory, keys: KeySource, clock: Clock
 ) -> StorageApp:
     """Create the ASGI application; its owner closes it."""
     return StorageApp(settings, directory, keys, clock)

@@ -19,8 +19,8 @@ from weakref import WeakValueDictionary
 from podpass.clock import Clock
 from podpass.crypto.secret import Secret
 from podpass.http.request_validation import Headers
-from podpass.resource.storage.errors import ServerBusy, StorageUnavailable
-from podpass.resource.storage.model import StorageHost
+from podpass.lab.services.storage.errors import ServerBusy, StorageUnavailable
+from podpass.lab.services.storage.model import StorageHost
 
 if TYPE_CHECKING:
     import aiohttp

@@ -24,10 +24,11 @@ from podpass.directory.model import (
 )
 from podpass.directory.store.directory import Directory
 from podpass.http.server import bind, serving
-from podpass.resource.storage.app import StorageApp, create_app
+from podpass.lab.services import create_directory
+from podpass.lab.services.storage.app import StorageApp, create_app
 from podpass.settings.storage import StorageSettings, parse_accounts
 from tests.authority import TENANT, Authority, ManualClock
-from tests.resource.storage.recording_server import RecordingServer
+from tests.lab.services.storage.recording_server import RecordingServer
 from tests.rsa_keys import KEY
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -117,7 +118,7 @@ def storage_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def _create_directory(folder: Path) -> None:
     async with (
         Database(f"sqlite:///{folder}/directory.db") as database,
-        Directory(database, clock=ManualClock()) as directory,
+        create_directory(database, clock=ManualClock()) as directory,
     ):
         await directory.create_tenant(Tenant(id=TENANT))
         group = ResourceGroup(subscription_id=SUBSCRIPTION, name="rg", location="eastus")
@@ -152,7 +153,7 @@ async def world(
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(Database(f"sqlite:///{tmp_path}/directory.db"))
-        directory = await enter(Directory(database, clock=clock))
+        directory = await enter(create_directory(database, clock=clock))
         app = create_app(settings, directory, StaticKeys(authority), clock)
         port = sock.getsockname()[1]
         await enter(serving(server, backend))

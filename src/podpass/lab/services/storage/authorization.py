@@ -1,32 +1,23 @@
 """Authorize a caller's operation in a storage account by the roles in the directory, which is only read."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from podpass.directory import roles
-from podpass.directory.model import Identity, OtherResource, RoleDefinition
-from podpass.resource.checks import Principal
-from podpass.resource.storage.errors import permission_mismatch
-from podpass.resource.storage.model import (
+from podpass.directory.model import OtherResource, RoleDefinition
+from podpass.directory.store.directory import Directory
+from podpass.lab.services.storage.errors import permission_mismatch
+from podpass.lab.services.storage.model import (
     RoleRequirement,
     StorageOperation,
     StorageService,
     container_scope,
 )
-
-_PREFIX = "Storage "
-
-
-class StorageDirectory(Protocol):
-    """The part of the directory that storage needs."""
-
-    async def find_storage_account(self, name: str) -> OtherResource | None: ...
-    async def roles_for(self, principal_id: str, scope: str) -> Sequence[RoleDefinition]: ...
-    async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None: ...
+from podpass.lab.services.storage.roles import ROLES
+from podpass.resource.checks import Principal
 
 
 async def authorize(
-    directory: StorageDirectory,
+    directory: Directory,
     principal: Principal,
     account: OtherResource,
     service: StorageService,
@@ -68,11 +59,10 @@ def _allowing(held: Sequence[RoleDefinition], requirement: RoleRequirement) -> l
 
 def least_role(requirement: RoleRequirement) -> str:
     """Return the first built-in storage role that allows an operation alone, or an empty text."""
-    storage = (one for one in roles.BUILT_IN if one.name.startswith(_PREFIX))
-    return next((one.name for one in storage if _allowing((one,), requirement) is not None), "")
+    return next((one.name for one in ROLES if _allowing((one,), requirement) is not None), "")
 
 
-async def _display_name(directory: StorageDirectory, principal: Principal) -> str:
+async def _display_name(directory: Directory, principal: Principal) -> str:
     if principal.is_user:
         return principal.name or principal.object_id
     identity = await directory.find_identity(principal.tenant_id, principal.app_id)

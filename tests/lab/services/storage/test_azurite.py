@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 from azure.storage.blob._shared.shared_access_signature import SharedAccessSignature
 
 from podpass.crypto.secret import Secret
-from podpass.resource.storage import azurite
+from podpass.lab.services.storage import azurite
 
 KEY = "a2V5IG9mIHRoZSBhY2NvdW50"
 

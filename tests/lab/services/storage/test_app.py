@@ -13,11 +13,10 @@ import orjson
 import pytest
 
 from podpass.directory.model import ResourceGroup
-from podpass.resource.storage import app as storage_app
-from podpass.resource.storage import azurite
+from podpass.lab.services.storage import app as storage_app
+from podpass.lab.services.storage import azurite
 from tests.authority import TENANT
-from tests.ports import free_port
-from tests.resource.storage.conftest import (
+from tests.lab.services.storage.conftest import (
     ACCOUNT_KEY,
     BLOBS,
     GROUP,
@@ -28,6 +27,7 @@ from tests.resource.storage.conftest import (
     account,
     account_id,
 )
+from tests.ports import free_port
 from tests.waiting import eventually
 
 READER, CONTRIBUTOR = "Storage Blob Data Reader", "Storage Blob Data Contributor"

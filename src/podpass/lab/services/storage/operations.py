@@ -7,8 +7,8 @@ Source: https://learn.microsoft.com/rest/api/storageservices/authorize-with-azur
 
 from collections.abc import Iterator, Mapping
 
-from podpass.resource.storage.errors import InvalidUri, StorageNotSupported
-from podpass.resource.storage.model import (
+from podpass.lab.services.storage.errors import InvalidUri, StorageNotSupported
+from podpass.lab.services.storage.model import (
     ACCOUNTS,
     RoleAction,
     RoleRequirement,
@@ -16,7 +16,7 @@ from podpass.resource.storage.model import (
     StorageRequest,
     StorageService,
 )
-from podpass.resource.storage.wire import fixed_parameters
+from podpass.lab.services.storage.wire import fixed_parameters
 
 _BLOBS = f"{ACCOUNTS}/blobServices"
 _CONTAINERS = f"{_BLOBS}/containers"
