@@ -196,7 +196,7 @@ async def enter_directory(
         token_version=1,
     )
     directory = await stack.enter_async_context(
-        services.create_directory(database, (vault, graph), context.clock)
+        services.create_directory(database, (vault, graph), context.clock, context.expressions)
     )
     domains = (config.admin_domain,)
     await directory.create_tenant(
@@ -250,6 +250,8 @@ async def _start_authority(
         propagation_seconds=context.settings.propagation_seconds,
         issuer_refetch_seconds=context.refetch_seconds(REFETCH_SECONDS),
         assertion_algorithms=tuple(context.settings.assertion_algorithms.split(",")),
+        flexible_kubernetes=tuple(context.expressions.issuers),
+        allow_wide=context.expressions.allow_wide,
         cluster_issuer="" if cluster is None else cluster.issuer,
         cluster_server="" if cluster is None else cluster.server,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock, system
+from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.lab.services import (
     clusters,
     connector,
@@ -37,12 +38,15 @@ SERVICES: tuple[Service, ...] = tuple(each for each in _ALL if _NAMES.issuperset
 
 
 def create_directory(
-    database: "Database", extra: "Sequence[ResourcePrincipal]" = (), clock: Clock = system
+    database: "Database",
+    extra: "Sequence[ResourcePrincipal]" = (),
+    clock: Clock = system,
+    expressions: KubernetesIssuers = NO_KUBERNETES,
 ) -> "Directory":
     """Create a directory with the roles and stores of all services."""
     from podpass.directory.store.directory import Directory
 
-    return Directory(database, extra, clock, [each.directory for each in SERVICES])
+    return Directory(database, extra, clock, expressions, [each.directory for each in SERVICES])
 
 
 def list_providers() -> "list[ResourceProvider]":
