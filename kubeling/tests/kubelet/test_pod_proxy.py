@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("X-Own", "yes")
         self.end_headers()
         self.wfile.write(text.encode() if self.command != "HEAD" else b"")
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+    do_GET = do_HEAD = do_OPTIONS = do_POST = do_PUT = do_PATCH = do_DELETE = answer
     def log_message(self, *_):
         pass
 server = http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Handler)
@@ -105,7 +105,7 @@ async def test_request_to_a_service_reaches_a_ready_pod(cluster: KubeletCluster,
     )
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
 async def test_every_method_reaches_the_pod(cluster: KubeletCluster, method: str) -> None:
     port = free_port()
     await run(cluster, server(port))
