@@ -1,7 +1,9 @@
 """The subresource `proxy` of Services and pods, through the API server to the programs of pods."""
 
 import asyncio
+import base64
 import sys
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -40,6 +42,30 @@ if len(sys.argv) > 2:
     tls.load_cert_chain(*sys.argv[2:])
     server.socket = tls.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
+"""
+
+# Sends each message back; closes with a code of its own after `bye`, and records how the client has closed.
+ECHO = """
+import sys, aiohttp, aiohttp.web as web
+codes = []
+async def echo(request):
+    if request.path == "/codes":
+        return web.json_response(codes)
+    ws = web.WebSocketResponse(protocols=["v1.echo"])
+    await ws.prepare(request)
+    await ws.send_json({"path": request.raw_path, "headers": dict(request.headers)})
+    async for message in ws:
+        if message.data == "bye":
+            await ws.close(code=4001)
+        elif message.type is aiohttp.WSMsgType.TEXT:
+            await ws.send_str(message.data)
+        else:
+            await ws.send_bytes(message.data)
+    codes.append(ws.close_code)
+    return ws
+app = web.Application()
+app.router.add_get("/{path:.*}", echo)
+web.run_app(app, host="0.0.0.0", port=int(sys.argv[1]), print=None)
 """
 
 
@@ -124,6 +150,44 @@ async def test_pod_never_gets_the_credential_of_the_caller(cluster: KubeletClust
     assert sent["x-forwarded-uri"] == f"{PODS}/web:{port}/proxy/"
     assert not [name for name in sent if name.startswith(("authorization", "impersonate"))]
     assert "admin-token" not in str(said)
+
+
+async def test_websocket_reaches_the_pod_without_the_token(cluster: KubeletCluster) -> None:
+    """Fails if a browser's token, which is a subprotocol, is sent to the pod."""
+    port = free_port()
+    command = [sys.executable, "-u", "-c", ECHO, str(port)]
+    await run(cluster, {**server(port), "command": command})
+    token = base64.urlsafe_b64encode(b"admin-token").decode().rstrip("=")
+    offers = (f"base64url.bearer.authorization.k8s.io.{token}", "v1.echo")
+    path = f"{PODS}/web:{port}/proxy"
+    connect = partial(cluster.session.ws_connect, protocols=offers)
+    async with connect(f"{cluster.server}{path}/a%2Fb?x=1") as ws:
+        said = await ws.receive_json()
+        assert (ws.protocol, said["path"]) == ("v1.echo", "/a%2Fb?x=1")
+        assert token not in str(said)
+        await ws.send_str("text")
+        await ws.send_bytes(b"\x00\xff")
+        assert [(await ws.receive()).data for _ in range(2)] == ["text", b"\x00\xff"]
+        await ws.send_str("bye")
+        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert ws.close_code == 4001
+    async with connect(f"{cluster.server}{path}/") as ws:
+        await ws.receive_json()
+        await ws.close(code=4002)
+
+    async def is_closed() -> bool:
+        _, codes = await call(cluster, f"{path}/codes")
+        return bool(codes[1:] == [4002])
+
+    await eventually(is_closed)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await connect(f"{cluster.server}{PODS}/missing:{port}/proxy/")
+    assert refused.value.status == 404
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await cluster.session.ws_connect(
+            f"{cluster.server}{path}/", headers={"authorization": "Bearer node-token"}
+        )
+    assert refused.value.status == 403
 
 
 async def test_https_pod_is_reached_without_verification(cluster: KubeletCluster) -> None:
