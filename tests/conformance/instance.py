@@ -30,8 +30,8 @@ IMAGES: Mapping[str, Sequence[str]] = {
     f"{_E2E_IMAGES}/nginx": ("sleep", "infinity"),
     "registry.k8s.io/pause": ("sleep", "infinity"),
 }
-# The command of an image is its default arguments, too. A pod's own arguments replace these. agnhost reads its
-# certificate in the working folder of the image; a container without workingDir has the folder `home`.
+# The command of an image is its default arguments, too. A pod's own arguments replace these. agnhost reads
+# its certificate in the working folder of the image; a container without workingDir has the folder `home`.
 _IMAGE_SCRIPT = """#!/usr/bin/env bash
 [ "${PWD##*/}" != home ] || cd /
 [ $# -gt 0 ] || set -- pause

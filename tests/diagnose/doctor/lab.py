@@ -26,10 +26,8 @@ from podpass.admission.handler import create_app
 from podpass.admission.service_accounts import AccountNotFound
 from podpass.admission.webhook_configuration import build_mutation_entry
 from podpass.crypto.x509 import basic_constraints, build_certificate, build_name, encode_pem
-from podpass.diagnose.doctor.cloud_model import CloudFacts
 from podpass.diagnose.doctor.cluster_facts import WorkloadRef
-from podpass.diagnose.doctor.cluster_model import ClusterFacts
-from podpass.diagnose.doctor.model import Diagnosis
+from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Diagnosis
 from podpass.diagnose.doctor.run import diagnose
 from podpass.http.server import (
     App,
