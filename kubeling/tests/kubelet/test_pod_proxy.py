@@ -246,6 +246,28 @@ async def test_right_on_a_service_is_no_right_to_send_requests_to_it(
     assert response.status == 403
 
 
+async def test_options_needs_a_grant_of_all_verbs(cluster: KubeletCluster) -> None:
+    """The verb of OPTIONS is empty, as in the real API server."""
+    port = free_port()
+    await run(cluster, server(port))
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    group = "rbac.authorization.k8s.io"
+    subject = {"kind": "User", "name": "alice", "apiGroup": group}
+    for name, verbs, status in (
+        ("some", ["get", "create", "update", "patch", "delete"], 403),
+        ("all", ["*"], 200),
+    ):
+        rules = [{"apiGroups": [""], "resources": ["pods/proxy"], "verbs": verbs}]
+        about = {"apiVersion": f"{group}/v1", "metadata": {"name": name}}
+        await cluster.client.create(f"{rbac}/roles", {**about, "kind": "Role", "rules": rules})
+        role = {"kind": "Role", "name": name, "apiGroup": group}
+        binding = {**about, "kind": "RoleBinding", "roleRef": role, "subjects": [subject]}
+        await cluster.client.create(f"{rbac}/rolebindings", binding)
+        alice = {"impersonate-user": "alice"}
+        response, _ = await call(cluster, f"{PODS}/web/proxy/", "OPTIONS", headers=alice)
+        assert response.status == status
+
+
 async def test_requests_do_not_reach_other_programs_of_the_machine(cluster: KubeletCluster) -> None:
     """Fails if a pod in the network of the machine is reached at each port, or an endpoint is no pod."""
     reached = asyncio.Event()
