@@ -10,10 +10,7 @@ from typing import Self
 
 from kubeling.api import Api
 from kubeling.apiserver import bootstrap
-from kubeling.apiserver.admission.webhook_dispatcher import (
-    ServiceOrigins,
-    WebhookDispatcher,
-)
+from kubeling.apiserver.admission.webhook_dispatcher import ServiceOrigins, WebhookDispatcher
 from kubeling.apiserver.auth.authentication import (
     AuthConfig,
     Authenticator,

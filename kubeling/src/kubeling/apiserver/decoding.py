@@ -6,14 +6,7 @@ from typing import Any
 
 import orjson
 
-from kubeling.apiserver import (
-    limits,
-    protobuf,
-    schema,
-    strict_decoding,
-    worker,
-    yaml_body,
-)
+from kubeling.apiserver import limits, protobuf, schema, strict_decoding, worker, yaml_body
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import JSON, YAML

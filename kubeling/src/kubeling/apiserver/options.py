@@ -130,19 +130,16 @@ def parse_delete_options(given: Object) -> DeleteOptions:
         causes.append(Cause(CauseType.INVALID, message, "propagationPolicy"))
     if causes:
         raise invalid_options("DeleteOptions", causes)
+    if given.get("orphanDependents") is not None:  # deprecated
+        policy = ORPHAN if given["orphanDependents"] else BACKGROUND
     preconditions = given.get("preconditions") or {}
     return DeleteOptions(
         dry_run=bool(dry_run),
         grace=given.get("gracePeriodSeconds"),
         uid=preconditions.get("uid") or "",
         revision=preconditions.get("resourceVersion") or "",
-        policy=policy or _policy_of_orphan_dependents(given.get("orphanDependents")),
+        policy=policy or "",
     )
-
-
-def _policy_of_orphan_dependents(orphan: bool | None) -> str:
-    """Convert the deprecated field `orphanDependents` to a propagation policy."""
-    return "" if orphan is None else ORPHAN if orphan else BACKGROUND
 
 
 def _from_query(request: Request) -> Object:

@@ -80,7 +80,7 @@ def read(pod: Object) -> PodInfo:
         ended_at=_ended_at(status),
         deleting="deletionTimestamp" in metadata,
         tracked=TRACKING in (metadata.get("finalizers") or ()),
-        restarts=_restarts(status),
+        restarts=sum(each.get("restartCount") or 0 for each in _containers(status)),
         cost=_number(annotations.get(_COST)),
         index=annotations.get(INDEX, ""),
         index_failures=_number(annotations.get(INDEX_FAILURES)),
@@ -129,10 +129,6 @@ def _containers(status: Object) -> list[Object]:
         *(status.get("initContainerStatuses") or ()),
         *(status.get("containerStatuses") or ()),
     ]
-
-
-def _restarts(status: Object) -> int:
-    return sum(each.get("restartCount") or 0 for each in _containers(status))
 
 
 def _ended_at(status: Object) -> float:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,11 @@ class PodContainers:
         self._event(name, NORMAL, "Created", f"Container created: {name}")
         self._event(name, NORMAL, "Started", f"Container started: {name}")
         if ignored := self._context.sandbox.ignored(prepared.process.security):
-            message = _ignored_message(name, ignored)
+            message = (
+                f"Container {name} runs as user {os.geteuid()} of this machine, and"
+                f" {' and '.join(ignored)} of its securityContext is ignored: it needs bubblewrap and"
+                " user namespaces"
+            )
             self._event(name, WARNING, "SecurityContextIgnored", message)
         probed = run.probe_status
         self._runs[name] = run
@@ -347,10 +351,3 @@ class PodContainers:
     def _facts(self) -> dict[str, str]:
         meta = self.pod["metadata"]
         return {"pod": meta["name"], "namespace": meta["namespace"]}
-
-
-def _ignored_message(name: str, ignored: Sequence[str]) -> str:
-    return (
-        f"Container {name} runs as user {os.geteuid()} of this machine, and {' and '.join(ignored)} of its"
-        " securityContext is ignored: it needs bubblewrap and user namespaces"
-    )

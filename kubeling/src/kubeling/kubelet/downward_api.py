@@ -54,12 +54,9 @@ def read_pod_field(pod: Pod, path: str, node: NodeInfo) -> str:
     if path in simple:
         return str(simple[path] or "")
     if path in ("metadata.labels", "metadata.annotations"):
-        return _to_lines(meta.get(path.partition(".")[2]) or {})
+        pairs = sorted((meta.get(path.partition(".")[2]) or {}).items())
+        return "\n".join(f'{key}="{_escape(value)}"' for key, value in pairs)
     raise UnknownField(f"fieldPath {path!r} is not supported", path=path)
-
-
-def _to_lines(pairs: Mapping[str, str]) -> str:
-    return "\n".join(f'{key}="{_escape(value)}"' for key, value in sorted(pairs.items()))
 
 
 def _escape(value: str) -> str:

@@ -16,11 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from kubeling.kubelet.security_context import (
-    DEFAULT_CAPABILITIES,
-    ContainerSecurity,
-    RunAs,
-)
+from kubeling.kubelet.security_context import DEFAULT_CAPABILITIES, ContainerSecurity, RunAs
 
 BUBBLEWRAP, NAMESPACES, REWRITE = "bubblewrap", "namespaces", "rewrite"
 _MOUNT_NAMESPACE = Path(__file__).with_name("mount_namespace.py")
@@ -286,8 +282,8 @@ def _bind_options(
         above = next((bound[parent] for parent in target.parents if parent in bound), None)
         if above is not None:
             _make_mount_point(above, target, mount)
-        elif not _same_kind(target, mount.source):
-            covers.add(_existing_parent(target))
+        elif not target.exists() or target.is_dir() is not mount.source.is_dir():
+            covers.add(next(parent for parent in target.parents if parent.is_dir()))
         bound[target] = mount
     # A covered root needs no bind: bubblewrap starts with an empty root.
     if Path("/") not in covers:
@@ -316,14 +312,6 @@ def _bind_root(*, read_only: bool) -> Iterator[str]:
 def _resolve(target: str) -> Path:
     """Resolve links in the existing part of a path: /var/run is /run on most hosts."""
     return Path(os.path.realpath(target))
-
-
-def _same_kind(target: Path, source: Path) -> bool:
-    return target.is_dir() if source.is_dir() else target.exists() and not target.is_dir()
-
-
-def _existing_parent(target: Path) -> Path:
-    return next(parent for parent in target.parents if parent.is_dir())
 
 
 def _cover(folder: Path, *, read_only: bool) -> Iterator[str]:

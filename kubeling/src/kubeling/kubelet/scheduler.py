@@ -12,12 +12,7 @@ from typing import Any
 
 from kubeling.api import STRATEGIC_PATCH, Api, ApiError
 from kubeling.clock import Clock, rfc3339
-from kubeling.event_recorder import (
-    NORMAL,
-    WARNING,
-    EventRecorder,
-    object_reference,
-)
+from kubeling.event_recorder import NORMAL, WARNING, EventRecorder, object_reference
 from kubeling.kubelet.pending_pods import NodeCapacity, PendingPods, Pod
 
 _log = logging.getLogger(__name__)

@@ -13,12 +13,7 @@ from kubeling.kubelet.downward_api import (
     read_pod_field,
     read_resource_field,
 )
-from kubeling.kubelet.environment import (
-    CONFIG_MAP,
-    SECRET,
-    FetchedObjects,
-    ObjectReference,
-)
+from kubeling.kubelet.environment import CONFIG_MAP, SECRET, FetchedObjects, ObjectReference
 from kubeling.kubelet.token_manager import DEFAULT_SECONDS, TokenProjection
 
 DEFAULT_MODE = 0o644

@@ -16,13 +16,7 @@ from kubeling.apiserver.admission import limit_ranger
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.request import Request, UserInfo
-from kubeling.apiserver.status import (
-    Cause,
-    CauseType,
-    StatusError,
-    forbidden,
-    not_found,
-)
+from kubeling.apiserver.status import Cause, CauseType, StatusError, forbidden, not_found
 from kubeling.apiserver.storage.storage import Object, ObjectStore
 from kubeling.service_account.claims import EXTENDED_SECONDS
 from kubeling.service_account.names import MOUNT_PATH
@@ -238,14 +232,11 @@ def _mount_token(spec: Object) -> None:
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         mounts = container.get("volumeMounts") or []
         if all(each.get("mountPath") != MOUNT_PATH for each in mounts):
-            container["volumeMounts"] = [*mounts, _token_mount(volume)]
+            mount = {"name": volume, "readOnly": True, "mountPath": MOUNT_PATH}
+            container["volumeMounts"] = [*mounts, mount]
             mounted = True
     if mounted and not existing:
         spec["volumes"] = [*volumes, _token_volume(volume)]
-
-
-def _token_mount(volume: str) -> Object:
-    return {"name": volume, "readOnly": True, "mountPath": MOUNT_PATH}
 
 
 def _token_volume(name: str) -> Object:

@@ -48,7 +48,8 @@ def check(
     """
     if MASTERS in user.groups or kind.type_name not in _ROLES + _BINDINGS:
         return
-    if old is not None and _changes_only_ignored_metadata(new, old):
+    # The garbage collector may change this metadata.
+    if old is not None and _without_ignored_metadata(new) == _without_ignored_metadata(old):
         return
     if kind.type_name in _ROLES:
         _check_role(rbac, user, kind, new, old)
@@ -117,11 +118,6 @@ def _escalation_error(kind: Kind, new: Object, reason: str) -> StatusError:
     name = new["metadata"].get("name", "")
     message = f'{kind.resource} "{name}" is forbidden: {reason}'
     return forbidden(kind.plural, message, name=name, group=kind.group)
-
-
-def _changes_only_ignored_metadata(new: Object, old: Object) -> bool:
-    """Return whether only metadata changed that the garbage collector may change."""
-    return _without_ignored_metadata(new) == _without_ignored_metadata(old)
 
 
 def _without_ignored_metadata(obj: Object) -> Object:

@@ -7,13 +7,7 @@ from kubeling.apiserver.auth.authentication import Authenticator, InvalidBearerT
 from kubeling.apiserver.auth.rbac import MASTERS, AuthorizerAttributes, RbacAuthorizer
 from kubeling.apiserver.patch import server_side_apply
 from kubeling.apiserver.request import Request, UserInfo
-from kubeling.apiserver.status import (
-    Cause,
-    CauseType,
-    StatusError,
-    bad_request,
-    invalid,
-)
+from kubeling.apiserver.status import Cause, CauseType, StatusError, bad_request, invalid
 from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import Clock, rfc3339
 

@@ -12,12 +12,7 @@ import orjson
 
 from kubeling.apiserver import schema
 from kubeling.apiserver.customresources import structural
-from kubeling.apiserver.customresources.structural import (
-    EMBEDDED,
-    INT_OR_STRING,
-    Object,
-    Schema,
-)
+from kubeling.apiserver.customresources.structural import EMBEDDED, INT_OR_STRING, Object, Schema
 from kubeling.apiserver.patch import list_merge
 from kubeling.apiserver.patch.list_merge import ListRule
 from kubeling.apiserver.status import Cause, CauseType

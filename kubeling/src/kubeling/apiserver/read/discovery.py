@@ -190,11 +190,8 @@ def resource_list(group: str, version: str, kinds: ServedKinds) -> Body:
     ]
     head = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if group else {})
     api_version = f"{group}/{version}" if group else version
-    return head | {"groupVersion": api_version, "resources": sorted(resources, key=_name)}
-
-
-def _name(row: Body) -> str:
-    return str(row["name"])
+    rows = sorted(resources, key=lambda row: str(row["name"]))
+    return head | {"groupVersion": api_version, "resources": rows}
 
 
 def _resource(kind: Kind) -> Body:

@@ -5,13 +5,7 @@ from typing import Any
 
 from kubeling.apiserver.customresources.served_kinds import DEFINITION
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.status import (
-    Cause,
-    CauseType,
-    StatusError,
-    forbidden,
-    invalid,
-)
+from kubeling.apiserver.status import Cause, CauseType, StatusError, forbidden, invalid
 
 # A custom resource has no merge keys for a strategic merge patch.
 PATCHES = (

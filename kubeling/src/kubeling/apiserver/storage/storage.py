@@ -18,13 +18,7 @@ from typing import Any
 import orjson
 
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.storage.watch_cache import (
-    ADDED,
-    DELETED,
-    MODIFIED,
-    WatchCache,
-    WatchEvent,
-)
+from kubeling.apiserver.storage.watch_cache import ADDED, DELETED, MODIFIED, WatchCache, WatchEvent
 from kubeling.errors import Error
 
 Object = dict[str, Any]
@@ -158,7 +152,7 @@ class ObjectStore:
         self.watch_cache = WatchCache(self.revision)
         for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
             try:
-                version = _revision_of(raw)
+                version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
             except (ValueError, TypeError, KeyError) as exc:
                 raise StoreError(
                     f"{self._path} is corrupt: {resource} {namespace}/{name} cannot be read",
@@ -425,10 +419,6 @@ def _with_revision(raw: bytes, revision: int) -> bytes:
     stored = orjson.loads(raw)
     stored["metadata"]["resourceVersion"] = str(revision)
     return orjson.dumps(stored)
-
-
-def _revision_of(raw: bytes) -> int:
-    return int(orjson.loads(raw)["metadata"]["resourceVersion"])
 
 
 def _select_names(

@@ -10,10 +10,7 @@ from kubeling.kubelet.container_run import ContainerRun
 from kubeling.kubelet.descriptor import Descriptor
 from kubeling.kubelet.process import ContainerProcess, StartError
 from kubeling.kubelet.streaming.command_client import CommandClient, StreamOptions
-from kubeling.kubelet.streaming.command_status import (
-    exit_status,
-    start_error_status,
-)
+from kubeling.kubelet.streaming.command_status import exit_status, start_error_status
 
 # The kubelet's defaults for streaming connections without data.
 IDLE_SECONDS = 4 * 3600.0

@@ -4,23 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from kubeling.asgi import (
-    Receive,
-    Scope,
-    Send,
-    WebSocket,
-    header,
-    header_values,
-    offered_upgrade,
-)
+from kubeling.asgi import Receive, Scope, Send, WebSocket, header, header_values, offered_upgrade
 from kubeling.kubelet.container_run import ContainerRun
 from kubeling.kubelet.errors import KubeletError
-from kubeling.kubelet.streaming import (
-    command_session,
-    port_forward,
-    spdy_client,
-    websocket_client,
-)
+from kubeling.kubelet.streaming import command_session, port_forward, spdy_client, websocket_client
 from kubeling.kubelet.streaming.command_client import (
     CommandClient,
     StreamOptions,

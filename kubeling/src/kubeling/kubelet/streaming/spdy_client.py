@@ -9,12 +9,7 @@ from collections.abc import Mapping
 import orjson
 
 from kubeling.kubelet.errors import KubeletError
-from kubeling.kubelet.streaming.command_client import (
-    STDERR,
-    STDOUT,
-    StreamOptions,
-    WindowSize,
-)
+from kubeling.kubelet.streaming.command_client import STDERR, STDOUT, StreamOptions, WindowSize
 from kubeling.kubelet.streaming.command_status import Status
 from kubeling.kubelet.streaming.inbox import Inbox
 from kubeling.kubelet.streaming.spdy import SpdyConnection, SpdyStream
