@@ -36,6 +36,7 @@ from kubeling.asgi import App
 from kubeling.clock import Clock, system
 from kubeling.controllers.controller_manager import ControllerManager
 from kubeling.service_account.signer import TokenSigner
+from kubeling.tasks import cancel_all
 
 __all__ = ["ClusterConfig", "EmbeddedCluster", "InvalidBearerToken", "UserInfo"]
 
@@ -196,10 +197,8 @@ class EmbeddedCluster:
         trace: TracebackType | None,
     ) -> None:
         self.drain()
-        for task in self._tasks:
-            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancel_all(self._tasks)
         await self._webhooks.close()
         await self._aggregator.close()
         self.store.close()

@@ -47,6 +47,11 @@ class PodInfo:
     subdomain: str = ""
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Return the metadata that identifies the pod, as in its object."""
+        return {"metadata": {"namespace": self.namespace, "name": self.name, "uid": self.uid}}
+
+    @property
     def ended(self) -> bool:
         return self.phase in _ENDED
 

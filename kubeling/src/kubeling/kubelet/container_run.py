@@ -17,6 +17,7 @@ from kubeling.kubelet.prepared_container import PreparedContainer
 from kubeling.kubelet.probes import Prober, ProbeStatus
 from kubeling.kubelet.process import ContainerProcess, Sink, StartError
 from kubeling.kubelet.terminal import Terminal
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -204,8 +205,7 @@ class ContainerRun:
             try:
                 await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for wait in waits:
-                    wait.cancel()
+                await cancel_all(waits)
         if not self._exited.is_set():
             self._process.kill()
 

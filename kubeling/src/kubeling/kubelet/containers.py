@@ -31,6 +31,7 @@ from kubeling.kubelet.pod_network import PodNetwork
 from kubeling.kubelet.prepared_container import PreparedContainer, pod_folder, prepare
 from kubeling.kubelet.process import StartError
 from kubeling.kubelet.termination_message import exit_reason, termination_message
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -139,10 +140,8 @@ class PodContainers:
         """Stop all running containers, and wait until they have ended."""
         for run in self._runs.values():
             run.stop(seconds)
-        pulls = list(self._pulls.values())
-        for pull in pulls:
-            pull.cancel()
-        await asyncio.gather(*self._tasks, *pulls, return_exceptions=True)
+        await cancel_all(self._pulls.values())
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def start(self, name: str, volumes: Mapping[str, Path]) -> None:
         """Start a container, or record why it cannot start now."""

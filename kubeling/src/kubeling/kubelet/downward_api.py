@@ -64,6 +64,20 @@ def _escape(value: str) -> str:
     return quoted.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
 
 
+def read_reference(
+    entry: Mapping[str, Any], pod: Pod, node: NodeInfo, default_container: str = ""
+) -> str:
+    """Return the field or the resource that an entry refers to. Raises UnknownField."""
+    if reference := entry.get("fieldRef"):
+        return read_pod_field(pod, str(reference.get("fieldPath")), node)
+    reference, spec = entry.get("resourceFieldRef") or {}, pod["spec"]
+    name = reference.get("containerName") or default_container
+    for container in (*(spec.get("initContainers") or []), *spec["containers"]):
+        if container["name"] == name:
+            return read_resource_field(container, reference, node)
+    raise UnknownField(f"container {name!r} not found")
+
+
 def read_resource_field(
     container: Mapping[str, Any], reference: Mapping[str, Any], node: NodeInfo
 ) -> str:

@@ -35,6 +35,7 @@ from kubeling.kubelet.scheduler import Scheduler
 from kubeling.kubelet.server import create_app
 from kubeling.kubelet.service_lister import ServiceLister
 from kubeling.kubelet.service_network import ServiceNetwork
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -247,7 +248,7 @@ class Kubelet:
     def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(_log_failure)
-        self._stack.push_async_callback(_cancel, task)
+        self._stack.push_async_callback(cancel_all, [task])
 
     def _build_context(
         self,
@@ -301,11 +302,6 @@ def _shared_mounts(config: KubeletConfig) -> list[Mount]:
     if config.hosts_file is None:
         return []
     return [Mount(source=config.hosts_file, target="/etc/hosts", read_only=True)]
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kubeling import __version__
 from kubeling.kubelet.pod_network import PodNetwork
+from kubeling.tasks import cancel_all
 
 Container = Mapping[str, Any]
 Exec = Callable[[Sequence[str], float], Awaitable[tuple[int, str]]]
@@ -108,9 +109,7 @@ class Prober:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
 
     def _set_status(self, status: ProbeStatus) -> None:
         if status != self._status:

@@ -5,7 +5,7 @@ and commands run as the user of the kubelet, so there each request needs the cli
 server.
 """
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 from kubeling import int64
-from kubeling.asgi import App, Receive, Scope, Send, raw_path, respond
+from kubeling.asgi import App, Receive, Scope, Send, raw_path, respond, wait_for_disconnect
 from kubeling.clock import Clock
 from kubeling.kubelet import logs
 from kubeling.kubelet.container_run import ContainerRun
@@ -22,6 +22,7 @@ from kubeling.kubelet.container_state import ContainerRecord, Waiting
 from kubeling.kubelet.errors import KubeletError
 from kubeling.kubelet.logs import LogActivity, LogOptions
 from kubeling.kubelet.pod_worker import PodWorker
+from kubeling.tasks import run_until_first
 
 if TYPE_CHECKING:
     from kubeling.kubelet.streaming.endpoints import StreamingEndpoints
@@ -246,22 +247,11 @@ def _parse_time(query: Mapping[str, list[str]], name: str) -> float | None:
 async def _stream_log(lines: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     """Stream a log until it ends or the client disconnects."""
     await send({"type": "http.response.start", "status": 200, "headers": list(_TEXT)})
-    sending = asyncio.create_task(_send_all(lines, send))
-    disconnected = asyncio.create_task(_wait_for_disconnect(receive))
-    try:
-        await asyncio.wait({sending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-    finally:  # an API server in this process cancels the request after the last part
-        for task in (sending, disconnected):
-            task.cancel()
-        await asyncio.gather(sending, disconnected, return_exceptions=True)
 
+    async def send_all() -> None:
+        async for data in lines:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
-async def _send_all(lines: AsyncIterator[bytes], send: Send) -> None:
-    async for data in lines:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with contextlib.suppress(OSError):  # the client disconnects during a write
+        await run_until_first(send_all(), wait_for_disconnect(receive))

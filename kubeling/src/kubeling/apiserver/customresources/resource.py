@@ -114,7 +114,8 @@ class VersionedResource:
     """One served version of a CustomResourceDefinition.
 
     `definition` is the definition, `version` one of its `spec.versions`. What is expensive is compiled at
-    first use.
+    first use. `warning` is empty for a version that is not deprecated; `is_terminating` is true if the
+    definition is being deleted.
     """
 
     def __init__(self, definition: Mapping[str, Any], version: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Non-resource paths: version, discovery, OpenAPI, health and the issuer's documents."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import orjson
 
@@ -247,7 +247,7 @@ def _aggregated_discovery(
             if name[0] != group:
                 continue
             found = delegated.get(name)
-            rows = _discovered(*name, kinds) if found is None else _discovered_there(*name, found)
+            rows = _own_rows(*name, kinds) if found is None else _rows(*name, found)
             # Clients retry a version that is stale.
             freshness = "Stale" if found == {} else "Current"
             versions.append({"version": name[1], "resources": rows, "freshness": freshness})
@@ -262,14 +262,27 @@ def _aggregated_discovery(
     return Response(200, made.body, _AGGREGATED.format(version))
 
 
-def _discovered_there(group: str, version: str, found: Body) -> list[Body]:
-    """Return the resources in the APIResourceList of another server."""
+def _own_rows(group: str, version: str, kinds: ServedKinds) -> list[Body]:
+    built_in = {
+        kind.plural
+        for kind in kinds.all()
+        if (kind.group, kind.version) == (group, version) and kind.custom is None
+    }
+    return _rows(group, version, resource_list(group, version, kinds), built_in)
+
+
+def _rows(group: str, version: str, found: Body, built_in: Collection[str] = ()) -> list[Body]:
+    """Return the resources in an APIResourceList as in aggregated discovery.
+
+    The kind of a response of a built-in resource has no group and version.
+    """
     rows: dict[str, Body] = {}
     for each in found.get("resources", ()):
         plural, _, below = each["name"].partition("/")
+        own = ("", "") if plural in built_in else (group, version)
         kind = {
-            "group": each.get("group") or group,
-            "version": each.get("version") or version,
+            "group": each.get("group") or own[0],
+            "version": each.get("version") or own[1],
             "kind": each["kind"],
         }
         row: Body = {"responseKind": kind, "verbs": each.get("verbs", [])}
@@ -283,46 +296,6 @@ def _discovered_there(group: str, version: str, found: Body) -> list[Body]:
         row |= {"resource": plural, "scope": scope, "singularResource": singular, **names}
         rows[plural] = row | rows.get(plural, {})
     return [*rows.values()]
-
-
-def _discovered(group: str, version: str, kinds: ServedKinds) -> list[Body]:
-    found = [kind for kind in kinds.all() if (kind.group, kind.version) == (group, version)]
-    return [_discovered_kind(kind) for kind in sorted(found, key=lambda kind: kind.plural)]
-
-
-def _discovered_kind(kind: Kind) -> Body:
-    row: Body = {
-        "resource": kind.plural,
-        "responseKind": _response_kind(kind, kind.kind),
-        "scope": "Namespaced" if kind.namespaced else "Cluster",
-        "singularResource": kind.singular,
-        "verbs": list(kind.verbs),
-    }
-    if kind.short_names:
-        row["shortNames"] = list(kind.short_names)
-    if kind.categories:
-        row["categories"] = list(kind.categories)
-    if kind.subresources:
-        row["subresources"] = [
-            {
-                "subresource": sub.name,
-                "responseKind": (
-                    {"group": sub.group, "version": sub.version, "kind": sub.kind}
-                    if sub.version
-                    else _response_kind(kind, sub.kind)
-                ),
-                "verbs": list(sub.verbs),
-            }
-            for sub in sorted(kind.subresources, key=lambda sub: sub.name)
-        ]
-    return row
-
-
-def _response_kind(kind: Kind, name: str) -> Body:
-    """Return the type of a response; of a built-in kind it has no group and version."""
-    if kind.custom is None:
-        return {"group": "", "version": "", "kind": name}
-    return {"group": kind.group, "version": kind.version, "kind": name}
 
 
 # An OpenAPI v2 document as protobuf, with its version (field 1) and nothing else.
