@@ -147,11 +147,7 @@ def _from_query(request: Request) -> Object:
     if policy := request.option("propagationPolicy"):
         found["propagationPolicy"] = policy
     if text := request.option("gracePeriodSeconds"):
-        found["gracePeriodSeconds"] = _number(text)
+        if (seconds := int64.parse(text)) is None:
+            raise not_a_number("gracePeriodSeconds", text)
+        found["gracePeriodSeconds"] = seconds
     return found
-
-
-def _number(text: str) -> int:
-    if (seconds := int64.parse(text)) is None:
-        raise not_a_number("gracePeriodSeconds", text)
-    return seconds

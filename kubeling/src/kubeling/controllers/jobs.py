@@ -55,7 +55,8 @@ class JobController:
         """Decide the state of the Job, and create or delete pods."""
         now = self._client.now
         active = [pod for pod in pods if pod.active]
-        self._set_start_time(job, status)
+        if not status.get("startTime") and not job["spec"].get("suspend"):
+            status["startTime"] = rfc3339(now)
         _set_outcome(job, status, pods, now)
         if decided := _outcome(status):
             await self._pod_control.delete(_KIND, job, active)
@@ -63,10 +64,6 @@ class JobController:
             return None
         await self._suspend(job, status)
         return await self._scale(job, status, pods, active)
-
-    def _set_start_time(self, job: Object, status: Object) -> None:
-        if not status.get("startTime") and not job["spec"].get("suspend"):
-            status["startTime"] = rfc3339(self._client.now)
 
     async def _finish(self, job: Object, status: Object, decided: Object) -> None:
         """Mark a Job complete or failed after its last pod is counted."""

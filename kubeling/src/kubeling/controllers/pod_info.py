@@ -68,7 +68,8 @@ class PodInfo:
 def read(pod: Object) -> PodInfo:
     """Build the info of a pod object."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    ready = _condition(status, "Ready")
+    conditions = status.get("conditions") or ()
+    ready: Object = next((each for each in conditions if each.get("type") == "Ready"), {})
     annotations = metadata.get("annotations") or {}
     return PodInfo(
         namespace=metadata["namespace"],
@@ -105,11 +106,6 @@ def controller(metadata: Object) -> Object:
 def seconds(moment: str | None) -> float:
     """Parse a timestamp of the API; return zero for None."""
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0
-
-
-def _condition(status: Object, kind: str) -> Object:
-    conditions = status.get("conditions") or ()
-    return next((each for each in conditions if each.get("type") == kind), {})
 
 
 def _conditions(status: Object) -> tuple[tuple[str, str], ...]:

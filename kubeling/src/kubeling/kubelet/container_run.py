@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kubeling.event_recorder import NORMAL, WARNING, Reference
 from kubeling.kubelet import probes
-from kubeling.kubelet.attachments import ContainerOutput
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.logs import LogActivity, LogWriter
 from kubeling.kubelet.pod_network import PodNetwork
@@ -26,6 +25,8 @@ _MIN_GRACE_SECONDS = 2.0
 _MAX_OUTPUT = 4096
 _NO_LIMIT = 1e9
 _CHECK_SECONDS = 5.0
+# A client that reads nothing for so long is detached, so that it does not stop the container.
+STUCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,33 @@ class Execution:
 
     process: ContainerProcess
     exit_code: asyncio.Task[int]
+
+
+class ContainerOutput:
+    """Writes the output of a container to its log and to attached clients."""
+
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
+        self._attached: set[Sink] = set()
+
+    async def write(self, stream: str, data: bytes) -> None:
+        """Write data to the log, and wait until each attached client has taken it."""
+        self._log.write(stream, data)
+        for sink in tuple(self._attached):
+            try:
+                async with asyncio.timeout(STUCK_SECONDS):
+                    await sink(stream, data)
+            except (OSError, TimeoutError):
+                self._attached.discard(sink)
+
+    @contextlib.contextmanager
+    def attached(self, sink: Sink) -> Iterator[None]:
+        """Send the container's output, from now on, to an additional client."""
+        self._attached.add(sink)
+        try:
+            yield
+        finally:
+            self._attached.discard(sink)
 
 
 class ContainerRun:

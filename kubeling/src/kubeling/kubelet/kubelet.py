@@ -139,7 +139,7 @@ class Kubelet:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        config, stack = self._config, self._stack
+        config, stack, hosts = self._config, self._stack, self._config.hosts_file
         is_new = not config.folder.exists()
         create_private_folder(config.folder)
         # A fixed length, so that the mark of another kubelet cannot begin with this one.
@@ -153,7 +153,7 @@ class Kubelet:
                 config.path,
                 config.hidden,
                 config.shown,
-                _shared_mounts(config),
+                [Mount(source=hosts, target=str(HOSTS), read_only=True)] if hosts else [],
                 kinds=config.sandboxes,
             ),
             self._open_network(),
@@ -296,12 +296,6 @@ def _with_api_server(network: PodNetworkConfig, server: str) -> PodNetworkConfig
         return network
     address = (url.hostname, url.port)
     return replace(network, outbound={address: address, **network.outbound})
-
-
-def _shared_mounts(config: KubeletConfig) -> list[Mount]:
-    if config.hosts_file is None:
-        return []
-    return [Mount(source=config.hosts_file, target="/etc/hosts", read_only=True)]
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

@@ -210,15 +210,11 @@ def _read_entries(path: Path, tail: int | None) -> Iterator[bytes]:
     for file, start in zip(files, starts, strict=True):
         with file.open("rb") as opened:
             opened.seek(start)
-            yield from _read_blocks(opened)
-
-
-def _read_blocks(opened: BinaryIO) -> Iterator[bytes]:
-    rest = b""
-    while data := opened.read(_BLOCK):
-        whole, _, rest = (rest + data).rpartition(b"\n")
-        if whole:
-            yield whole + b"\n"
+            rest = b""
+            while data := opened.read(_BLOCK):
+                whole, _, rest = (rest + data).rpartition(b"\n")
+                if whole:
+                    yield whole + b"\n"
 
 
 def _tail_start(path: Path, wanted: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from kubeling.apiserver.auth.rbac import (
 )
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.request import UserInfo
-from kubeling.apiserver.status import StatusError, forbidden, not_found
+from kubeling.apiserver.status import forbidden_object, not_found
 from kubeling.apiserver.storage.storage import Object
 
 Rule = Mapping[str, Any]
@@ -75,7 +75,7 @@ def _check_role(
         granted, _ALL_RULES
     ):
         reason = "only a user with every permission may use an aggregationRule"
-        raise _escalation_error(kind, new, reason)
+        raise forbidden_object(kind, new["metadata"].get("name", ""), reason)
 
 
 def _check_binding(rbac: RbacAuthorizer, user: UserInfo, kind: Kind, new: Object) -> None:
@@ -106,18 +106,12 @@ def _require_covered(
     if uncovered := _uncovered(granted, rules):
         groups = " ".join(f'"{group}"' for group in user.groups)
         shown = "; ".join(orjson.dumps(rule).decode() for rule in uncovered[:_MAX_LISTED_RULES])
-        raise _escalation_error(
+        raise forbidden_object(
             kind,
-            new,
+            new["metadata"].get("name", ""),
             f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not '
             f"currently held: {shown}",
         )
-
-
-def _escalation_error(kind: Kind, new: Object, reason: str) -> StatusError:
-    name = new["metadata"].get("name", "")
-    message = f'{kind.resource} "{name}" is forbidden: {reason}'
-    return forbidden(kind.plural, message, name=name, group=kind.group)
 
 
 def _without_ignored_metadata(obj: Object) -> Object:

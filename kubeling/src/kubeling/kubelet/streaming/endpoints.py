@@ -14,9 +14,8 @@ from kubeling.kubelet.streaming.command_client import (
     parse_stream_options,
 )
 from kubeling.kubelet.streaming.port_forward import Connect
-from kubeling.kubelet.streaming.spdy import SpdyConnection
+from kubeling.kubelet.streaming.spdy import SpdyConnection, StreamTransport, WebSocketTransport
 from kubeling.kubelet.streaming.spdy_client import SpdyClient
-from kubeling.kubelet.streaming.transports import StreamTransport, WebSocketTransport
 from kubeling.kubelet.streaming.websocket_client import WebSocketClient
 from kubeling.tasks import cancel_and_wait
 
