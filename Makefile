@@ -35,7 +35,7 @@ PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test test-kubeling test-kubeling-processes test-podpass check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites test-kubeling-peers soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test test-kubeling test-kubeling-processes test-podpass check lint house fix docs manifests site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites test-kubeling-peers soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ fix: $(VENV)/.dev ## format, and apply the linter's fixes
 
 docs: $(VENV)/.dev ## generate the pages that are made from the program
 	$(BIN)/python scripts/docs.py
+
+manifests: $(VENV)/.dev ## render the chart into the data of `podpass manifests`; needs Helm or Go
+	$(BIN)/python scripts/render_charts.py
 
 site: $(VENV)/.docs ## build the documentation site into site/, offline, and check every link: SITE=folder
 	$(BIN)/python scripts/site.py .cache/site-pages

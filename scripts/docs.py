@@ -1,6 +1,9 @@
 """Generate the pages from the program or from lists in the tests. `--check` only compares."""
 
+import collections
+import contextlib
 import functools
+import re
 import sys
 import textwrap
 import tomllib
@@ -29,10 +32,6 @@ READERS = {
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
     "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
-    "StorageSettings": "`podpass up` sets them by `--azurite` and `AZURITE_ACCOUNTS`. There are no other"
-    " flags and variables.",
-    "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
-    " are no flags and variables.",
     "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"
     " and variables: it sets the tenant of the instance, sets `native_sidecar` by the API version, and uses"
     " the defaults for all other settings.",
@@ -97,14 +96,15 @@ def settings_page() -> str:
         "A flag overrides a variable, a variable overrides the default.\n",
     ]
     for name, kind in sorted(vars(settings).items()):
-        if isinstance(kind, type) and name.endswith("Settings"):
+        if isinstance(kind, type) and name in READERS:
             lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
             lines += [READERS[name] + "\n"]
-            lines += ["| setting | flag | variable | default | meaning |", "|---|---|---|---|---|"]
+            lines += ["| flag | variable | default | meaning |", "|---|---|---|---|"]
             lines += [
-                f"| {row['name']} | {_code(row['flag'])} | {_code(row['variable'])} "
+                f"| {_code(row['flag'])} | {_code(row['variable'])} "
                 f"| {_code(row['default'])} | {row['meaning']} |"
                 for row in settings.describe(kind)
+                if row["flag"] or row["variable"]
             ]
             lines.append("")
     lines += ["## Other variables\n", "| variable | meaning |", "|---|---|"]
@@ -116,14 +116,74 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+# Commands whose options are on the settings page, and the classes there.
+CLI_SETTINGS = {
+    "podpass up": ("LocalSettings",),
+    "podpass webhook": ("WebhookSettings",),
+    "podpass proxy": ("ProxySettings",),
+    "podpass proxy-init": ("ProxyInitSettings",),
+    "podpass authority": ("AuthorityProcessSettings", "AuthoritySettings"),
+    "podpass cloud serve": ("CloudSettings",),
+}
+# An option that so many commands have with the same text is described once.
+COMMON = 4
+
+
 def cli_page() -> str:
-    """Return the page with the help of every command."""
-    lines = ["# Command line\n", MADE]
-    for path, command, context in _commands(
-        cli, click.Context(cli, info_name="podpass", **cli.context_settings)
-    ):
-        lines += [f"## {path}\n", "```", command.get_help(context).rstrip(), "```\n"]
+    """Return the page with the help of every command, without what several commands have in common."""
+    found = list(_commands(cli, click.Context(cli, info_name="podpass", **cli.context_settings)))
+    counts = collections.Counter(
+        record
+        for _, command, context in found
+        for option in command.get_params(context)
+        if (record := option.get_help_record(context))
+    )
+    common = {record for record, count in counts.items() if count >= COMMON}
+    lines = [
+        "# Command line\n",
+        MADE,
+        "Options of several commands. Each command names those that it has, and `--help` shows them too:\n",
+        *(
+            f"- `{name}`: {text}"
+            for name, text in sorted(common, key=lambda each: (each[0].lstrip("-"), each[1]))
+        ),
+        "",
+    ]
+    for path, command, context in found:
+        lines += [f"## {path}\n", "```", _own_help(path, command, context, common), "```\n"]
+        shared = [
+            f"`{max(option.opts, key=len)}`"
+            for option in command.get_params(context)
+            if "--help" not in option.opts and option.get_help_record(context) in common
+        ]
+        lines += [f"Also: {', '.join(shared)}.\n"] if shared else []
+        if names := CLI_SETTINGS.get(path):
+            links = ", ".join(f"[{name}](settings.md#{name.lower()})" for name in names)
+            lines += [f"Flags and variables: {links}.\n"]
     return "\n".join(lines)
+
+
+def _own_help(
+    path: str, command: click.Command, context: click.Context, common: set[tuple[str, str]]
+) -> str:
+    """Return the help of a command without options that the page describes elsewhere."""
+    listed = {
+        row["flag"]
+        for name in CLI_SETTINGS.get(path, ())
+        for row in settings.describe(getattr(settings, name))
+    }
+    with contextlib.ExitStack() as restored:
+        for option in command.get_params(context):
+            elsewhere = option.get_help_record(context) in common or listed.intersection(
+                option.opts
+            )
+            if isinstance(option, click.Option) and elsewhere:
+                restored.callback(setattr, option, "hidden", option.hidden)
+                option.hidden = True
+        text = command.get_help(context)
+    if listed:
+        text = re.sub(r"\n\nEnvironment variables.*?(?=\n\n[A-Z]|\Z)", "", text, flags=re.DOTALL)
+    return text.rstrip()
 
 
 def _commands(
@@ -140,12 +200,13 @@ def _commands(
 
 
 def attacks_page() -> str:
-    """List the attacks in the tests, and the tests that try them."""
+    """List the attacks that the tests try."""
     listed = tomllib.loads((DOCS.parent / "tests/vectors/attacks.toml").read_text())
     lines = [
         "# Attacks in the tests\n",
         MADE,
-        "Attacks, and the tests that try them. `docs/security.md` describes the attackers.\n",
+        "Each of these attacks has tests, which `tests/vectors/attacks.toml` names. The attackers:",
+        "[security.md](../security.md).\n",
     ]
     for group in listed["group"]:
         lines += [
@@ -161,11 +222,30 @@ def attacks_page() -> str:
 
 
 def _format_attacks(items: list[dict[str, Any]]) -> Iterator[str]:
-    for item in items:
-        tests = ", ".join(f"`{test}`" for test in item["tests"])
-        yield f"- {item['what']}: {tests}"
+    yield from (f"- {item['what']}" for item in items)
     if items:
         yield ""
+
+
+STATUSES = {"yes": "Works", "differs on purpose": "Differs on purpose", "not yet": "Missing"}
+
+
+def parity_page() -> str:
+    """List the features, what differs and what is missing, a line each."""
+    listed = tomllib.loads((DOCS.parent / "tests/vectors/features.toml").read_text())
+    lines = [
+        "# What works and what does not\n",
+        MADE,
+        "Compared with azure-workload-identity 1.6, Microsoft's documentation, and Kubernetes.",
+        "`tests/vectors/features.toml` has the tests that prove each line.\n",
+    ]
+    for section in listed["section"]:
+        lines += [f"## {section['title']}\n"]
+        for status, title in STATUSES.items():
+            texts = [each["text"] for each in section["line"] if each["status"] == status]
+            if texts:
+                lines += [f"**{title}**\n", *(f"- {text}" for text in texts), ""]
+    return "\n".join(lines)
 
 
 def checks_page() -> str:
@@ -175,7 +255,7 @@ def checks_page() -> str:
         MADE,
         "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
         "token's path. A check is named after the problem that it finds. How to use the command:",
-        "[guides/doctor.md](guides/doctor.md).\n",
+        "[develop/doctor.md](develop/doctor.md).\n",
     ]
     for stage in Stage:
         rows = [each for each in CHECKS if each.stage is stage]
@@ -227,9 +307,10 @@ def pack() -> dict[str, Callable[[], str]]:
 
 PAGES = {
     **pack(),
-    "attacks.md": attacks_page,
+    "contribute/attacks.md": attacks_page,
     "checks.md": checks_page,
     "errors.md": errors_page,
+    "parity.md": parity_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
     "../charts/podpass/README.md": lambda: chart_page("podpass", MADE),

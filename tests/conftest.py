@@ -87,7 +87,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PlaneThread"]:
     """Run one real control plane for tests that need no flags of their own.
 
-    Each removes its webhooks, and has names of its own.
+    Each test removes its webhooks, and gives its objects names that no other test uses.
     """
     from tests.control_plane import plane  # `make rules` has no programs of a control plane
 

@@ -5,6 +5,8 @@ import re
 import pytest
 
 import podpass
+from podpass.manifests.values import read_rendered_chart
+from scripts import render_charts
 from tests.charts.authority import rendering as authority
 from tests.charts.rendering import FILES
 from tests.charts.schema import ChartFiles, keys
@@ -91,3 +93,7 @@ def test_counts_and_percentages_have_the_limits_of_kubernetes(files: ChartFiles)
         takes = re.compile(share["pattern"]).search
         assert all(takes(each) for each in ("", "0%", "050%", "99%", "100%"))
         assert not any(takes(each) for each in ("101%", "150%", "1000%", "-1%", "50", "half", "%"))
+
+
+def test_data_of_the_manifests_command_was_made_from_this_chart() -> None:
+    assert read_rendered_chart()["chart"] == render_charts.hash_chart(), "run `make manifests`"

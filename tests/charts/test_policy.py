@@ -71,7 +71,7 @@ async def _version(client: KubeClient) -> str:
 
 async def _install(client: KubeClient) -> None:
     of_mutating = await _version(client)
-    for one in build_policy_objects(ManifestValues(tenant_id=TENANT)):
+    for one in build_policy_objects(ManifestValues.from_sets((), tenant_id=TENANT)):
         version = of_mutating if one["kind"].startswith("Mutating") else "v1"
         body = {**one, "apiVersion": f"admissionregistration.k8s.io/{version}"}
         kind = one["kind"].lower()
@@ -227,7 +227,7 @@ async def test_labelled_pod_that_was_not_mutated_is_refused(client: KubeClient) 
     """A pod whose account is not cached yet is not mutated; the third policy refuses it."""
     (binding,) = [
         one
-        for one in build_policy_objects(ManifestValues(tenant_id=TENANT))
+        for one in build_policy_objects(ManifestValues.from_sets((), tenant_id=TENANT))
         if one["kind"] == MUTATING
     ]
     version = await _version(client)

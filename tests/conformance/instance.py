@@ -35,11 +35,14 @@ _IMAGE_SCRIPT = """#!/usr/bin/env bash
 exec -a /agnhost agnhost "$@"
 """
 # Specs request the page only from pods of StatefulSets. If pods share the machine's ports, the first one
-# serves it.
+# serves it. A spec can end while the page is in /tmp: its pods are deleted before it moves the page back.
 _HTTPD_SCRIPT = f"""#!/usr/bin/env bash
 [[ $HOSTNAME =~ ss2?-[0-9]+$ ]] || exec sleep infinity
 exec {sys.executable} - <<'EOF'
-import functools, http.server, signal
+import functools, http.server, pathlib, signal
+page = pathlib.Path("{_HTDOCS}/index.html")
+if not page.exists():
+    page.write_text("It works!")
 handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="{_HTDOCS}")
 try:
     http.server.ThreadingHTTPServer(("", 80), handler).serve_forever()
@@ -169,7 +172,6 @@ def _with_files(files: Mapping[str, Path], folder: Path) -> list[str]:
         options += ["--dev-bind", entry.path, entry.path]
     htdocs = folder / "htdocs"
     htdocs.mkdir()
-    (htdocs / "index.html").write_text("It works!")
     options += ["--bind", str(htdocs), _HTDOCS]
     # These may be in /tmp or /root, which the mounts above hide.
     for path in (_CHECKOUT, sys.base_prefix, sys.prefix, files["/agnhost"], folder):

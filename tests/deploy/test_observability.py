@@ -16,11 +16,11 @@ from tests.observability import (
     selected_values,
 )
 
-METRICS = (ROOT / "docs/metrics.md").read_text() + (ROOT / "docs/guides/sidecar.md").read_text()
+METRICS = (ROOT / "docs/metrics.md").read_text() + (ROOT / "docs/migrate/sidecar.md").read_text()
 # Where the alerts of a component are listed.
 LISTS = {
-    "webhook": "docs/guides/operate.md",
-    "sidecar": "docs/guides/sidecar.md",
+    "webhook": "docs/operate/webhook.md",
+    "sidecar": "docs/migrate/sidecar.md",
     "authority": "docs/metrics.md",
 }
 

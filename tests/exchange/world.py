@@ -23,6 +23,7 @@ from podpass.clock import Clock
 from podpass.crypto import jose
 from podpass.database import Database
 from podpass.directory import builtin_principals
+from podpass.directory.claims_expression import KubernetesIssuers
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -240,7 +241,8 @@ async def start(
     ca.cert_pem.write_to_path(folder / "ca.pem")
     ring = KeyRing.open(folder / "keys" / "issuer")
     database = Database(f"sqlite:///{folder / 'keys' / 'authority' / 'directory.db'}")
-    directory = await stack.enter_async_context(Directory(database))
+    expressions = KubernetesIssuers(issuers=frozenset(settings.get("flexible_kubernetes", ())))
+    directory = await stack.enter_async_context(Directory(database, expressions=expressions))
     site = Site(issuer_app.create_app(ISSUER, ring))
     issuer_port = await listen(stack, ca, site, "eastus.oic.test")
     sock = server.bind("127.0.0.1", 0)

@@ -55,7 +55,6 @@ async def _run(instance: Instance, stop_after: int | None = None, **given: Any) 
         return await connect(
             ConnectRequest(**values),
             Clients(manager=account.manager(), accounts=ServiceAccountClient(cluster)),
-            account.manager_api(),
             cluster,
             commit="test",
             dry_run=dry_run,

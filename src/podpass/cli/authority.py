@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from podpass.cli.commands import SuggestingGroup
-from podpass.cli.options import environ
+from podpass.cli.invocation import environ
 from podpass.cli.output import print_message
 from podpass.errors import SettingsError
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings

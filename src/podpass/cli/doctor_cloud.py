@@ -16,7 +16,7 @@ from podpass.names import DOCTOR_AGENT
 
 if TYPE_CHECKING:
     from podpass.diagnose.doctor.cloud_facts import CloudAccount, CloudReader
-    from podpass.diagnose.doctor.resource_facts import RequestedResource
+    from podpass.diagnose.doctor.directory_facts import RequestedResource
     from podpass.kubernetes.client import KubeClient
     from podpass.lab.data.datadir import DataDir
 
@@ -80,7 +80,7 @@ class CloudOptions:
         exchange: bool,
     ) -> "CloudOptions":
         """Collect the options of the command. Raises UsageError."""
-        from podpass.diagnose.doctor.resource_facts import parse_requested_resource
+        from podpass.diagnose.doctor.directory_facts import parse_requested_resource
 
         return cls(
             account=replace(AccountOptions.from_context(ctx), data_dir=str(data_dir.root)),
@@ -98,7 +98,7 @@ async def open_cloud(
     Raises UsageError for an option.
     """
     from podpass.diagnose.doctor.cloud_facts import CloudReader
-    from podpass.diagnose.doctor.model import Unread
+    from podpass.facts import Unread
     from podpass.provision.connection import AzureConnection, RequestLimits
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.errors import ApiError, SignInFailed

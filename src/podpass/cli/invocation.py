@@ -3,12 +3,19 @@
 After `make demo`, podpass is in `.venv/bin` and not on the PATH.
 """
 
+import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 _NAME = "podpass"
+
+
+def environ() -> Mapping[str, str]:
+    """Return the environment variables; commands pass them down as an argument."""
+    return os.environ  # noqa: TID251 the only place that reads it
 
 
 def command_name() -> str:

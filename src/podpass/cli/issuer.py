@@ -5,25 +5,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
-from podpass.cli import options
 from podpass.cli.commands import SuggestingGroup
-from podpass.cli.issuer_run import (
-    complete_keys,
-    folder_option,
-    print_state,
-    run_rotation,
-    run_status,
-)
-from podpass.cli.output import print_message, print_output
+from podpass.cli.invocation import environ
+from podpass.cli.output import output_option, print_message, print_output
 from podpass.clock import rfc3339, system
-from podpass.errors import UsageError
+from podpass.errors import Error, UsageError
 
 _DAY_SECONDS = 24 * 3600
 _EXPLANATION = """Next steps:
 1. Publish the key: podpass issuer publish --dir {dir}
-2. Set the flags of the API server; docs/guides/own-cluster.md has them for kubeadm, kind, k3s and Talos.
+2. Set the flags of the API server; docs/operate/own-cluster.md has them for kubeadm, kind, k3s and Talos.
 3. Check everything: podpass issuer status --dir {dir}"""
+
+folder_option = click.option(
+    "--dir",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="PODPASS_ISSUER_DIR",
+    metavar="D",
+    help="Key folder of the issuer; or PODPASS_ISSUER_DIR.",
+)
+
+
+def complete_keys(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the key IDs of the key folder; none if it cannot be read."""
+    from podpass.assertion.publishing.key_folder import KeyFolder
+
+    folder = ctx.params.get("folder") or environ().get("PODPASS_ISSUER_DIR")
+    if not folder:
+        return []
+    try:
+        keys = KeyFolder(Path(folder)).read_state().keys
+    except Error:
+        return []
+    return [CompletionItem(key.kid) for key in keys if key.kid.startswith(incomplete)]
 
 
 @click.group(cls=SuggestingGroup)
@@ -176,7 +194,7 @@ def publish(folder: Path, replace: bool) -> None:
     is_flag=True,
     help="The clock was corrected: begin all waits again.",
 )
-@options.output("text", "json")
+@output_option("text", "json")
 def rotate(
     folder: Path,
     older_than: int | None,
@@ -192,6 +210,7 @@ def rotate(
     time, or from a timer. It can be interrupted at any time: the next run continues with the same step.
     """
     from podpass.assertion.publishing.rotation import RotationRequest
+    from podpass.cli.issuer_run import run_rotation
 
     request = RotationRequest(is_applied=applied, leaked=leaked, accept_clock=accept_clock)
     outcome = run_rotation(folder, request, older_than_days=older_than, wait=wait)
@@ -223,7 +242,7 @@ def rotate(
     metavar="F",
     help="CA of the issuer's host instead of the system's.",
 )
-@options.output()
+@output_option()
 @click.pass_context
 def status(
     ctx: click.Context, folder: Path, offline: bool, ca_file: Path | None, output: str
@@ -232,6 +251,8 @@ def status(
 
     Exits with status 1 if there is a problem.
     """
+    from podpass.cli.issuer_run import print_state, run_status
+
     report = run_status(folder, offline=offline, ca_file=ca_file)
     print_state(report, output)
     if report["problems"]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from podpass.cli import options
+from podpass.cli.invocation import environ
 from podpass.cli.output import align, format_cell, print_message, print_output
 from podpass.clock import rfc3339, system
 from podpass.errors import Error
@@ -29,30 +28,6 @@ _COLUMNS = {
 }
 _DAY_SECONDS = 24 * 3600
 _POLL_SECONDS = 5.0
-
-folder_option = click.option(
-    "--dir",
-    "folder",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="PODPASS_ISSUER_DIR",
-    metavar="D",
-    help="Key folder of the issuer; or PODPASS_ISSUER_DIR.",
-)
-
-
-def complete_keys(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the key IDs of the key folder; none if it cannot be read."""
-    from podpass.assertion.publishing.key_folder import KeyFolder
-
-    folder = ctx.params.get("folder") or options.environ().get("PODPASS_ISSUER_DIR")
-    if not folder:
-        return []
-    try:
-        keys = KeyFolder(Path(folder)).read_state().keys
-    except Error:
-        return []
-    return [CompletionItem(key.kid) for key in keys if key.kid.startswith(incomplete)]
 
 
 class Interrupted(Error):
@@ -139,11 +114,11 @@ def _collect_tools(folder: Path) -> "RotationTools":
     return RotationTools(
         folder=KeyFolder(folder),
         config=settings,
-        target=open_target(settings.target, folder, options.environ(), settings.s3_endpoint),
+        target=open_target(settings.target, folder, environ(), settings.s3_endpoint),
         read_clock=lambda: read_clock(system()),
         observe=observe,
         log=print_message,
-        environ=options.environ(),
+        environ=environ(),
     )
 
 
@@ -162,7 +137,7 @@ def run_status(folder: Path, *, offline: bool, ca_file: Path | None) -> dict[str
         lambda: status.check_target(
             settings,
             state,
-            open_target(settings.target, folder, options.environ(), settings.s3_endpoint),
+            open_target(settings.target, folder, environ(), settings.s3_endpoint),
         )
     ]
     if not offline:

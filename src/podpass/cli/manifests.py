@@ -71,9 +71,9 @@ def command(mode: str, namespace: str, tenant_id: str, sets: tuple[str, ...], ou
     values = manifests.ManifestValues.from_sets(
         sets, only=only, tenant_id=tenant_id, namespace=namespace
     )
-    if not is_tenant(values.tenant_id):
+    if not is_tenant(values["azureTenantID"]):
         raise UsageError(
-            f"the tenant ID {values.tenant_id!r} is neither a GUID nor a domain",
+            f"the tenant ID {values['azureTenantID']!r} is neither a GUID nor a domain",
             hint="show it: az account show --query tenantId",
         )
     objects = (

@@ -1,23 +1,22 @@
-"""Options that several commands share."""
+"""Options that several commands share; processes of a cluster have none of them."""
 
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from podpass.cli.invocation import command_name
+from podpass.cli.invocation import environ as environ
+from podpass.cli.output import output_option
+
 if TYPE_CHECKING:
     from podpass.lab.data.datadir import DataDir
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def environ() -> Mapping[str, str]:
-    """Return the environment variables; commands pass them down as an argument."""
-    return os.environ  # noqa: TID251 the only place that reads it
+output = output_option
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -35,7 +34,7 @@ def parse_duration(_: click.Context, __: click.Parameter, value: str | None) -> 
 
 def default_data_dir() -> "DataDir":
     """Return the data directory of a command without `--data-dir`."""
-    from podpass.lab.data.datadir import locate  # imported here: cluster processes do not need it
+    from podpass.lab.data.datadir import locate
 
     configured = environ().get("PODPASS_DATA_DIR")
     return locate(Path(configured) if configured else None, environ())
@@ -93,6 +92,8 @@ def azure_settings(settings: type[Any]) -> Decorator:
     shared = (
         ("propagation_seconds", "SECONDS"),
         ("assertion_algorithms", "ALGORITHMS"),
+        ("flexible_kubernetes", ""),
+        ("allow_wide", ""),
         ("azurite", "URL"),
     )
 
@@ -104,26 +105,9 @@ def azure_settings(settings: type[Any]) -> Decorator:
     return decorate
 
 
-def output(default: str = "table", *others: str) -> Decorator:
-    """Add the option `-o`, the output format."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice([*dict.fromkeys([default, *others])] if others else _FORMATS),
-        default=default,
-        show_default=True,
-        help="Output format.",
-    )
-
-
-_FORMATS = ["table", "json", "yaml"]
-
-
 def format_command(data_dir: "DataDir", command: str) -> str:
     """Return a podpass command for this instance, for hints: `podpass down --data-dir D`."""
     import shlex
-
-    from podpass.cli.invocation import command_name
 
     option = (
         "" if data_dir == default_data_dir() else f" --data-dir {shlex.quote(str(data_dir.root))}"

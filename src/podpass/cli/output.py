@@ -3,7 +3,7 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
@@ -15,6 +15,21 @@ Row = Mapping[str, Any]
 _NOTICE_SECONDS = 3.0
 _GAP = "   "
 _MIN_WIDTH = 8
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_FORMATS = ["table", "json", "yaml"]
+
+
+def output_option(default: str = "table", *others: str) -> Decorator:
+    """Add the option `-o`, the output format."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice([*dict.fromkeys([default, *others])] if others else _FORMATS),
+        default=default,
+        show_default=True,
+        help="Output format.",
+    )
 
 
 def print_output(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:

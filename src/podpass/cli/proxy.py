@@ -19,7 +19,7 @@ def command(arguments: tuple[str, ...]) -> None:
     two dashes, the value after = or as the next argument; a switch takes a value only after =. On SIGTERM it
     completes requests in flight and exits.
     """
-    from podpass.cli.options import environ
+    from podpass.cli.invocation import environ
 
     if has_version_flag(ProxySettings, arguments):
         click.echo(build_version_info(environ()))

@@ -20,7 +20,7 @@ def command(arguments: tuple[str, ...]) -> None:
     without IPv4 addresses it also adds a route, because the kernel refuses connections without one before it
     reads the rules. A second run changes nothing. Flags follow Go syntax.
     """
-    from podpass.cli.options import environ
+    from podpass.cli.invocation import environ
     from podpass.imds.redirect_rules import Redirect
     from podpass.servers.proxy.metadata_route import ensure_route
     from podpass.servers.proxy.redirect import check_in_pod, install

@@ -26,7 +26,7 @@ def command(arguments: tuple[str, ...]) -> None:
     of --kubeconfig. /readyz names what is missing until it is ready. On SIGTERM it completes requests in
     flight and exits; a second SIGTERM exits immediately.
     """
-    from podpass.cli.options import environ
+    from podpass.cli.invocation import environ
 
     if has_version_flag(WebhookSettings, arguments):
         click.echo(build_version_info(environ()))

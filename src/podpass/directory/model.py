@@ -35,9 +35,10 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederatedCredential:
-    """Trust in the tokens of one issuer with one subject.
+    """Trust in the tokens of one issuer with one subject, or whose claims match an expression.
 
-    Issuer, subject and the single audience are stored unchanged, byte by byte.
+    Issuer, subject and the single audience are stored unchanged, byte by byte. A flexible credential has an
+    expression (`claims_expression`) and an empty subject.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FederatedCredential:
     description: str = ""
     id: str = ""
     created: float = 0
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 from podpass import names
 from podpass.account.annotations import DEFAULT_TOKEN_SECONDS, TOKEN_SECONDS
 from podpass.admission.webhook_configuration import POD_CREATE_RULE, exclude_namespaces
-from podpass.manifests.meta import Object, build_object
+from podpass.manifests.meta import LABELS, Object
 from podpass.manifests.values import ManifestValues
 from podpass.settings import WebhookSettings
 
@@ -44,34 +44,35 @@ def build_policy_objects(values: ManifestValues) -> list[Object]:
     Raises SettingsError for AzureStackCloud, whose login endpoint is in a file.
     """
     return [
-        build_object(_GROUP, "ValidatingAdmissionPolicy", CHECKS, spec=_build_checks_spec(values)),
+        _build_object("ValidatingAdmissionPolicy", CHECKS, _build_checks_spec(values)),
         _build_binding(
             "ValidatingAdmissionPolicy", CHECKS, paramRef=_ACCOUNTS, **_choose_actions(values)
         ),
-        build_object(
-            _GROUP, "ValidatingAdmissionPolicy", MUTATED, spec=_build_mutated_spec(values)
-        ),
+        _build_object("ValidatingAdmissionPolicy", MUTATED, _build_mutated_spec(values)),
         _build_binding("ValidatingAdmissionPolicy", MUTATED, **_choose_actions(values)),
-        build_object(_GROUP, "MutatingAdmissionPolicy", POLICY, spec=_build_mutating_spec(values)),
+        _build_object("MutatingAdmissionPolicy", POLICY, _build_mutating_spec(values)),
         _build_binding("MutatingAdmissionPolicy", POLICY, paramRef=_ACCOUNTS),
     ]
 
 
 def _build_binding(of: str, policy_name: str, **rest: Any) -> Object:
-    return build_object(
-        _GROUP, f"{of}Binding", policy_name, spec={"policyName": policy_name, **rest}
-    )
+    return _build_object(f"{of}Binding", policy_name, {"policyName": policy_name, **rest})
+
+
+def _build_object(kind: str, name: str, spec: dict[str, Any]) -> Object:
+    metadata = {"name": name, "labels": dict(LABELS)}
+    return {"apiVersion": _GROUP, "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def _choose_actions(values: ManifestValues) -> dict[str, Any]:
-    return {"validationActions": ["Deny" if values.failure_policy == "Fail" else "Warn"]}
+    return {"validationActions": ["Deny" if values["failurePolicy"] == "Fail" else "Warn"]}
 
 
 def _match_labelled_pods(values: ManifestValues) -> dict[str, Any]:
     """Match the creation of labelled pods."""
-    exempt = values.exempt_namespaces
+    exempt = values["exemptNamespaces"]
     return {
-        "failurePolicy": values.failure_policy,
+        "failurePolicy": values["failurePolicy"],
         "matchConstraints": {
             "matchPolicy": "Equivalent",
             "namespaceSelector": exclude_namespaces(exempt) if exempt else {},
@@ -118,11 +119,14 @@ def _build_expiration_variable() -> dict[str, str]:
 
 def _build_mutating_spec(values: ManifestValues) -> dict[str, Any]:
     settings = WebhookSettings.from_environ(
-        {"AZURE_TENANT_ID": values.tenant_id, "AZURE_ENVIRONMENT": values.environment}
+        {
+            "AZURE_TENANT_ID": values["azureTenantID"],
+            "AZURE_ENVIRONMENT": values["azureEnvironment"],
+        }
     )
     client, tenant = (
         _read_annotation("params", names.CLIENT_ID),
-        _read_annotation("params", names.TENANT_ID, values.tenant_id),
+        _read_annotation("params", names.TENANT_ID, values["azureTenantID"]),
     )
     values_in_order = (client, tenant, _quote(_TOKEN_FILE), _quote(settings.authority_host))
     env = ",\n  ".join(
@@ -145,7 +149,7 @@ def _build_mutating_spec(values: ManifestValues) -> dict[str, Any]:
         "mutations": [
             _patch_containers("initContainers"),
             _patch_containers("containers"),
-            _patch_volume(values.audience or names.EXCHANGE_AUDIENCE),
+            _patch_volume(values["audience"] or names.EXCHANGE_AUDIENCE),
         ],
     }
 

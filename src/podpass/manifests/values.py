@@ -1,9 +1,11 @@
-"""The values of the chart that `podpass manifests` accepts, with the chart's names; a test compares both."""
+"""The values of the chart that `podpass manifests` accepts, with the chart's names, defaults and rules."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
 from podpass import __version__, names
@@ -12,36 +14,8 @@ from podpass.errors import UsageError
 _TRUE_FALSE = ("true", "false")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueRule:
-    """The valid values of a setting, as in the chart's `values.schema.json`; for a list, of each item.
-
-    `between` is for numbers, the others are for texts; `want` describes the pattern in text.
-    """
-
-    among: Sequence[str] = ()
-    between: tuple[int, int] | None = None
-    pattern: str = ""
-    max_chars: int | None = None
-    want: str = ""
-
-
-_ANY = ValueRule()
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_REGISTRY = r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
-_PATH = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
-_GUID = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_DOMAIN = r"([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
-# Kubernetes stores counts in 32 bits.
-_COUNT = ValueRule(between=(0, 2**31 - 1))
-# The timeouts that Kubernetes allows for webhooks.
-_TIMEOUT = ValueRule(between=(1, 30))
-
-
-def _declare(key: str, default: Any, rule: ValueRule = _ANY, *, among: Sequence[str] = ()) -> Any:
-    rule = ValueRule(among=among) if among else rule
-    return field(default=default, metadata={"key": key, "rule": rule})
+# The rule of a value in the chart's schema, with its default.
+Rule = Mapping[str, Any]
 
 
 class UnknownValue(UsageError):
@@ -66,131 +40,44 @@ class ImageMissing(UsageError):
     )
 
 
+@cache
+def read_rendered_chart() -> dict[str, Any]:
+    """Return what `scripts/render_charts.py` made of the chart: the rules of its values, and its objects."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, Any] = yaml.load(Path(__file__).with_name("webhook.yaml").read_text(), loader)  # noqa: S506 a safe loader
+    found["values"]["image.release"]["default"] = __version__
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestValues:
-    """The chart's values, with the chart's defaults.
+    """The chart's values by their keys, and the namespace of the release."""
 
-    Units: timeouts in seconds.
-    """
-
-    tenant_id: str = _declare(
-        "azureTenantID",
-        MISSING,
-        ValueRule(
-            pattern=f"^({_GUID}|{_DOMAIN})?$",
-            max_chars=253,
-            want="the tenant's ID (a GUID) or one of its domains",
-        ),
-    )
     namespace: str = names.SYSTEM_NAMESPACE
-    environment: str = _declare(
-        "azureEnvironment",
-        "AzurePublicCloud",
-        among=(
-            "AzurePublicCloud",
-            "AzureCloud",
-            "AzureUSGovernmentCloud",
-            "AzureUSGovernment",
-            "AzureChinaCloud",
-            "AzureGermanCloud",
-            "AzureStackCloud",
-        ),
-    )
-    replicas: int = _declare("replicaCount", 2, _COUNT)
-    image_repository: str = _declare(
-        "image.repository",
-        "",
-        ValueRule(
-            pattern=f"^(({_REGISTRY}/)?{_PATH}(/{_PATH})*)?$",
-            max_chars=255,
-            want="an image name with registry, without tag and digest",
-        ),
-    )
-    image_pull_policy: str = _declare(
-        "image.pullPolicy", "IfNotPresent", among=("Always", "IfNotPresent", "Never")
-    )
-    image_release: str = _declare(
-        "image.release",
-        __version__,
-        ValueRule(
-            pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$",
-            want="a tag: letters, digits, '_', '.' and '-', 128 at most",
-        ),
-    )
-    image_digest: str = _declare(
-        "image.digest",
-        "",
-        ValueRule(
-            pattern="^(sha256:[0-9a-f]{64})?$", want="empty, or sha256: and 64 hexadecimal digits"
-        ),
-    )
-    log_level: str = _declare("logLevel", "info", among=("", "info", "debug", "trace", "all"))
-    priority_class: str = _declare(
-        "priorityClassName",
-        "system-cluster-critical",
-        ValueRule(
-            pattern=rf"^({_LABEL}(\.{_LABEL})*)?$",
-            max_chars=253,
-            want="empty, or the name of a PriorityClass: lower-case letters, digits, '-' and '.'",
-        ),
-    )
-    custom_suffix: str = _declare(
-        "customTokenEndpoint.annotationSuffix",
-        "",
-        ValueRule(
-            pattern="^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$",
-            max_chars=59,
-            want="the end of an annotation's name: letters, digits, '-', '_' and '.', 59 at most",
-        ),
-    )
-    custom_audience: str = _declare("customTokenEndpoint.audience", "")
-    token_proxy: str = _declare(
-        "customTokenEndpoint.azureKubernetesTokenProxy",
-        "",
-        ValueRule(pattern="^(https://.+)?$", want="an https:// URL"),
-    )
-    sni_name: str = _declare("customTokenEndpoint.azureKubernetesSniName", "")
-    ca_config_map: str = _declare("customTokenEndpoint.azureKubernetesCAConfigMapName", "")
-    audience: str = _declare("audience", "")
-    failure_policy: str = _declare("failurePolicy", "Fail", among=("Fail", "Ignore"))
-    timeout_seconds: int = _declare("timeoutSeconds", 10, _TIMEOUT)
-    tls_min_version: str = _declare("tlsMinVersion", "", among=("", "1.0", "1.1", "1.2", "1.3"))
-    proxy_image: str = _declare("proxyImage", "")
-    proxy_init_image: str = _declare("proxyInitImage", "")
-    proxy_mode: str = _declare("proxyMode", "iptables", among=("iptables", "env"))
-    proxy_init_privileged: bool = _declare("proxyInitPrivileged", True)
-    legacy_token_path: bool = _declare("legacyTokenPath", False)
-    exempt_namespaces: tuple[str, ...] = _declare(
-        "exemptNamespaces",
-        ("kube-system",),
-        ValueRule(
-            pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-            max_chars=63,
-            want="names of namespaces: lower-case letters, digits and '-', 63 at most",
-        ),
-    )
-    events: bool = _declare("events.enabled", True)
-    advice: bool = _declare("advice.enabled", False)
-    advice_timeout_seconds: int = _declare("advice.timeoutSeconds", 1, _TIMEOUT)
-    cert_manager: bool = _declare("certManager.enabled", False)
-    network_policy: bool = _declare("networkPolicy.enabled", True)
-    host_network: bool = _declare("hostNetwork", False)
+    by_key: Mapping[str, Any]
 
     @classmethod
     def list_keys(cls) -> list[str]:
         """Return the keys that `from_sets` accepts."""
-        return sorted(f.metadata["key"] for f in fields(cls) if f.metadata)
+        return sorted(read_rendered_chart()["values"])
 
     @classmethod
     def from_sets(
-        cls, sets: Sequence[str], *, only: Sequence[str] | None = None, **given: str
+        cls,
+        sets: Sequence[str],
+        *,
+        tenant_id: str,
+        namespace: str = names.SYSTEM_NAMESPACE,
+        only: Sequence[str] | None = None,
     ) -> Self:
         """Parse `KEY=VALUE` texts; list items are separated by commas, and `only` limits the accepted keys.
 
         Raises UnknownValue, WrongValue.
         """
-        known = {f.metadata["key"]: f for f in fields(cls) if f.metadata}
-        found: dict[str, Any] = dict(given)
+        known: Mapping[str, Rule] = read_rendered_chart()["values"]
+        found = {key: rule["default"] for key, rule in known.items()} | {"azureTenantID": tenant_id}
         for text in sets:
             key, equals, value = text.partition("=")
             if not equals:
@@ -203,75 +90,73 @@ class ManifestValues:
                     hint=f"a policy accepts {', '.join(only)}",
                     key=key,
                 )
-            found[known[key].name] = _parse(known[key], value)
-        values = cls(**found)
-        if values.proxy_mode == "env" and not values.proxy_image:
-            raise WrongValue(
-                "--set proxyMode=env: needs proxyImage, an image of podpass' sidecar",
-                key="proxyMode",
-            )
-        return values
+            found[key] = _parse(key, known[key], value)
+        _check_together(found)
+        return cls(namespace=namespace, by_key=found)
 
-    @property
-    def exempt(self) -> list[str]:
-        """Return the namespaces that the webhook ignores, its own first: it must never block itself."""
-        return list(dict.fromkeys([self.namespace, *self.exempt_namespaces]))
-
-    @property
-    def image(self) -> str:
-        """Return the image reference, with its digest if there is one. Raises ImageMissing."""
-        if not self.image_repository:
-            raise ImageMissing("image.repository is required, because there is no public image")
-        if self.image_digest:
-            return f"{self.image_repository}@{self.image_digest}"
-        return f"{self.image_repository}:{self.image_release}"
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key of the chart."""
+        return self.by_key[key]
 
 
-def _build_unknown_error(key: str, known: Mapping[str, Any]) -> UnknownValue:
+def _check_together(values: Mapping[str, Any]) -> None:
+    """Refuse values that need each other, as the chart does. Raises WrongValue."""
+    if values["proxyMode"] == "env" and not values["proxyImage"]:
+        raise WrongValue(
+            "--set proxyMode=env: needs proxyImage, an image of podpass' sidecar", key="proxyMode"
+        )
+    endpoint = "customTokenEndpoint"
+    if bool(values[f"{endpoint}.annotationSuffix"]) != bool(values[f"{endpoint}.audience"]):
+        raise WrongValue(
+            f"{endpoint}.annotationSuffix and {endpoint}.audience need each other",
+            hint="set both or neither",
+            key=endpoint,
+        )
+
+
+def _build_unknown_error(key: str, known: Mapping[str, Rule]) -> UnknownValue:
     near = get_close_matches(key, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"known values: {', '.join(sorted(known))}"
     return UnknownValue(f"--set {key}: unknown value", hint=f"{hint}; the chart has more", key=key)
 
 
-def _parse(declared: Field[Any], text: str) -> object:
-    """Parse a value by its type and its rule. Raises WrongValue."""
-    key, rule = declared.metadata["key"], declared.metadata["rule"]
-    value = _convert(declared.type, text)
-    parts = value if isinstance(value, tuple) else (value,)
-    if value is None or not all(_is_valid(part, rule) for part in parts):
-        raise WrongValue(f"--set {key}={text[:80]}: want {_describe(declared.type, rule)}", key=key)
+def _parse(key: str, rule: Rule, text: str) -> object:
+    """Parse a value by its rule. Raises WrongValue."""
+    value = _convert(rule.get("type", "string"), text)
+    items = value if isinstance(value, list) else [value]
+    if value is None or not all(_is_valid(item, rule) for item in items):
+        raise WrongValue(f"--set {key}={text[:80]}: want {_describe(rule)}", key=key)
     return value
 
 
-def _convert(kind: Any, text: str) -> object:
-    """Convert a text to a type; return None if it is not valid."""
-    if kind is bool:
-        return text == "true" if text in _TRUE_FALSE else None
-    if kind is int:
-        return int(text) if _NUMBER.fullmatch(text) else None
-    if kind == tuple[str, ...]:
-        return tuple(part for part in text.split(",") if part)
+def _convert(kind: str, text: str) -> object:
+    """Convert a text to a type of JSON schema; return None if it is not valid."""
+    match kind:
+        case "boolean":
+            return text == "true" if text in _TRUE_FALSE else None
+        case "integer":
+            return int(text) if _NUMBER.fullmatch(text) else None
+        case "array":
+            return [item for item in text.split(",") if item]
     return text
 
 
-def _is_valid(value: object, rule: ValueRule) -> bool:
-    if isinstance(value, int) and rule.between:
-        low, high = rule.between
-        return low <= value <= high
-    if not isinstance(value, str):
-        return True
+def _is_valid(value: object, rule: Rule) -> bool:
+    if isinstance(value, int):
+        return isinstance(value, bool) or rule["minimum"] <= value <= rule["maximum"]
+    text = str(value)
     return (
-        (not rule.among or value in rule.among)
-        and (not rule.pattern or re.fullmatch(rule.pattern, value) is not None)
-        and (rule.max_chars is None or len(value) <= rule.max_chars)
+        text in rule.get("enum", (text,))
+        and re.fullmatch(rule.get("pattern", ".*"), text, re.DOTALL) is not None
+        and len(text) <= rule.get("maxLength", len(text))
     )
 
 
-def _describe(kind: Any, rule: ValueRule) -> str:
-    if rule.among:
-        return ", ".join(choice or "empty" for choice in rule.among)
-    if kind is bool:
+def _describe(rule: Rule) -> str:
+    if "enum" in rule:
+        return ", ".join(choice or "empty" for choice in rule["enum"])
+    if rule.get("type") == "boolean":
         return "true or false"
-    if rule.between:
-        return "a number from {} to {}".format(*rule.between)
-    return rule.want
+    if "minimum" in rule:
+        return "a number from {minimum} to {maximum}".format(**rule)
+    return str(rule["description"])

@@ -28,7 +28,8 @@ _SEED = (
     "administrators",
 )
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
-_CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
+_CREDENTIAL = ("name", "issuer", "subject", "expression", "audiences", "description")
+_KEY_OF_FIELD = {"claimsMatchingExpression": "expression"}
 _VAULT = ("name", "location", "secrets", "access")
 # Replaces `cluster` while the other rules are checked.
 _SOME_ISSUER = "https://issuer.example/"
@@ -185,12 +186,14 @@ class _SeedParser:
         self, node: yaml.Node, identity: str, kind: IdentityKind
     ) -> FederatedCredential | None:
         read = self._reader
-        required = ("name", "issuer", "subject")
         where = f"{identity}: federated credential"
-        entry = read.read_mapping(node, where, _CREDENTIAL, required=required)
+        entry = read.read_mapping(node, where, _CREDENTIAL, required=("name", "issuer"))
+        required = ("name", "issuer", "expression" if "expression" in entry else "subject")
+        if not {"subject", "expression"} & entry.keys():
+            read.add_problem(line_of(node), f"{where}: subject is missing")
         texts = {
             key: read.read_text(entry.get(key), f"{where}: {key}")
-            for key in ("name", "issuer", "subject", "description")
+            for key in ("name", "issuer", "subject", "expression", "description")
         }
         if any(texts[key] is None for key in required):
             return None
@@ -205,9 +208,10 @@ class _SeedParser:
             subject=texts["subject"] or "",
             audiences=given if "audiences" in entry else (names.EXCHANGE_AUDIENCE,),
             description=texts["description"] or "",
+            expression=texts["expression"] or "",
         )
         for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER), kind):
-            culprit = entry.get(fault.field, node)
+            culprit = entry.get(_KEY_OF_FIELD.get(fault.field, fault.field), node)
             hint = f", or the word {CLUSTER}" if fault.field == "issuer" else ""
             problem = f"{where} {credential.name}: {fault.message}{hint}"
             read.add_problem(line_of(culprit), problem)

@@ -17,7 +17,7 @@ from tests.charts.authority.rendering import DEPLOY, FILES, ROOT, SETS
 from tests.charts.schema import keys
 
 SCHEMA, DEFAULTS = FILES.schema, FILES.defaults
-GUIDE = (ROOT / "docs" / "guides" / "self-host.md").read_text()
+GUIDE = (ROOT / "docs/operate/self-host.md").read_text()
 # Settings that a value of the chart, a Secret or a mount sets.
 BY_VALUES = {
     "PODPASS_AUTHORITY_ORIGIN",

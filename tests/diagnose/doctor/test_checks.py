@@ -5,10 +5,9 @@ from typing import Any
 
 from podpass import names
 from podpass.diagnose.doctor import webhook_checks, webhook_service_checks
-from podpass.diagnose.doctor.check import Facts
-from podpass.diagnose.doctor.cloud_model import CloudFacts
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, Preview
-from podpass.diagnose.doctor.model import FactUnread, Unread
+from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Facts
+from podpass.facts import FactUnread, Unread
+from podpass.kubernetes.objects import Preview
 
 _UNREAD = Unread("not read")
 _ENV = [{"name": names.ENV_TOKEN_FILE, "value": f"{names.MOUNT_PATH}/{names.TOKEN_PATH}"}]

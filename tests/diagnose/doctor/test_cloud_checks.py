@@ -7,31 +7,34 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.check import Facts
 from podpass.diagnose.doctor.checks import CHECKS, examine
 from podpass.diagnose.doctor.cloud_checks import CHECKS as CLOUD_CHECKS
 from podpass.diagnose.doctor.cloud_facts import CloudAccount, CloudReader
-from podpass.diagnose.doctor.cloud_model import (
-    AuthorityFacts,
-    CloudFacts,
-    DirectoryIdentity,
-    ExchangeFacts,
-    ResourceFacts,
-)
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, PodToken, Preview
-from podpass.diagnose.doctor.directory_facts import IdentityReader
-from podpass.diagnose.doctor.model import Diagnosis, Unread
-from podpass.diagnose.doctor.pod_manifest import find_manifest, find_vault
-from podpass.diagnose.doctor.resource_facts import (
+from podpass.diagnose.doctor.directory_facts import (
+    IdentityReader,
     RequestedResource,
     ResourceReader,
     parse_requested_resource,
 )
+from podpass.diagnose.doctor.model import (
+    AuthorityFacts,
+    CloudFacts,
+    ClusterFacts,
+    Diagnosis,
+    DirectoryIdentity,
+    ExchangeFacts,
+    Facts,
+    PodToken,
+    ResourceFacts,
+)
+from podpass.diagnose.doctor.pods import find_manifest, find_vault
 from podpass.diagnose.explain.recognition import recognize
+from podpass.directory.model import FederatedCredential
 from podpass.errors import UsageError
+from podpass.facts import Unread
+from podpass.kubernetes.objects import Preview
 from podpass.provision.connection import RequestLimits
 from podpass.provision.endpoints import find_endpoints
-from podpass.provision.model import CredentialInfo
 from tests.diagnose.doctor.broken_cluster import STOPPED, build_status
 from tests.provision.api_server import ScriptedResponse, scripted_api
 from tests.tunnel import connect_proxy
@@ -44,7 +47,7 @@ SUBJECT = "system:serviceaccount:default:web"
 AUDIENCE = "api://AzureADTokenExchange"
 NOW = 1_800_000_000.0
 _UNREAD = Unread("not part of this test")
-TRUST = CredentialInfo(name="trust", issuer=ISSUER, subject=SUBJECT, audiences=(AUDIENCE,))
+TRUST = FederatedCredential(name="trust", issuer=ISSUER, subject=SUBJECT, audiences=(AUDIENCE,))
 TOKEN = PodToken(
     issuer=ISSUER,
     subject=SUBJECT,
@@ -121,7 +124,7 @@ def test_ids_of_checks_are_unique() -> None:
     ],
 )
 def test_flexible_credential_is_reported_only_if_no_other_one_is_meant(
-    credentials: Sequence[CredentialInfo], finding: str | None
+    credentials: Sequence[FederatedCredential], finding: str | None
 ) -> None:
     named = _named(_examine(replace(CLOUD, credentials=credentials)))
     assert (named[0] if named else None) == finding
@@ -226,7 +229,7 @@ def test_audience_of_another_cloud_is_reported() -> None:
     ],
 )
 def test_refused_exchange_is_reported_with_its_check(
-    number: int, credentials: Sequence[CredentialInfo] | Unread, finding: list[str]
+    number: int, credentials: Sequence[FederatedCredential] | Unread, finding: list[str]
 ) -> None:
     exchange = ExchangeFacts(token=TOKEN, status=401, number=number, message="refused")
     found = _examine(replace(CLOUD, credentials=credentials, exchange=exchange))
@@ -418,7 +421,7 @@ async def test_authority_that_only_the_pod_names_gets_no_request_and_no_token(
 
 async def test_hostile_role_definition_id_sends_no_request_to_another_host(tmp_path: Path) -> None:
     role = {"roleDefinitionId": "@attacker.example/role", "scope": "/"}
-    answers = {"/subscriptions/s/providers": {"value": [{"properties": role}]}}
+    answers = {"/subscriptions/s/providers": {"value": [{"id": "/a", "properties": role}]}}
     async with (
         scripted_api(tmp_path, _script(answers)) as api,
         connect_proxy(int(api.origin.rpartition(":")[2])) as proxy,

@@ -10,13 +10,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podpass.crypto import jose
-from podpass.diagnose.doctor.check import Facts
 from podpass.diagnose.doctor.checks import examine
-from podpass.diagnose.doctor.cloud_model import CloudFacts
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken
 from podpass.diagnose.doctor.issuer_checks import CHECKS
 from podpass.diagnose.doctor.issuer_facts import IssuerReader, find_private_name
-from podpass.diagnose.doctor.model import Diagnosis, Unread
+from podpass.diagnose.doctor.model import (
+    CloudFacts,
+    ClusterFacts,
+    ContainerFacts,
+    Diagnosis,
+    Facts,
+    PodToken,
+)
+from podpass.facts import Unread
 from podpass.provision.connection import AzureConnection, RequestLimits
 from tests.diagnose.doctor import issuer_server
 from tests.diagnose.doctor.issuer_server import DISCOVERY, ISSUER, KEY_ID, KEYS, Answers

@@ -13,8 +13,7 @@ from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.lab.install import identity_webhook
 from podpass.lab.install.apply import ObjectChange
 from podpass.lab.install.objects import CloudValues, Object
-from podpass.manifests import ManifestValues
-from podpass.manifests.workload import build_deployment
+from podpass.manifests import ManifestValues, build_webhook_objects
 from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
@@ -79,7 +78,9 @@ async def test_later_installation_keeps_the_certificate_that_the_webhook_has_rot
 def test_readiness_is_checked_often_and_is_lost_as_late_as_in_the_chart() -> None:
     [own] = [each for each in objects() if each["kind"] == "Deployment"]
     manifest = ManifestValues.from_sets(["image.repository=podpass"], tenant_id=TENANT)
-    (chart,) = build_deployment(manifest)["spec"]["template"]["spec"]["containers"]
+    chart_objects = build_webhook_objects(manifest)
+    deployment = next(one for one in chart_objects if one["kind"] == "Deployment")
+    (chart,) = deployment["spec"]["template"]["spec"]["containers"]
     [container] = own["spec"]["template"]["spec"]["containers"]
     ours, usual = container["readinessProbe"], chart["readinessProbe"]
     assert ours["periodSeconds"] == 1

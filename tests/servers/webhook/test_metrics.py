@@ -11,7 +11,7 @@ from tests.servers.webhook.running import Webhook, pod, review
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "metrics.md").read_text().partition("# Metrics of the webhook")[2]
-GUIDE = (DOCS / "guides" / "operate.md").read_text()
+GUIDE = (DOCS / "operate/webhook.md").read_text()
 OWN = r"podpass_(?:admission|certificate)_\w+"
 
 

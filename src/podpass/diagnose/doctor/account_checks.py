@@ -5,9 +5,9 @@ from collections.abc import Callable
 from podpass import names
 from podpass.account.model import BadAnnotation
 from podpass.diagnose.doctor import fixes
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cluster_model import ClusterFacts
-from podpass.diagnose.doctor.model import Object, Problem, Stage, Unread, known
+from podpass.diagnose.doctor.model import ClusterFacts, DoctorCheck, Facts, Problem, Stage
+from podpass.facts import Unread, known
+from podpass.kubernetes.objects import Object
 
 Run = Callable[[Facts], Problem | None]
 

@@ -11,8 +11,8 @@ from podpass.diagnose.doctor import (
     webhook_checks,
     webhook_service_checks,
 )
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.model import Diagnosis, FactUnread, Finding, NotChecked, Stage
+from podpass.diagnose.doctor.model import Diagnosis, DoctorCheck, Facts, Finding, NotChecked, Stage
+from podpass.facts import FactUnread
 
 _ORDER = list(Stage)
 CHECKS: Sequence[DoctorCheck] = sorted(

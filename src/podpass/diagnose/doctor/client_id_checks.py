@@ -5,12 +5,19 @@ import re
 from podpass import guids, names
 from podpass.diagnose.doctor import fixes
 from podpass.diagnose.doctor.account_checks import account_of, warning_check
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cloud_model import DirectoryIdentity, IdentityCandidate, NamedIdentity
 from podpass.diagnose.doctor.credential_difference import matches
 from podpass.diagnose.doctor.directory_checks import is_same_directory, read_presented
-from podpass.diagnose.doctor.model import FactUnread, Problem, Stage, Unread, known
-from podpass.diagnose.doctor.pod_manifest import find_next_client_id
+from podpass.diagnose.doctor.model import (
+    DirectoryIdentity,
+    DoctorCheck,
+    Facts,
+    IdentityCandidate,
+    NamedIdentity,
+    Problem,
+    Stage,
+)
+from podpass.diagnose.doctor.pods import find_next_client_id
+from podpass.facts import FactUnread, Unread, known
 from podpass.guids import is_guid
 from podpass.provision.errors import sanitize
 

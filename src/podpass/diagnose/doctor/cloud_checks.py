@@ -7,7 +7,7 @@ from podpass.diagnose.doctor import (
     issuer_checks,
     resource_checks,
 )
-from podpass.diagnose.doctor.check import DoctorCheck
+from podpass.diagnose.doctor.model import DoctorCheck
 
 CHECKS: tuple[DoctorCheck, ...] = (
     *issuer_checks.CHECKS,

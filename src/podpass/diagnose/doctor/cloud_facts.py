@@ -10,10 +10,19 @@ from urllib.parse import urlsplit
 
 from podpass import names
 from podpass.clouds import CLOUDS
-from podpass.diagnose.doctor.cloud_model import (
+from podpass.diagnose.doctor.credential_difference import PresentedToken, matches
+from podpass.diagnose.doctor.directory_facts import (
+    IdentityReader,
+    RequestedResource,
+    ResourceReader,
+)
+from podpass.diagnose.doctor.exchange_facts import AuthorityReader, request_token
+from podpass.diagnose.doctor.issuer_facts import IssuerReader
+from podpass.diagnose.doctor.model import (
     NO_EXCHANGE,
     AuthorityFacts,
     CloudFacts,
+    ClusterFacts,
     DirectoryIdentity,
     ExchangeFacts,
     IdentityCandidate,
@@ -22,25 +31,19 @@ from podpass.diagnose.doctor.cloud_model import (
     OtherId,
     ResourceFacts,
 )
-from podpass.diagnose.doctor.cluster_model import ClusterFacts
-from podpass.diagnose.doctor.credential_difference import PresentedToken, matches
-from podpass.diagnose.doctor.directory_facts import IdentityReader
-from podpass.diagnose.doctor.exchange_facts import AuthorityReader, request_token
-from podpass.diagnose.doctor.issuer_facts import IssuerReader
-from podpass.diagnose.doctor.model import Unread
-from podpass.diagnose.doctor.pod_manifest import (
+from podpass.diagnose.doctor.pods import (
     find_audience,
     find_manifest,
     find_next_client_id,
     find_vault,
 )
-from podpass.diagnose.doctor.resource_facts import RequestedResource, ResourceReader
+from podpass.directory.model import FederatedCredential
+from podpass.facts import Unread
 from podpass.guids import is_guid
 from podpass.kubernetes.client import KubeClient
 from podpass.provision.api_client import ApiClient
 from podpass.provision.connection import AzureConnection
 from podpass.provision.endpoints import Endpoints
-from podpass.provision.model import CredentialInfo
 
 _NO_CLIENT_ID = Unread("the workload has no client id")
 _NO_TENANT = Unread("the tenant of the workload is not known")
@@ -283,7 +286,7 @@ class _DirectoryFacts:
     """What needs a sign-in."""
 
     identity: DirectoryIdentity | Unread | None
-    credentials: Sequence[CredentialInfo] | Unread
+    credentials: Sequence[FederatedCredential] | Unread
     resource: ResourceFacts | Unread | None
     candidates: Sequence[IdentityCandidate] | Unread
     next: NamedIdentity | None = None

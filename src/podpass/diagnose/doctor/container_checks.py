@@ -2,12 +2,18 @@
 
 from podpass import names
 from podpass.diagnose.doctor import fixes
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cloud_model import DirectoryIdentity, ResourceFacts
-from podpass.diagnose.doctor.container_status import find_log, find_stopped, has_run
-from podpass.diagnose.doctor.model import Object, Problem, Stage, Unread, known
-from podpass.diagnose.doctor.pod_manifest import find_vault
+from podpass.diagnose.doctor.model import (
+    DirectoryIdentity,
+    DoctorCheck,
+    Facts,
+    Problem,
+    ResourceFacts,
+    Stage,
+)
+from podpass.diagnose.doctor.pods import find_log, find_stopped, find_vault, has_run
 from podpass.diagnose.explain.hop import HopExplanation, explain_recognition
+from podpass.facts import Unread, known
+from podpass.kubernetes.objects import Object
 from podpass.provision.errors import sanitize
 
 

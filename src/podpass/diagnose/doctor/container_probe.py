@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from podpass import names
-from podpass.diagnose.doctor.cluster_model import ConnectionResult, ContainerFacts, PodToken
-from podpass.diagnose.doctor.model import Unread
+from podpass.diagnose.doctor.model import ConnectionResult, ContainerFacts, PodToken
+from podpass.facts import Unread
 
 VARIABLES = (
     names.ENV_CLIENT_ID,

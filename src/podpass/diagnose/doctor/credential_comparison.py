@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from podpass.diagnose.doctor.credential_difference import MEMBERS, PresentedToken, rank
-from podpass.provision.model import CredentialInfo
+from podpass.directory.model import FederatedCredential
 
 Row = Mapping[str, Any]
 
@@ -54,8 +54,8 @@ def compare(identities: Iterable[Row], presented: PresentedToken) -> list[Creden
     return [_compare_one(*pair, presented) for pair in pairs]
 
 
-def _read_credential(row: Row) -> CredentialInfo:
-    return CredentialInfo(
+def _read_credential(row: Row) -> FederatedCredential:
+    return FederatedCredential(
         name=row["name"],
         issuer=row["issuer"],
         subject=row["subject"],

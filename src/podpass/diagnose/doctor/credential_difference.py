@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from urllib.parse import urlsplit
 
-from podpass.provision.model import CredentialInfo
+from podpass.directory.model import FederatedCredential
 
 ISSUER, AUDIENCE, SUBJECT = "issuer", "audience", "subject"
 MEMBERS = (ISSUER, AUDIENCE, SUBJECT)
@@ -45,7 +45,7 @@ class Difference:
 class Mismatch:
     """No credential matches: the one that was meant, and its differences in the order of the check."""
 
-    credential: CredentialInfo
+    credential: FederatedCredential
     differences: tuple[Difference, ...]
 
     @property
@@ -60,7 +60,7 @@ class Mismatch:
 
 
 def find_mismatch(
-    credentials: Sequence[CredentialInfo], presented: PresentedToken
+    credentials: Sequence[FederatedCredential], presented: PresentedToken
 ) -> Mismatch | None:
     """Return the credential that was most likely meant; None if one matches, or if there is none."""
     compared = [
@@ -73,17 +73,19 @@ def find_mismatch(
     return min(compared, key=_rank)
 
 
-def rank(credential: CredentialInfo, presented: PresentedToken) -> tuple[bool, int, int, float]:
+def rank(
+    credential: FederatedCredential, presented: PresentedToken
+) -> tuple[bool, int, int, float]:
     """Return a key that sorts the credential that was most likely meant first, and a match before it."""
     return _rank(Mismatch(credential=credential, differences=_compare(credential, presented)))
 
 
-def matches(credential: CredentialInfo, presented: PresentedToken) -> bool:
+def matches(credential: FederatedCredential, presented: PresentedToken) -> bool:
     """Return whether Entra accepts a token by this credential."""
     return not _compare(credential, presented)
 
 
-def is_flexible(credential: CredentialInfo) -> bool:
+def is_flexible(credential: FederatedCredential) -> bool:
     """Return whether a credential has an expression in place of a subject."""
     return not credential.subject
 
@@ -102,7 +104,7 @@ def _similarity(one: str, other: str) -> float:
     return matcher.quick_ratio()  # the exact ratio takes quadratic time
 
 
-def _compare(credential: CredentialInfo, presented: PresentedToken) -> tuple[Difference, ...]:
+def _compare(credential: FederatedCredential, presented: PresentedToken) -> tuple[Difference, ...]:
     given = _choose_audience(credential.audiences, presented.audiences)
     pairs = {
         ISSUER: (credential.issuer, presented.issuer),

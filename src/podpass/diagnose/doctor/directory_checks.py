@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 
 from podpass.diagnose.doctor import credential_difference
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cloud_model import DirectoryIdentity
 from podpass.diagnose.doctor.credential_difference import Difference, Mismatch, PresentedToken
 from podpass.diagnose.doctor.issuer_checks import find_token
-from podpass.diagnose.doctor.model import FactUnread, Problem, Stage, Unread, known
-from podpass.diagnose.doctor.pod_manifest import find_audience
+from podpass.diagnose.doctor.model import DirectoryIdentity, DoctorCheck, Facts, Problem, Stage
+from podpass.diagnose.doctor.pods import find_audience
+from podpass.directory.model import FederatedCredential
+from podpass.facts import FactUnread, Unread, known
 from podpass.provision.credential_commands import (
     CredentialOwner,
     create_credential,
     update_credential,
 )
 from podpass.provision.errors import sanitize
-from podpass.provision.model import CredentialInfo
 from podpass.provision.naming import MAX_CREDENTIALS, choose_credential_name
 
 
@@ -67,7 +66,7 @@ def _check_enabled(facts: Facts) -> Problem | None:
     )
 
 
-def _read_credentials(facts: Facts) -> tuple[DirectoryIdentity, Sequence[CredentialInfo]]:
+def _read_credentials(facts: Facts) -> tuple[DirectoryIdentity, Sequence[FederatedCredential]]:
     identity = require_identity(facts)
     return identity, known(facts.cloud.credentials)
 
@@ -141,7 +140,7 @@ def _check_member(member: str) -> Callable[[Facts], Problem | None]:
     return check
 
 
-def _title(credential: CredentialInfo, identity: DirectoryIdentity) -> str:
+def _title(credential: FederatedCredential, identity: DirectoryIdentity) -> str:
     return f"federated credential {sanitize(credential.name)} of {identity.title}"
 
 
@@ -187,8 +186,8 @@ def _owner(identity: DirectoryIdentity) -> CredentialOwner:
     )
 
 
-def _trusting(name: str, presented: PresentedToken) -> CredentialInfo:
-    return CredentialInfo(
+def _trusting(name: str, presented: PresentedToken) -> FederatedCredential:
+    return FederatedCredential(
         name=name,
         issuer=presented.issuer,
         subject=presented.subject,

@@ -6,13 +6,18 @@ from urllib.parse import urlsplit
 from podpass import names
 from podpass.clouds import CLOUDS, find_cloud
 from podpass.diagnose.doctor import credential_difference, fixes
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cloud_model import AuthorityFacts
-from podpass.diagnose.doctor.cluster_model import PodToken
 from podpass.diagnose.doctor.directory_checks import read_presented
 from podpass.diagnose.doctor.issuer_checks import find_token
-from podpass.diagnose.doctor.model import FactUnread, Problem, Stage, Unread, known
+from podpass.diagnose.doctor.model import (
+    AuthorityFacts,
+    DoctorCheck,
+    Facts,
+    PodToken,
+    Problem,
+    Stage,
+)
 from podpass.exchange.errors.explain import find_explanation
+from podpass.facts import FactUnread, Unread, known
 from podpass.provision.errors import sanitize
 
 # Entra accepts a lifetime of 25 hours, and clocks that differ by five minutes.

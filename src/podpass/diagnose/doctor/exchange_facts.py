@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 
 from podpass import names
 from podpass.crypto import jose
-from podpass.diagnose.doctor.cloud_model import AuthorityFacts, ExchangeFacts
-from podpass.diagnose.doctor.cluster_model import PodToken
-from podpass.diagnose.doctor.model import Unread
+from podpass.diagnose.doctor.model import AuthorityFacts, ExchangeFacts, PodToken
 from podpass.errors import SettingsError
+from podpass.facts import Unread
 from podpass.imds.http_client import HttpResponse
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.paths import path_of
 from podpass.provision.api_client import quote_segment
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, sanitize
@@ -81,7 +81,7 @@ async def request_token(
     client: KubeClient, namespace: str, account: str, audience: str
 ) -> str | Unread:
     """Request a short token of a ServiceAccount, as the kubelet does for a pod."""
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+    path = path_of("ServiceAccount", account, namespace=namespace, part="token")
     body = {"spec": {"audiences": [audience], "expirationSeconds": _TOKEN_SECONDS}}
     try:
         made = await client.create(path, body)

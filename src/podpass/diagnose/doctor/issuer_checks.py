@@ -7,13 +7,21 @@ from urllib.parse import urlsplit
 from podpass.assertion.publishing.documents import MAX_DOCUMENT_BYTES
 from podpass.assertion.publishing.entra_rules import check_issuer
 from podpass.crypto import jose
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cloud_model import Document, ExchangeFacts, IssuerFacts
-from podpass.diagnose.doctor.cluster_model import ContainerFacts, PodToken
-from podpass.diagnose.doctor.model import FactUnread, Problem, Stage, known
+from podpass.diagnose.doctor.model import (
+    ContainerFacts,
+    DoctorCheck,
+    Document,
+    ExchangeFacts,
+    Facts,
+    IssuerFacts,
+    PodToken,
+    Problem,
+    Stage,
+)
+from podpass.facts import FactUnread, known
 from podpass.provision.errors import sanitize
 
-_GUIDE = "see docs/guides/issuers.md"
+_GUIDE = "see docs/operate/issuers.md"
 _PUBLISH = f"publish both documents with `podpass issuer publish`; {_GUIDE}"
 _ALGORITHM = "RS256"
 

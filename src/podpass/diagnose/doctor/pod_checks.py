@@ -7,11 +7,19 @@ from podpass.account.model import ProxyOnHostNetwork
 from podpass.clouds import CLOUDS
 from podpass.diagnose.doctor import fixes
 from podpass.diagnose.doctor.account_checks import edits, warning_check, workload_of
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
-from podpass.diagnose.doctor.container_status import describe_stop, find_log, list_statuses
-from podpass.diagnose.doctor.model import Object, Problem, Stage, known
+from podpass.diagnose.doctor.model import (
+    ClusterFacts,
+    ContainerFacts,
+    DoctorCheck,
+    Facts,
+    PodToken,
+    Problem,
+    Stage,
+)
+from podpass.diagnose.doctor.pods import describe_stop, find_log, list_statuses
 from podpass.diagnose.drift.comparison import is_injected
+from podpass.facts import known
+from podpass.kubernetes.objects import Object, Preview
 from podpass.migration.scan.decision import decide_all
 from podpass.migration.scan.model import Mention, Result
 

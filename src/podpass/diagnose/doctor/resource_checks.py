@@ -3,12 +3,19 @@
 import shlex
 from collections.abc import Callable, Sequence
 
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cloud_model import AssignedRole, DirectoryIdentity, ResourceFacts
 from podpass.diagnose.doctor.directory_checks import require_identity
-from podpass.diagnose.doctor.model import FactUnread, Problem, Stage, known
+from podpass.diagnose.doctor.model import (
+    AssignedRole,
+    DirectoryIdentity,
+    DoctorCheck,
+    Facts,
+    Problem,
+    ResourceFacts,
+    Stage,
+)
 from podpass.directory import resource_ids, roles
 from podpass.directory.builtin_roles import VAULT_ROLES
+from podpass.facts import FactUnread, known
 from podpass.provision.errors import sanitize
 
 _READ = "get"

@@ -6,10 +6,8 @@ from podpass import names
 from podpass.account.model import BadAnnotation, MountPathTaken, ProxyOnHostNetwork
 from podpass.diagnose.doctor import fixes
 from podpass.diagnose.doctor.account_checks import edits, labels_of, warning_check, workload_of
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
 from podpass.diagnose.doctor.client_id_checks import is_next_id_unread, is_next_id_wrong
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, Preview
-from podpass.diagnose.doctor.model import FactUnread, Object, Problem, Stage, Unread, known
+from podpass.diagnose.doctor.model import ClusterFacts, DoctorCheck, Facts, Problem, Stage
 from podpass.diagnose.doctor.webhook_service_checks import (
     INSTALL,
     entries,
@@ -22,8 +20,9 @@ from podpass.diagnose.drift.comparison import (
     find_drift,
     injected_values,
     is_injected,
-    list_containers,
 )
+from podpass.facts import FactUnread, Unread, known
+from podpass.kubernetes.objects import Object, Preview, list_containers
 from podpass.kubernetes.selectors import matches
 
 _SHOWN = 3

@@ -11,15 +11,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from podpass import names
-from podpass.diagnose.doctor.check import DoctorCheck, Facts
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, Preview
-from podpass.diagnose.doctor.model import FactUnread, Object, Problem, Stage, known
+from podpass.diagnose.doctor.model import ClusterFacts, DoctorCheck, Facts, Problem, Stage
 from podpass.diagnose.drift.comparison import is_injected
+from podpass.facts import FactUnread, known
+from podpass.kubernetes.objects import Object, Preview
 
 INSTALL = (
-    "install the webhook: docs/guides/install.md has the `helm install`; on AKS: az aks update --name CLUSTER"
-    " --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance: podpass"
-    " down, then podpass up"
+    "install the webhook: docs/operate/install.md has the `helm install`; on AKS: az aks update --name"
+    " CLUSTER --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance:"
+    " podpass down, then podpass up"
 )
 _RESTART = "kubectl rollout restart deployment azure-wi-webhook-controller-manager -n {}"
 

@@ -61,7 +61,7 @@ CLUSTER = (
         words=("denied the request",),
         near=(_WEBHOOK,),
         means="the webhook refuses the pod; the sentence after `denied the request` has the reason",
-        run="correct the object that the sentence names; docs/guides/admission.md lists all refusals",
+        run="correct the object that the sentence names; docs/operate/admission.md lists all refusals",
     ),
     Sentence(
         id="admission_label_missing",
@@ -215,7 +215,7 @@ CLUSTER = (
         words=("denied the request",),
         near=(_TRUST_WEBHOOK,),
         means="podpass cloud refuses the pod; the sentence after `denied the request` has the reason",
-        run="correct what the sentence names; docs/guides/cloud.md",
+        run="correct what the sentence names; docs/develop/cloud.md",
         hides=("webhook_refused",),
     ),
     Sentence(

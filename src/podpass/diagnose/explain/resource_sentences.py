@@ -238,7 +238,7 @@ STORAGE = (
         words=("FeatureNotSupportedOnAccount",),
         means="the account does not support the operation; a local instance passes only operations on that"
         " it knows a permission for",
-        run="docs/guides/storage.md lists the operations of a local instance",
+        run="docs/develop/storage.md lists the operations of a local instance",
     ),
     Sentence(
         id="storage_unavailable",
@@ -289,7 +289,7 @@ METADATA = (
         means="the request to the managed identity endpoint has another header than the identity's:"
         " IDENTITY_HEADER of the container is missing or not that of the endpoint",
         run="set IDENTITY_ENDPOINT and IDENTITY_HEADER of the container to the values of the endpoint;"
-        " docs/guides/plain-containers.md",
+        " docs/develop/plain-containers.md",
     ),
     Sentence(
         id="imds_several_identities",

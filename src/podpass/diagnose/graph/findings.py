@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from podpass.diagnose.graph.edges import CredentialMatch, can_sign_in, is_injected
@@ -28,7 +28,6 @@ from podpass.provision.credential_commands import (
     create_credential,
     update_credential,
 )
-from podpass.provision.model import CredentialInfo
 from podpass.provision.naming import choose_credential_name
 
 # The finding begins with the 18th of 20 credentials.
@@ -118,7 +117,11 @@ def _unknown_identity(
 def _annotate_with_trusting(
     account: AccountFacts, matches: Sequence[CredentialMatch]
 ) -> tuple[str, str]:
-    """Return the command with the only identity that trusts the account, else where client ids are listed."""
+    """Return a note and the command that annotates the account.
+
+    The command has the client id if exactly one identity trusts the account. Otherwise it has a placeholder,
+    and the note says which commands list client ids.
+    """
     trusting = {
         each.identity.client_id
         for each in matches
@@ -167,7 +170,7 @@ def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> 
         )
         similar = _name_of_other_case(identity, issuer, subject)
         taken = (each.name for each in identity.credentials)
-        credential = CredentialInfo(
+        credential = FederatedCredential(
             name=similar or choose_credential_name(namespace, account, issuer, taken),
             issuer=issuer,
             subject=subject,
@@ -306,22 +309,20 @@ def _shared(matches: Iterable[CredentialMatch]) -> Iterator[TrustFinding]:
 
 def _wide_roles(facts: TrustFacts) -> Iterator[TrustFinding]:
     by_principal = {each.object_id.lower(): each for each in facts.directory.identities}
-    defined: Mapping[str, RoleDefinition] = {
-        each.id.lower(): each for each in facts.directory.roles
-    }
+    defined = facts.directory.permissions_by_role()
     for assignment in facts.directory.assignments:
         identity = by_principal.get(assignment.principal_id.lower())
         role = defined.get(assignment.role.lower())
-        if identity is None or role is None or not _is_wide_scope(assignment.scope):
+        if identity is None or not role or not _is_wide_scope(assignment.scope):
             continue
-        if why := describe_width(role):
+        if why := describe_width(*role):
             yield TrustFinding(
                 code="wide_role",
                 node=identity_id(identity),
                 object=f"identity {identity.name}",
-                message=f"its role {role.name} at {assignment.scope} {why}",
+                message=f"its role {role[0].name} at {assignment.scope} {why}",
                 note="assign a smaller role at the resource, then:",
-                command=_narrow(assignment, role),
+                command=_narrow(assignment, role[0]),
             )
 
 
@@ -338,14 +339,14 @@ def _is_wide_scope(scope: str) -> bool:
     return parts[0] != "subscriptions" or len(parts) <= _GROUP_SEGMENTS
 
 
-def describe_width(role: RoleDefinition) -> str:
-    """Return what makes a role wide; empty for other roles."""
-    if roles.allows(role, _ASSIGN):
+def describe_width(*role: RoleDefinition) -> str:
+    """Return what makes a role, given by its permission blocks, wide; empty for other roles."""
+    if roles.is_permitted(role, _ASSIGN):
         return "can assign any role there"
-    if _EVERYTHING in role.actions or _EVERYTHING in role.data_actions:
+    if any(_EVERYTHING in (*each.actions, *each.data_actions) for each in role):
         return "manages every resource there"
-    if roles.allows(role, _TRUST):
+    if roles.is_permitted(role, _TRUST):
         return "can make every managed identity there trust other accounts"
-    if roles.allows(role, roles.SET_SECRET, data=True):
+    if roles.is_permitted(role, roles.SET_SECRET, data=True):
         return "reads and changes the secrets of every vault there"
     return ""

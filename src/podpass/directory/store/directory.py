@@ -11,6 +11,7 @@ from typing import Self
 from podpass.clock import Clock, system
 from podpass.database import CorruptRowError, Database
 from podpass.directory import errors, naming, resource_ids, resources, roles
+from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.directory.model import (
     Identity,
     OtherResource,
@@ -54,9 +55,10 @@ class Directory:
         database: Database,
         extra_resources: Sequence[ResourcePrincipal] = (),
         clock: Clock = system,
+        expressions: KubernetesIssuers = NO_KUBERNETES,
     ) -> None:
         self._resources = resources.Resources(extra_resources)
-        self._session = session = Session(database, clock)
+        self._session = session = Session(database, clock, expressions)
         self._tenants: Cache[str, Tenant] = session.cache()
         self.identities = Identities(session)
         self.groups = Groups(session)

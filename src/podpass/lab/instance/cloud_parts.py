@@ -196,7 +196,9 @@ async def enter_directory(
         display_name="Microsoft Graph, without gateway",
         token_version=1,
     )
-    directory = await stack.enter_async_context(Directory(database, (vault, graph), context.clock))
+    directory = await stack.enter_async_context(
+        Directory(database, (vault, graph), context.clock, context.expressions)
+    )
     domains = (config.admin_domain,)
     await directory.create_tenant(
         Tenant(id=config.tenant_id, display_name=_TENANT_NAME, domains=domains)
@@ -249,6 +251,8 @@ async def _start_authority(
         propagation_seconds=context.settings.propagation_seconds,
         issuer_refetch_seconds=context.refetch_seconds(REFETCH_SECONDS),
         assertion_algorithms=tuple(context.settings.assertion_algorithms.split(",")),
+        flexible_kubernetes=tuple(context.expressions.issuers),
+        allow_wide=context.expressions.allow_wide,
         cluster_issuer="" if cluster is None else cluster.issuer,
         cluster_server="" if cluster is None else cluster.server,
     )

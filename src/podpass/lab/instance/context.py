@@ -16,6 +16,7 @@ from podpass.lab.data.served_tls import ServedTls
 from podpass.lab.gateway.tunnel_sources import TunnelSources
 
 if TYPE_CHECKING:
+    from podpass.directory.claims_expression import KubernetesIssuers
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App, Receive, Scope, Send
     from podpass.settings import LocalSettings
@@ -32,6 +33,12 @@ class CloudRules(Protocol):
 
     @property
     def azurite(self) -> str: ...
+
+    @property
+    def flexible_kubernetes(self) -> bool: ...
+
+    @property
+    def allow_wide(self) -> bool: ...
 
 
 class ServiceWrapper(Protocol):
@@ -73,6 +80,17 @@ class CloudContext:
     cluster: TrustedCluster | None = None
     sources: TunnelSources = field(default_factory=TunnelSources)
     faults: ServiceWrapper | None = None
+
+    @property
+    def expressions(self) -> "KubernetesIssuers":
+        """Return the cluster that expressions of flexible credentials may name, if the user allows it."""
+        from podpass.directory.claims_expression import KubernetesIssuers
+
+        allowed = self.settings.flexible_kubernetes and self.cluster is not None
+        return KubernetesIssuers(
+            issuers=frozenset({self.cluster.issuer} if allowed and self.cluster else ()),
+            allow_wide=self.settings.allow_wide,
+        )
 
     @property
     def direct_vault(self) -> str:

@@ -35,7 +35,7 @@ class StorageNotSupported(StorageError):
 
     code = "storage_not_supported"
     wire_code = "FeatureNotSupportedOnAccount"
-    hint = "docs/guides/storage.md lists the operations"
+    hint = "docs/develop/storage.md lists the operations"
 
 
 class BlockListTooLong(StorageError):

@@ -5,14 +5,18 @@ Source:  ResourceLocation of Services and of pods, and proxy.Transport of kube-a
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
 from kubeling import asgi, int64
-from kubeling.apiserver.admission.service_resolver import ready_endpoints
+from kubeling.apiserver.admission.service_resolver import (
+    declared_ports,
+    may_connect,
+    ready_pods,
+)
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.registry import kubelets
 from kubeling.apiserver.registry.kubelets import Kubelets
@@ -82,11 +86,11 @@ class ProxyHandler:
         """Return a pod and the number of its port; the default is its first declared port."""
         if (pod := self._registry.store.get(_POD, namespace, name)) is None:
             raise not_found(_POD, name)
-        declared = [*_declared_ports(pod)]
+        declared = [*declared_ports(pod)]
         given = int64.parse(port) if port else next(iter(declared), _DEFAULT_PORTS[scheme])
         if given is None or not 0 < given < 65536:
             raise service_unavailable(f"error trying to reach service: unknown port {port[:20]}")
-        if not _may_connect(pod, given):
+        if not may_connect(pod, given):
             raise bad_request("address not allowed")
         return pod, given
 
@@ -102,24 +106,10 @@ class ProxyHandler:
                 message = f'no service port {number} found for service "{name}"'
                 raise service_unavailable(message)
             port = ports[0].get("name") or ""
-        found = [*self._endpoints(namespace, name, port)]
+        found = [*ready_pods(self._registry.store, namespace, name, port)]
         if not found:
             raise service_unavailable(f'no endpoints available for service "{name}"')
         return random.choice(found)  # noqa: S311 only spreads the load
-
-    def _endpoints(
-        self, namespace: str, service: str, port_name: str
-    ) -> Iterator[tuple[Object, int]]:
-        """Yield the ready endpoints that are pods: users write the addresses of an EndpointSlice."""
-        store = self._registry.store
-        for endpoint, number in ready_endpoints(store, namespace, service, port_name):
-            reference = endpoint.get("targetRef") or {}
-            pod = store.get(_POD, namespace, reference.get("name") or "")
-            if pod is None or reference.get("kind") != "Pod":
-                continue
-            has_address = (pod.get("status") or {}).get("podIP") == endpoint["addresses"][0]
-            if has_address and _may_connect(pod, number):
-                yield pod, number
 
 
 def _parse(kind: str, text: str) -> tuple[str, str, str]:
@@ -132,25 +122,6 @@ def _parse(kind: str, text: str) -> tuple[str, str, str]:
     if len(parts) != 3 or parts[0] not in ("", *_DEFAULT_PORTS) or not parts[1]:
         raise bad_request(f'invalid {kind} request "{text}"')
     return parts[0] or "http", parts[1], parts[2]
-
-
-def _declared_ports(pod: Object) -> Iterator[int]:
-    for container in pod["spec"]["containers"]:
-        for port in container.get("ports") or ():
-            if port.get("protocol", "TCP") == "TCP":
-                yield port["containerPort"]
-
-
-def _may_connect(pod: Object, port: int) -> bool:
-    """Return whether a request may be sent to a port of a pod.
-
-    Of a pod at the address of the machine, only the declared ports belong to the pod: at the others, programs
-    of the machine listen. The real API server refuses loopback addresses.
-    """
-    status = pod.get("status") or {}
-    address = status.get("podIP")
-    is_own = address != status.get("hostIP") and not pod["spec"].get("hostNetwork")
-    return bool(address) and (is_own or port in _declared_ports(pod))
 
 
 def _request_headers(request: Request) -> list[tuple[bytes, bytes]]:
