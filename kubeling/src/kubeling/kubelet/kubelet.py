@@ -32,7 +32,7 @@ from kubeling.kubelet.pod_worker import NETWORK_UNAVAILABLE, PodWorker
 from kubeling.kubelet.process import RUNTIME_VARIABLE, kill_marked
 from kubeling.kubelet.sandbox import Mount, Sandbox
 from kubeling.kubelet.scheduler import Scheduler
-from kubeling.kubelet.server import create_app
+from kubeling.kubelet.server import KubeletApp
 from kubeling.kubelet.service_lister import ServiceLister
 from kubeling.kubelet.service_network import ServiceNetwork
 from kubeling.tasks import cancel_all
@@ -99,7 +99,7 @@ class Kubelet:
         self._own_networks = False
         self.dns: ClusterDns | None = None
         self._addresses = PodAddresses(config.address, usable_network())
-        self.app: App = create_app(self._find_worker, config.clock)
+        self.app: App = KubeletApp(self._find_worker, config.clock)
 
     @property
     def sandbox(self) -> str:
