@@ -223,7 +223,7 @@ def _compare(
 
 
 def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
-    """Return what a client id is that no identity of the instance has; None if it is unknown."""
+    """Describe a client id that no identity of the instance has; return None if it is unknown."""
     import asyncio
 
     from podpass.cli.account_options import INSTANCE, AccountOptions
