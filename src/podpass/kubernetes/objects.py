@@ -10,6 +10,10 @@ Object = dict[str, Any]
 MaybeObject = Object | Unread | None
 """An object of the cluster; None if it does not exist."""
 
+# Controllers that replace their pods when the template changes, and all controllers of pods.
+RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
+CONTROLLERS = (*RESTARTABLE, "ReplicaSet", "Job", "CronJob")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:

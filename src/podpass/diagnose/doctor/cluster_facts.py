@@ -36,12 +36,11 @@ from podpass.diagnose.explain.recognition import Recognition, recognize_last
 from podpass.facts import Unread
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.pod_exec import run_command
-from podpass.kubernetes.objects import MaybeObject, Object, Preview, controller_of
+from podpass.kubernetes.objects import CONTROLLERS, MaybeObject, Object, Preview, controller_of
 from podpass.kubernetes.reader import ObjectReader
 
 _POLICY_NAME = "azure-wi-policy"
 _LOG_LINES = 500
-_CONTROLLERS = ("ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +204,7 @@ class ClusterReader:
 
     async def _read_controller(self, namespace: str, thing: MaybeObject) -> MaybeObject:
         reference = controller_of(thing) if isinstance(thing, dict) else {}
-        if reference.get("kind") not in _CONTROLLERS:
+        if reference.get("kind") not in CONTROLLERS:
             return None
         found = await self._reader.find(reference["kind"], reference["name"], namespace)
         return {**found, "kind": reference["kind"]} if isinstance(found, dict) else found

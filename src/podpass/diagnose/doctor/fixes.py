@@ -6,8 +6,7 @@ from typing import Any
 
 from podpass import names
 from podpass.diagnose.doctor.model import ClusterFacts
-
-_TEMPLATE_OWNERS = ("Deployment", "StatefulSet", "DaemonSet")
+from podpass.kubernetes.objects import RESTARTABLE
 
 
 def annotate_account(facts: ClusterFacts, key: str, value: str) -> str:
@@ -78,6 +77,6 @@ def _creator_of(facts: ClusterFacts) -> str:
 def owner_of(facts: ClusterFacts) -> tuple[str, str] | None:
     """Return kind and name of the workload whose pod template can be changed."""
     owner: Any = facts.owner
-    if not isinstance(owner, Mapping) or owner.get("kind") not in _TEMPLATE_OWNERS:
+    if not isinstance(owner, Mapping) or owner.get("kind") not in RESTARTABLE:
         return None
     return str(owner["kind"]), str(owner["metadata"]["name"])

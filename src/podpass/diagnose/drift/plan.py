@@ -17,12 +17,10 @@ from podpass.diagnose.drift.comparison import (
     is_injected,
     without_injection,
 )
-from podpass.kubernetes.objects import controller_of, has_ended
+from podpass.kubernetes.objects import RESTARTABLE, controller_of, has_ended
 from podpass.kubernetes.selectors import matches
 
 Object = Mapping[str, Any]
-# Controllers that replace their pods when the template changes.
-RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
 _REVISIONS = ("pod-template-hash", "controller-revision-hash")
 _ON_DELETE = "OnDelete"
 

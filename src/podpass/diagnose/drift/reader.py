@@ -3,7 +3,6 @@
 import asyncio
 
 from podpass.diagnose.drift.plan import (
-    RESTARTABLE,
     Candidate,
     ControllerRef,
     DriftReport,
@@ -17,7 +16,7 @@ from podpass.diagnose.drift.plan import (
 from podpass.errors import Error
 from podpass.facts import Unread
 from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
-from podpass.kubernetes.objects import controller_of
+from podpass.kubernetes.objects import RESTARTABLE, controller_of
 from podpass.kubernetes.paths import path_of
 from podpass.kubernetes.reader import ObjectReader
 

@@ -7,15 +7,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from podpass.clock import Clock
-from podpass.diagnose.drift.plan import (
-    RESTARTABLE,
-    ControllerRef,
-    find_obstacle,
-    is_selected,
-    read_rollout,
-)
+from podpass.diagnose.drift.plan import ControllerRef, find_obstacle, is_selected, read_rollout
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import STRATEGIC_PATCH
+from podpass.kubernetes.objects import RESTARTABLE
 from podpass.kubernetes.paths import path_of
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
