@@ -72,8 +72,8 @@ def test_cloud_half_alone_has_no_kubeconfig() -> None:
     assert found == Path("/d/kubeconfig")
 
 
-def test_instance_without_a_cluster_needs_a_kubeconfig(tmp_path: Path) -> None:
-    account = cast("Any", SimpleNamespace(log_file=tmp_path / "podpass.log", kubeconfig=None))
+def test_instance_without_a_cluster_needs_a_kubeconfig() -> None:
+    account = cast("Any", SimpleNamespace(is_instance=True, kubeconfig=None))
     with pytest.raises(UsageError, match="which has no cluster"):
         choose_kubeconfig(AccountOptions(), account)
     chosen = AccountOptions(kubeconfig="/d/kubeconfig")
