@@ -46,7 +46,7 @@ def create_directory(
     """Create a directory with the roles and stores of all services."""
     from podpass.directory.store.directory import Directory
 
-    return Directory(database, extra, clock, expressions, [each.directory for each in SERVICES])
+    return Directory(database, extra, clock, expressions, [each.directory() for each in SERVICES])
 
 
 def list_providers() -> "list[ResourceProvider]":
@@ -63,7 +63,7 @@ def create_roles() -> "RoleCatalogue":
     """Return the built-in roles, with those of the services."""
     from podpass.directory.roles import RoleCatalogue
 
-    return RoleCatalogue(role for each in SERVICES for role in each.directory.roles)
+    return RoleCatalogue(role for each in SERVICES for role in each.directory().roles)
 
 
 def parse_seed(text: str, filename: str) -> "Seed":

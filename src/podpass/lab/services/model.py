@@ -65,10 +65,10 @@ class Service:
 
     Without a service that it `requires`, an instance does not have it either.
 
-    `provider` has its routes and types in Resource Manager; `seed` its section of the seed file;
-    `answer_name` answers DNS queries; `warn_at_install` returns warnings for a seed that is applied to a
-    cluster, given the value of `podpass cloud install --dns`; `is_webhook_enabled` returns whether the stored
-    resources of a subscription let the webhook run at the start.
+    `directory` has its roles and its stores; `provider` has its routes and types in Resource Manager; `seed`
+    its section of the seed file; `answer_name` answers DNS queries; `warn_at_install` returns warnings for a
+    seed that is applied to a cluster, given the value of `podpass cloud install --dns`; `is_webhook_enabled`
+    returns whether the stored resources of a subscription let the webhook run at the start.
 
     `start` serves the data plane and returns its addresses too, or is None if the settings do not ask for it;
     `has_host` returns whether a host name of the service exists, None for a name of another service;
@@ -77,7 +77,7 @@ class Service:
 
     name: str
     requires: tuple[str, ...] = ()
-    directory: DirectoryExtension = DirectoryExtension()  # noqa: RUF009 frozen
+    directory: Callable[[], DirectoryExtension] = DirectoryExtension
     provider: Callable[[], "ResourceProvider"]
     seed: "Callable[[], SeedSection[Any]] | None" = None
     answer_name: "Callable[[Directory], AnswerName] | None" = None

@@ -3,13 +3,18 @@
 from typing import TYPE_CHECKING
 
 from podpass.directory.store.extension import DirectoryExtension
-from podpass.lab.services.clusters.roles import ROLES
-from podpass.lab.services.clusters.store import Clusters, remove_below
 from podpass.lab.services.model import Service
 
 if TYPE_CHECKING:
     from podpass.directory.resource_manager.model import ResourceProvider
     from podpass.directory.store.directory import Directory
+
+
+def _directory() -> DirectoryExtension:
+    from podpass.lab.services.clusters.roles import ROLES
+    from podpass.lab.services.clusters.store import Clusters, remove_below
+
+    return DirectoryExtension(roles=ROLES, stores=(Clusters,), remove_below=remove_below)
 
 
 def _provider() -> "ResourceProvider":
@@ -19,6 +24,7 @@ def _provider() -> "ResourceProvider":
 
 
 async def _is_webhook_enabled(directory: "Directory", subscription_id: str) -> bool:
+    from podpass.lab.services.clusters.store import Clusters
     from podpass.lab.services.clusters.wire import is_workload_identity_enabled
 
     found = await directory.store(Clusters).page(subscription_id, limit=1)
@@ -27,7 +33,7 @@ async def _is_webhook_enabled(directory: "Directory", subscription_id: str) -> b
 
 SERVICE = Service(
     name="clusters",
-    directory=DirectoryExtension(roles=ROLES, stores=(Clusters,), remove_below=remove_below),
+    directory=_directory,
     provider=_provider,
     is_webhook_enabled=_is_webhook_enabled,
 )

@@ -3,14 +3,19 @@
 from typing import TYPE_CHECKING
 
 from podpass.directory.store.extension import DirectoryExtension
-from podpass.lab.services.connector.roles import SERVICE_ROLES
-from podpass.lab.services.connector.store import Linkers
 from podpass.lab.services.model import Service
 
 if TYPE_CHECKING:
     from podpass.directory.resource_manager.model import ResourceProvider
     from podpass.lab.services.connector.seed import SeedConnectionTarget
     from podpass.seed.section import SeedSection
+
+
+def _directory() -> DirectoryExtension:
+    from podpass.lab.services.connector.roles import SERVICE_ROLES
+    from podpass.lab.services.connector.store import Linkers
+
+    return DirectoryExtension(roles=SERVICE_ROLES, stores=(Linkers,))
 
 
 def _provider() -> "ResourceProvider":
@@ -28,7 +33,7 @@ def _seed() -> "SeedSection[SeedConnectionTarget]":
 SERVICE = Service(
     name="connector",
     requires=("clusters",),
-    directory=DirectoryExtension(roles=SERVICE_ROLES, stores=(Linkers,)),
+    directory=_directory,
     provider=_provider,
     seed=_seed,
 )

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from podpass.directory.model import RoleDefinition
 from podpass.directory.store.extension import DirectoryExtension
-from podpass.lab.services.dns.store import DnsZones
 from podpass.lab.services.model import Service
 
 if TYPE_CHECKING:
@@ -32,6 +31,12 @@ _CONTRIBUTOR = RoleDefinition(
 )
 
 
+def _directory() -> DirectoryExtension:
+    from podpass.lab.services.dns.store import DnsZones
+
+    return DirectoryExtension(roles=(_CONTRIBUTOR,), stores=(DnsZones,))
+
+
 def _provider() -> "ResourceProvider":
     from podpass.lab.services.dns.resource_manager import PROVIDER
 
@@ -46,6 +51,7 @@ def _seed() -> "SeedSection[SeedEntry]":
 
 def _answer_name(directory: "Directory") -> "AnswerName":
     from podpass.lab.services.dns.answers import ZoneAnswers
+    from podpass.lab.services.dns.store import DnsZones
 
     return ZoneAnswers(directory.store(DnsZones).look_up)
 
@@ -65,7 +71,7 @@ def _warn_at_install(seed: "Seed", dns: str) -> list[str]:
 
 SERVICE = Service(
     name="dns",
-    directory=DirectoryExtension(roles=(_CONTRIBUTOR,), stores=(DnsZones,)),
+    directory=_directory,
     provider=_provider,
     seed=_seed,
     answer_name=_answer_name,

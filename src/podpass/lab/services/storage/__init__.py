@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from podpass.directory.store.extension import DirectoryExtension
 from podpass.lab.services.model import InstanceParts, Service, StartedPart
-from podpass.lab.services.storage.roles import ROLES
 
 if TYPE_CHECKING:
     from podpass.directory.resource_manager.model import ResourceProvider
@@ -13,6 +12,12 @@ if TYPE_CHECKING:
     from podpass.lab.services.storage.seed import SeedStorageAccount
     from podpass.resource.guard import KeySource
     from podpass.seed.section import SeedSection
+
+
+def _directory() -> DirectoryExtension:
+    from podpass.lab.services.storage.roles import ROLES
+
+    return DirectoryExtension(roles=ROLES)
 
 
 def _provider() -> "ResourceProvider":
@@ -54,7 +59,7 @@ async def _list_hosts(
 
 SERVICE = Service(
     name="storage",
-    directory=DirectoryExtension(roles=ROLES),
+    directory=_directory,
     provider=_provider,
     seed=_seed,
     start=_start,
