@@ -23,6 +23,7 @@ from podpass.lab.services.dns.model import (
     DnsRecordSet,
     record_name_fault,
     zone_name_fault,
+    zone_type,
 )
 
 Step = Callable[[DnsRecordSet | None], DnsRecordSet | None]
@@ -93,7 +94,9 @@ class DnsZones:
         """
 
         def apply_change(write: Write) -> tuple[DnsRecordSet | None, DnsRecordSet | None]:
-            zone = select(zones.c.name).filter_by(resource_key=zone_id.lower(), type=TYPE)
+            zone = select(zones.c.name).filter_by(
+                resource_key=zone_id.lower(), type=zone_type(zone_id)
+            )
             if (zone_name := write.connection.scalar(zone)) is None:
                 raise errors.NotFound("the DNS zone does not exist", zone=zone_id)
             old = _read(write.connection, zone_id, type_, name)
@@ -203,7 +206,7 @@ def _write(write: Write, old: DnsRecordSet | None, new: DnsRecordSet | None) -> 
         write.connection.execute(statement.values(**_to_columns(new)))
     action = "delete" if new is None else "write"
     target = f"{shown.zone_id}/{shown.type}/{shown.name}"
-    write.record(f"{TYPE}/{shown.type}/{action}", target)
+    write.record(f"{zone_type(shown.zone_id)}/{shown.type}/{action}", target)
 
 
 def _key(zone_id: str, name: str) -> dict[str, str]:
