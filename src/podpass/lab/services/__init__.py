@@ -13,6 +13,7 @@ from podpass.lab.services import (
     connector,
     dns,
     storage,
+    vault,
 )
 from podpass.lab.services.model import Service
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from podpass.seed.section import SeedSection
 
 _ALL = (
+    vault.SERVICE,
     storage.SERVICE,
     dns.SERVICE,
     clusters.SERVICE,
