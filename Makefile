@@ -52,7 +52,7 @@ $(VENV)/.demo: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/p
 
 $(VENV)/.dev: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[dev]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e './kubeling[test]' -e '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.release
 
 $(VENV)/.release: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
@@ -79,8 +79,8 @@ $(VENV)/.docs: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/p
 # One run of pip for all of these, which builds podpass and resolves its dependencies once; for atheris see above.
 $(VENV)/.all: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the tools of all suites into $(VENV)"
-	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e ./kubeling -e '.[dev,browser,docs,fuzz]' \
-	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e ./kubeling -e '.[dev,browser,docs]' mutmut
+	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e './kubeling[test]' -e '.[dev,browser,docs,fuzz]' \
+	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e './kubeling[test]' -e '.[dev,browser,docs]' mutmut
 	@touch $@ $(addprefix $(VENV)/.,demo dev release browser docs fuzz)
 
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step

@@ -97,7 +97,7 @@ def list_instance_storage_warnings(data_dir: DataDir, text: bytes) -> list[str]:
 
     if b"storage_accounts" not in text:
         return []
-    # A cloud in a pod has no settings in its status: `podpass cloud apply` warns of its accounts.
+    # A cloud in a pod has no settings in its status: `podpass cloud apply` warns about its accounts.
     settings = call_control(data_dir, "GET", "/status").get("settings", {})
     if settings.get("--azurite") != "":
         return []

@@ -4,7 +4,6 @@ import base64
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,8 @@ from podpass.lab.instance.surrounding_cluster import (
 from podpass.lab.services.dns.answers import ZoneAnswers
 from podpass.lab.services.dns.model import DnsLookup
 from podpass.servers.listen import listen_for_queries
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
 
 HOST = "podpass-cloud.podpass-cloud.svc"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 @pytest.fixture

@@ -250,6 +250,7 @@ def identity_row(found: "Identity") -> dict[str, Any]:
                 "name": credential.name,
                 "issuer": credential.issuer,
                 "subject": credential.subject,
+                "expression": credential.expression,
                 "audiences": list(credential.audiences),
                 "description": credential.description,
             }
