@@ -9,8 +9,9 @@ from podpass.diagnose.graph.model import (
     DirectorySnapshot,
     TrustFacts,
 )
-from podpass.directory import resource_ids, roles
+from podpass.directory import resource_ids
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
+from podpass.lab.services import create_roles
 from podpass.provision.model import VAULT_TYPE, ResourceInfo
 
 TENANT = "11111111-1111-4111-8111-111111111111"
@@ -57,9 +58,7 @@ def account(namespace: str = "default", name: str = "web", **changes: Any) -> Ac
 
 def assignment(role: str, scope: str, principal: str = OBJECT) -> RoleAssignment:
     """Return the assignment of a built-in role, by its name."""
-    return RoleAssignment(
-        scope=scope, principal_id=principal, role=roles.RoleCatalogue().find(role).id
-    )
+    return RoleAssignment(scope=scope, principal_id=principal, role=create_roles().find(role).id)
 
 
 def facts(
@@ -72,7 +71,7 @@ def facts(
     given = {
         "identities": (identity(),),
         "assignments": (assignment("Key Vault Secrets User", VAULT.id.lower()),),
-        "roles": roles.BUILT_IN,
+        "roles": create_roles().all,
         "resources": (VAULT,),
         "issuers": (f"https://{names.LOGIN_HOST}/{TENANT}/v2.0",),
         **directory,

@@ -77,7 +77,7 @@ def parse_seed(text: str, filename: str) -> "Seed":
 
 def answer_names(directory: "Directory") -> "AnswerName":
     """Return the function that answers queries for names of any service."""
-    answers = [each.answer_name(directory) for each in SERVICES if each.answer_name is not None]
+    answers = [each.answer_name()(directory) for each in SERVICES if each.answer_name is not None]
 
     async def answer(query: "Query", is_reserved: Callable[[str], bool]) -> bytes | None:
         for each in answers:
@@ -93,14 +93,14 @@ def list_install_warnings(text: str, resolution: str) -> list[str]:
 
     Raises UsageError.
     """
-    checks = [each.warn_at_install for each in SERVICES if each.warn_at_install is not None]
+    checks = [each.warn_at_install() for each in SERVICES if each.warn_at_install is not None]
     seed = parse_seed(text, "seed")
     return [warning for check in checks for warning in check(seed, resolution)]
 
 
 async def is_webhook_enabled(directory: "Directory", subscription_id: str) -> bool:
     """Return whether all services let the webhook run at the start of the instance."""
-    checks = [each.is_webhook_enabled for each in SERVICES if each.is_webhook_enabled is not None]
+    checks = [each.is_webhook_enabled() for each in SERVICES if each.is_webhook_enabled is not None]
     return all([await check(directory, subscription_id) for check in checks])
 
 
@@ -109,11 +109,8 @@ async def has_host(directory: "Directory", host: str) -> bool:
 
     `host` is in lower case without a trailing dot.
     """
-    for each in SERVICES:
-        if (
-            each.has_host is not None
-            and (found := await each.has_host(directory, host)) is not None
-        ):
+    for find in [each.has_host() for each in SERVICES if each.has_host is not None]:
+        if (found := await find(directory, host)) is not None:
             return found
     return True
 
@@ -122,5 +119,7 @@ async def list_hosts(
     directory: "Directory", subscription_id: str, served: Iterable[str]
 ) -> list[str]:
     """List the host names of the resources of all services."""
-    listed = [each.list_hosts for each in SERVICES if each.list_hosts is not None]
+    if not served:
+        return []
+    listed = [each.list_hosts() for each in SERVICES if each.list_hosts is not None]
     return [host for hosts in listed for host in await hosts(directory, subscription_id, served)]

@@ -10,6 +10,7 @@ from podpass.directory import errors, naming
 from podpass.directory.model import OtherResource, WriteResult
 from podpass.directory.store import other_resources
 from podpass.directory.store.cache import Cache
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import dns_record_sets
 from podpass.directory.store.schema import other_resources as zones
@@ -25,6 +26,7 @@ from podpass.lab.services.dns.model import (
     zone_name_fault,
     zone_type,
 )
+from podpass.lab.services.dns.roles import ROLES
 
 Step = Callable[[DnsRecordSet | None], DnsRecordSet | None]
 
@@ -244,3 +246,6 @@ def _to_columns(found: DnsRecordSet) -> dict[str, Any]:
         "ttl": found.ttl,
         "document": to_json({"records": found.records, "metadata": found.metadata}),
     }
+
+
+EXTENSION = DirectoryExtension(roles=ROLES, stores=(DnsZones,))
