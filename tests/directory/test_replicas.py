@@ -10,6 +10,7 @@ from podpass.database import Database, DatabaseBusy
 from podpass.directory import errors, resource_ids
 from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from podpass.lab.services.clusters.store import Clusters
 from tests.directory import sample_resources
 
@@ -22,7 +23,7 @@ MakeCredential = Callable[..., FederatedCredential]
 async def second_directory(directory: Directory, database_url: str) -> AsyncIterator[Directory]:
     """Provide a second directory with its own connection, like another process."""
     del directory
-    async with Directory(Database(database_url)) as made:
+    async with create_directory(Database(database_url)) as made:
         yield made
 
 

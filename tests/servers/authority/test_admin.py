@@ -212,6 +212,7 @@ def test_userinfo_is_named_at_the_admin_origin_and_served_there(authority: Autho
     "kind",
     [
         "Microsoft.ContainerService/managedClusters",
+        "Microsoft.KeyVault/vaults",
         "Microsoft.Network/dnsZones",
         "Microsoft.Storage/storageAccounts",
         "Microsoft.Cache/redis",

@@ -91,7 +91,4 @@ def polling_routes(namespace: str) -> tuple[Route, ...]:
     return _routes(f"{_SUB}/providers/{namespace}/locations/{{location}}")
 
 
-ROUTES = (
-    *_routes(_SUB),
-    *polling_routes("Microsoft.KeyVault"),
-)
+ROUTES = _routes(_SUB)

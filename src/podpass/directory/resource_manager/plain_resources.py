@@ -87,8 +87,10 @@ class PlainType:
             raise errors.resource_not_found(self.name, context.name, context.group)
         return found
 
-    async def require_parent(self, context: OperationContext, name: str, noun: str) -> str:
-        """Return the id of a resource of this type, which a path names as the parent of another.
+    async def require_parent(
+        self, context: OperationContext, name: str, noun: str
+    ) -> OtherResource:
+        """Return the resource of this type that a path names as the parent of another; `noun` is the other.
 
         Raises ManagerError, ParentResourceNotFound.
         """
@@ -96,13 +98,13 @@ class PlainType:
         if found is None:
             text = f"There is no {self.noun} '{name}' in resource group '{context.group}' for the {noun}."
             raise errors.not_found("ParentResourceNotFound", text)
-        return found.resource_id
+        return found
 
     async def _resource_id(self, context: OperationContext, name: str) -> str:
         name = name.lower() if self.lowers else name
         if self.parent is not None:
             parent = await self.parent.require_parent(context, context.params["parent"], self.noun)
-            return f"{parent}/{self.name.rpartition('/')[2]}/{name}"
+            return f"{parent.resource_id}/{self.name.rpartition('/')[2]}/{name}"
         group = await resources.parent_group(context)
         group_id = resource_ids.group_id(context.subscription_id, group)
         return f"{group_id}/providers/{self.name}/{name}"
@@ -171,7 +173,7 @@ class PlainType:
         parent = context.params.get("parent")
         below = None
         if self.parent is not None and parent is not None:
-            below = await self.parent.require_parent(context, parent, self.noun)
+            below = (await self.parent.require_parent(context, parent, self.noun)).resource_id
 
         async def fetch(after: str | None, limit: int) -> list[OtherResource]:
             return await context.directory.other_resources.page(

@@ -12,7 +12,6 @@ from podpass.directory.resource_manager import (
     role_assignments,
     role_definitions,
     scopes,
-    vault_wire,
     wire,
 )
 from podpass.directory.resource_manager.model import (
@@ -33,7 +32,6 @@ TYPES = (
             (role_assignments.TYPE, False, ("2022-04-01", "2020-04-01-preview", "2015-07-01")),
             (role_definitions.TYPE, False, ("2022-05-01-preview", "2022-04-01", "2015-07-01")),
             ("Microsoft.Authorization/permissions", False, ("2022-04-01", "2015-07-01")),
-            ("Microsoft.KeyVault/deletedVaults", False, ("2026-02-01", "2023-07-01", "2023-02-01")),
             (
                 federated_credentials.TYPE,
                 False,
@@ -57,11 +55,6 @@ TYPES = (
         name=identities.TYPE,
         versions=("2025-05-31-preview", "2024-11-30", "2023-01-31", "2018-11-30"),
         find=scopes.find_identity,
-    ),
-    ResourceType(
-        name=vault_wire.TYPE,
-        versions=("2026-02-01", "2024-11-01", "2023-07-01", "2023-02-01"),
-        find=scopes.find_vault,
     ),
 )
 

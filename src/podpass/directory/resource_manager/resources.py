@@ -20,7 +20,6 @@ from podpass.directory.resource_manager.model import (
 from podpass.directory.store.identity_queries import Condition
 
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-VAULT = "Microsoft.KeyVault/vaults"
 OTHER = "other"  # resources of the services that podpass does not serve
 _FILTERS = frozenset({"resourcetype", "name", "resourcegroup", "location", "tagname", "tagvalue"})
 _READ = "Microsoft.Resources/subscriptions/resources/read"
@@ -55,7 +54,7 @@ def plain_to_json(found: OtherResource) -> dict[str, Any]:
 
 def _list_types(context: OperationContext) -> list[str]:
     """Return the order of the list. A page ends at an entry of one of these types."""
-    return [IDENTITY, VAULT, *(each.name for each in context.types.with_tables), OTHER]
+    return [IDENTITY, *(each.name for each in context.types.with_tables), OTHER]
 
 
 def _page_key(context: OperationContext, found: Resource) -> str:
@@ -88,9 +87,6 @@ async def fetch_type(
     for each in context.types.with_tables:
         if each.page is not None and each.name == kind:
             return await each.page(context, group, after, limit)
-    if kind == VAULT:
-        vaults = await directory.vaults.page(sub, group=group, after=after, limit=limit)
-        return [_resource(kind, one.resource_id, one.location, one.tags) for one in vaults]
     if kind == OTHER:
         others = await directory.other_resources.page(sub, group=group, after=after, limit=limit)
         return [

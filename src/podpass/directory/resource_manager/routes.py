@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from podpass.directory.resource_manager import (
-    deleted_vaults,
     empty_lists,
     features,
     federated_credentials,
@@ -15,7 +14,6 @@ from podpass.directory.resource_manager import (
     role_assignments,
     role_definitions,
     subscriptions,
-    vaults,
 )
 from podpass.directory.resource_manager.model import ResourceProvider, Route
 
@@ -28,8 +26,6 @@ _OWN = (
     *federated_credentials.ROUTES,
     *role_definitions.ROUTES,
     *role_assignments.ROUTES,
-    *vaults.ROUTES,
-    *deleted_vaults.ROUTES,
     *empty_lists.ROUTES,
     *features.ROUTES,
     *operations.ROUTES,

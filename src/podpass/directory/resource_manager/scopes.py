@@ -42,13 +42,6 @@ async def find_identity(context: OperationContext, group: str, name: str) -> str
     return None if found is None else found.resource_id
 
 
-async def find_vault(context: OperationContext, group: str, name: str) -> str | None:
-    """Find a vault; another group may have the vault of this name."""
-    vault = await context.directory.vaults.get(name)
-    expected = resource_ids.vault_id(context.subscription_id, group, name).lower()
-    return vault.resource_id if vault and vault.resource_id.lower() == expected else None
-
-
 def find_stored(kind: str) -> FindResource:
     """Return the function that finds a resource of a type without a table of its own."""
 

@@ -13,6 +13,7 @@ from podpass.lab.services import (
     connector,
     dns,
     storage,
+    vault,
 )
 from podpass.lab.services.model import Service
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from podpass.seed.section import SeedSection
 
 _ALL = (
+    vault.SERVICE,
     storage.SERVICE,
     dns.SERVICE,
     clusters.SERVICE,
@@ -46,7 +48,7 @@ def create_directory(
     """Create a directory with the roles and stores of all services."""
     from podpass.directory.store.directory import Directory
 
-    return Directory(database, extra, clock, expressions, [each.directory for each in SERVICES])
+    return Directory(database, extra, clock, expressions, [each.directory() for each in SERVICES])
 
 
 def list_providers() -> "list[ResourceProvider]":
@@ -63,7 +65,7 @@ def create_roles() -> "RoleCatalogue":
     """Return the built-in roles, with those of the services."""
     from podpass.directory.roles import RoleCatalogue
 
-    return RoleCatalogue(role for each in SERVICES for role in each.directory.roles)
+    return RoleCatalogue(role for each in SERVICES for role in each.directory().roles)
 
 
 def parse_seed(text: str, filename: str) -> "Seed":
@@ -75,7 +77,7 @@ def parse_seed(text: str, filename: str) -> "Seed":
 
 def answer_names(directory: "Directory") -> "AnswerName":
     """Return the function that answers queries for names of any service."""
-    answers = [each.answer_name(directory) for each in SERVICES if each.answer_name is not None]
+    answers = [each.answer_name()(directory) for each in SERVICES if each.answer_name is not None]
 
     async def answer(query: "Query", is_reserved: Callable[[str], bool]) -> bytes | None:
         for each in answers:
@@ -91,14 +93,14 @@ def list_install_warnings(text: str, resolution: str) -> list[str]:
 
     Raises UsageError.
     """
-    checks = [each.warn_at_install for each in SERVICES if each.warn_at_install is not None]
+    checks = [each.warn_at_install() for each in SERVICES if each.warn_at_install is not None]
     seed = parse_seed(text, "seed")
     return [warning for check in checks for warning in check(seed, resolution)]
 
 
 async def is_webhook_enabled(directory: "Directory", subscription_id: str) -> bool:
     """Return whether all services let the webhook run at the start of the instance."""
-    checks = [each.is_webhook_enabled for each in SERVICES if each.is_webhook_enabled is not None]
+    checks = [each.is_webhook_enabled() for each in SERVICES if each.is_webhook_enabled is not None]
     return all([await check(directory, subscription_id) for check in checks])
 
 
@@ -107,11 +109,8 @@ async def has_host(directory: "Directory", host: str) -> bool:
 
     `host` is in lower case without a trailing dot.
     """
-    for each in SERVICES:
-        if (
-            each.has_host is not None
-            and (found := await each.has_host(directory, host)) is not None
-        ):
+    for find in [each.has_host() for each in SERVICES if each.has_host is not None]:
+        if (found := await find(directory, host)) is not None:
             return found
     return True
 
@@ -120,5 +119,7 @@ async def list_hosts(
     directory: "Directory", subscription_id: str, served: Iterable[str]
 ) -> list[str]:
     """List the host names of the resources of all services."""
-    listed = [each.list_hosts for each in SERVICES if each.list_hosts is not None]
+    if not served:
+        return []
+    listed = [each.list_hosts() for each in SERVICES if each.list_hosts is not None]
     return [host for hosts in listed for host in await hosts(directory, subscription_id, served)]

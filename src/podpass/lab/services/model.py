@@ -1,5 +1,6 @@
 """What an Azure service is to an instance: one value, which its folder exports."""
 
+import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -56,19 +57,25 @@ class StartedPart:
     describe: Callable[[], Awaitable[dict[str, Any]]]
 
 
+StartPart = Callable[
+    [InstanceParts, "Directory", "KeySource"], Awaitable[tuple[StartedPart, str]] | None
+]
+ListHosts = Callable[["Directory", str, Iterable[str]], Awaitable[list[str]]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """The parts of a service; a part that it lacks is None.
 
-    Each part is imported when it is needed: an instance that only exchanges tokens starts without Resource
-    Manager, and a command that parses a seed loads no part of the data plane.
+    Each part is a function that imports it when it is needed: an instance that only exchanges tokens starts
+    without Resource Manager, and a command that parses a seed loads no part of the data plane.
 
     Without a service that it `requires`, an instance does not have it either.
 
-    `provider` has its routes and types in Resource Manager; `seed` its section of the seed file;
-    `answer_name` answers DNS queries; `warn_at_install` returns warnings for a seed that is applied to a
-    cluster, given the value of `podpass cloud install --dns`; `is_webhook_enabled` returns whether the stored
-    resources of a subscription let the webhook run at the start.
+    `directory` has its roles and its stores; `provider` has its routes and types in Resource Manager; `seed`
+    its section of the seed file; `answer_name` answers DNS queries; `warn_at_install` returns warnings for a
+    seed that is applied to a cluster, given the value of `podpass cloud install --dns`; `is_webhook_enabled`
+    returns whether the stored resources of a subscription let the webhook run at the start.
 
     `start` serves the data plane and returns its addresses too, or is None if the settings do not ask for it;
     `has_host` returns whether a host name of the service exists, None for a name of another service;
@@ -77,15 +84,18 @@ class Service:
 
     name: str
     requires: tuple[str, ...] = ()
-    directory: DirectoryExtension = DirectoryExtension()  # noqa: RUF009 frozen
-    provider: Callable[[], "ResourceProvider"]
+    directory: Callable[[], DirectoryExtension] = DirectoryExtension
+    provider: "Callable[[], ResourceProvider]"
     seed: "Callable[[], SeedSection[Any]] | None" = None
-    answer_name: "Callable[[Directory], AnswerName] | None" = None
-    warn_at_install: "Callable[[Seed, str], list[str]] | None" = None
-    is_webhook_enabled: "Callable[[Directory, str], Awaitable[bool]] | None" = None
-    start: (
-        "Callable[[InstanceParts, Directory, KeySource], Awaitable[tuple[StartedPart, str]] | None]"
-        " | None"
-    ) = None
-    has_host: "Callable[[Directory, str], Awaitable[bool | None]] | None" = None
-    list_hosts: "Callable[[Directory, str, Iterable[str]], Awaitable[list[str]]] | None" = None
+    answer_name: "Callable[[], Callable[[Directory], AnswerName]] | None" = None
+    warn_at_install: "Callable[[], Callable[[Seed, str], list[str]]] | None" = None
+    is_webhook_enabled: "Callable[[], Callable[[Directory, str], Awaitable[bool]]] | None" = None
+    start: "StartPart | None" = None
+    has_host: "Callable[[], Callable[[Directory, str], Awaitable[bool | None]]] | None" = None
+    list_hosts: "Callable[[], ListHosts] | None" = None
+
+
+def late(reference: str) -> Callable[[], Any]:
+    """Return a function that imports a value: `dns.seed:SECTION` is SECTION of the module `seed` of dns."""
+    module, _, name = reference.partition(":")
+    return lambda: getattr(importlib.import_module(f"podpass.lab.services.{module}"), name)

@@ -10,11 +10,13 @@ from podpass import database
 from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import WriteResult
 from podpass.directory.store import role_assignments
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.identity_queries import in_scope, is_below
 from podpass.directory.store.rows import check_group_exists, from_json, to_json
 from podpass.directory.store.schema import clusters, linkers
 from podpass.directory.store.session import Session, Write
 from podpass.lab.services.clusters.model import TYPE, Cluster, name_fault
+from podpass.lab.services.clusters.roles import ROLES
 
 _LINKER = "Microsoft.ServiceLinker/linkers"
 
@@ -161,3 +163,6 @@ def _to_columns(cluster: Cluster) -> dict[str, Any]:
         "created": cluster.created,
         "document": to_json(cluster.document),
     }
+
+
+EXTENSION = DirectoryExtension(roles=ROLES, stores=(Clusters,), remove_below=remove_below)

@@ -16,6 +16,7 @@ from podpass.directory.model import (
     WriteResult,
 )
 from podpass.directory.store import identity_writes, role_assignments, vaults
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.identity_queries import is_below
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import linkers
@@ -23,6 +24,7 @@ from podpass.directory.store.session import Session, Write
 from podpass.lab.services.clusters import store as clusters
 from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.connector.model import TYPE, Linker, linker_id
+from podpass.lab.services.connector.roles import SERVICE_ROLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,3 +159,6 @@ def _to_linker(row: Row[Any]) -> Linker:
         created=row.created,
         document=from_json(row.document),
     )
+
+
+EXTENSION = DirectoryExtension(roles=SERVICE_ROLES, stores=(Linkers,))

@@ -11,6 +11,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.TXT
 import dns.rrset
 
+from podpass.directory.store.directory import Directory
 from podpass.lab.names.messages import Query, add_authority, begin_answer
 from podpass.lab.names.served_names import normalize
 from podpass.lab.services.dns.model import (
@@ -23,6 +24,7 @@ from podpass.lab.services.dns.model import (
     DnsLookup,
     DnsRecordSet,
 )
+from podpass.lab.services.dns.store import DnsZones
 
 LookUp = Callable[[str], Awaitable[DnsLookup | None]]
 
@@ -62,6 +64,11 @@ class ZoneAnswers:
                 break
             name = normalize(alias)
         return found
+
+
+def answer_name(directory: Directory) -> ZoneAnswers:
+    """Return the function that answers for the zones of a directory."""
+    return ZoneAnswers(directory.store(DnsZones).look_up)
 
 
 def find_alias(query: Query, lookup: DnsLookup) -> str | None:

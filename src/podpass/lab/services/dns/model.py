@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from podpass.directory.naming import Fault
 
 TYPE = "Microsoft.Network/dnsZones"
+PRIVATE_TYPE = "Microsoft.Network/privateDnsZones"
 LOCATION = "global"
 APEX = "@"
 MAX_RECORD_SETS = 10_000
@@ -83,3 +84,8 @@ def record_name_fault(name: str, zone: str) -> Fault | None:
         message=f"name {name[:80]!r}: want '@', or labels of letters, digits, '-' and '_', with the zone"
         f" at most {_MAX_HOST} characters; podpass has no wildcards",
     )
+
+
+def zone_type(zone_id: str) -> str:
+    """Return the type in the id of a zone: that of public or of private zones."""
+    return "/".join(zone_id.split("/")[6:8])

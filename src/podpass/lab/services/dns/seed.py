@@ -6,9 +6,12 @@ from podpass.directory.model import OtherResource
 from podpass.lab.services.dns.model import LOCATION, TYPE, zone_name_fault
 from podpass.lab.services.dns.store import DnsZones
 from podpass.seed.access import parse_access
+from podpass.seed.model import Seed
 from podpass.seed.results import Applied
 from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
 from podpass.seed.yaml_reader import Reader, line_of
+
+_MAX_NAMED = 10
 
 
 def _parse(read: Reader, node: yaml.Node) -> SeedEntry:
@@ -55,3 +58,16 @@ SECTION = SeedSection(
     find_fault=_find_fault,
     put=_put,
 )
+
+
+def warn_at_install(seed: Seed, dns: str) -> list[str]:
+    """Warn of zones whose names pods cannot look up with this `--dns`."""
+    zones = [zone.name for zone in seed.entries["dns_zones"]]
+    if not zones or dns == "pods":
+        return []
+    shown = ", ".join(zones[:_MAX_NAMED]) + (" and others" if zones[_MAX_NAMED:] else "")
+    text = (
+        f"warning: pods do not resolve names of the seed's DNS zones ({shown}): the cluster's DNS does not"
+        " forward them; pods that are chosen with `podpass cloud install --dns pods` resolve them"
+    )
+    return [text]

@@ -10,6 +10,7 @@ from podpass.directory import errors, naming
 from podpass.directory.model import OtherResource, WriteResult
 from podpass.directory.store import other_resources
 from podpass.directory.store.cache import Cache
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import dns_record_sets
 from podpass.directory.store.schema import other_resources as zones
@@ -23,7 +24,9 @@ from podpass.lab.services.dns.model import (
     DnsRecordSet,
     record_name_fault,
     zone_name_fault,
+    zone_type,
 )
+from podpass.lab.services.dns.roles import ROLES
 
 Step = Callable[[DnsRecordSet | None], DnsRecordSet | None]
 
@@ -93,7 +96,9 @@ class DnsZones:
         """
 
         def apply_change(write: Write) -> tuple[DnsRecordSet | None, DnsRecordSet | None]:
-            zone = select(zones.c.name).filter_by(resource_key=zone_id.lower(), type=TYPE)
+            zone = select(zones.c.name).filter_by(
+                resource_key=zone_id.lower(), type=zone_type(zone_id)
+            )
             if (zone_name := write.connection.scalar(zone)) is None:
                 raise errors.NotFound("the DNS zone does not exist", zone=zone_id)
             old = _read(write.connection, zone_id, type_, name)
@@ -203,7 +208,7 @@ def _write(write: Write, old: DnsRecordSet | None, new: DnsRecordSet | None) -> 
         write.connection.execute(statement.values(**_to_columns(new)))
     action = "delete" if new is None else "write"
     target = f"{shown.zone_id}/{shown.type}/{shown.name}"
-    write.record(f"{TYPE}/{shown.type}/{action}", target)
+    write.record(f"{zone_type(shown.zone_id)}/{shown.type}/{action}", target)
 
 
 def _key(zone_id: str, name: str) -> dict[str, str]:
@@ -241,3 +246,6 @@ def _to_columns(found: DnsRecordSet) -> dict[str, Any]:
         "ttl": found.ttl,
         "document": to_json({"records": found.records, "metadata": found.metadata}),
     }
+
+
+EXTENSION = DirectoryExtension(roles=ROLES, stores=(DnsZones,))

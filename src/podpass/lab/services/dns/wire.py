@@ -18,9 +18,10 @@ from podpass.lab.services.dns.model import (
     NS_TTL,
     SOA_NUMBERS,
     SOA_TTL,
-    TYPE,
     DnsRecordSet,
     record_name_fault,
+    zone_name_fault,
+    zone_type,
 )
 
 OWN_RECORD_SETS = 2  # SOA and NS of the zone itself
@@ -91,22 +92,29 @@ RECORD_TYPES = {
 }
 
 
-def zone_to_json(zone: OtherResource, record_sets: int) -> dict[str, Any]:
-    """Return a zone as a response body, with its number of record sets."""
-    shown = {
-        "id": zone.resource_id,
-        "name": zone.name,
-        "type": TYPE,
-        "location": zone.location,
-        "tags": dict(zone.tags),
-    }
-    properties = {
+def check_zone_name(name: str) -> None:
+    """Reject an invalid name of a zone. Raises ManagerError."""
+    if (fault := zone_name_fault(name)) is not None:
+        raise errors.bad_request("BadRequest", f"The zone's {fault.message}.")
+
+
+def validate_zone(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a public zone; nothing of its body is stored. Raises ManagerError."""
+    check_zone_name(name)
+    kind = wire.text(wire.object_member(body, "properties"), "zoneType") or "Public"
+    if kind.lower() != "public":
+        raise errors.bad_request("BadRequest", "'zoneType' must be Public: podpass has no others.")
+    return {}
+
+
+def zone_properties(record_sets: int) -> dict[str, Any]:
+    """Return the properties of a zone, with its number of record sets."""
+    return {
         "maxNumberOfRecordSets": MAX_RECORD_SETS,
         "nameServers": list(NAME_SERVERS),
         "numberOfRecordSets": record_sets + OWN_RECORD_SETS,
         "zoneType": "Public",
     }
-    return {**shown, "etag": wire.etag(shown), "properties": properties}
 
 
 def to_json(found: DnsRecordSet) -> dict[str, Any]:
@@ -139,7 +147,7 @@ def _to_body(zone_id: str, kind: str, name: str, properties: Mapping[str, Any]) 
     shown = {
         "id": f"{zone_id}/{kind}/{name}",
         "name": name,
-        "type": f"{TYPE}/{kind}",
+        "type": f"{zone_type(zone_id)}/{kind}",
         "properties": {
             **properties,
             "fqdn": f"{zone}." if name == APEX else f"{name}.{zone}.",

@@ -53,8 +53,6 @@ async def list_hosts(
     directory: Directory, subscription_id: str, served: Iterable[str]
 ) -> list[str]:
     """List the hosts of all accounts, for the services that are served."""
-    if not served:
-        return []
     return [
         f"{account.name}.{service}.{names.STORAGE_SUFFIX}"
         for account in await list_accounts(directory, subscription_id)

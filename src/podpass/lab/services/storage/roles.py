@@ -1,6 +1,7 @@
 """Built-in roles for the data of storage accounts, with Azure's ids, from the least privileged."""
 
 from podpass.directory.model import RoleDefinition
+from podpass.directory.store.extension import DirectoryExtension
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices"
 _CONTAINER = f"{_BLOBS}/containers"
@@ -98,3 +99,4 @@ ROLES = (
         ),
     ),
 )
+EXTENSION = DirectoryExtension(roles=ROLES)

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from podpass.directory import naming
 from podpass.directory.errors import PurgeProtected
 from podpass.directory.model import DeletedVault
-from podpass.directory.resource_manager import errors, locations, operations, vault_wire, wire
+from podpass.directory.resource_manager import errors, locations, operations, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
     Route,
 )
+from podpass.lab.services.vault import wire as vault_wire
 
 _PROVIDER = "Microsoft.KeyVault"
 _READ = f"{_PROVIDER}/locations/deletedVaults/read"

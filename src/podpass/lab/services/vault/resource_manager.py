@@ -10,11 +10,9 @@ from podpass.directory import resource_ids, roles
 from podpass.directory.errors import NameHeld
 from podpass.directory.model import Vault
 from podpass.directory.resource_manager import (
-    access_policies,
     errors,
     paging,
     resources,
-    vault_wire,
     wire,
 )
 from podpass.directory.resource_manager.model import (
@@ -24,7 +22,9 @@ from podpass.directory.resource_manager.model import (
     Route,
     crud_routes,
 )
-from podpass.directory.resource_manager.vault_wire import TYPE, to_json
+from podpass.lab.services.vault import access_policies
+from podpass.lab.services.vault import wire as vault_wire
+from podpass.lab.services.vault.wire import TYPE, to_json
 
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 _KINDS = ("add", "replace", "remove")

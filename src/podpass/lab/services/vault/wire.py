@@ -10,8 +10,9 @@ from typing import Any
 from podpass.clock import rfc3339
 from podpass.directory import naming
 from podpass.directory.model import DeletedVault, Vault, VaultAccess
-from podpass.directory.resource_manager import access_policies, errors, wire
+from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import OperationContext
+from podpass.lab.services.vault import access_policies
 
 TYPE = "Microsoft.KeyVault/vaults"
 _FLAGS = ("enabledForDeployment", "enabledForDiskEncryption", "enabledForTemplateDeployment")
