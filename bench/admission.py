@@ -2,6 +2,7 @@
 
 Both webhooks are complete processes over TLS keep-alive with a minimal API server (`bench.fake_api_server`).
 Measured are the requests per second and the memory, idle and with ten thousand ServiceAccounts under load.
+Both webhooks log at the level that their charts set.
 The bare server is our HTTP server with a constant response of the same size: the limit of this stack. The
 reference is built once with Go into a cache outside the tree.
 """
@@ -45,6 +46,7 @@ SECONDS, ROUNDS = 1.0, 5
 REFERENCE = "reference webhook v1.6.0"
 REFERENCE_PORT = 9443  # the reference cannot listen on another port
 ACCOUNTS = 10_000
+_LOG_LEVEL = "--log-level=info"  # the default of both charts
 # The reference's memory at the time of the design: idle, and with ten thousand accounts under load.
 IDLE_MB, LOADED_MB = 36.0, 82.0
 _ANSWER_BYTES = 3537  # the size of the webhook's response to the longer review
@@ -277,7 +279,7 @@ async def run_webhook(place: BenchEnvironment, config: Path) -> AsyncIterator[Lo
     command = [sys.executable, "-m", "podpass.cli", "webhook"]
     command += [f"--kubeconfig={config}", f"--webhook-cert-dir={place.folder}"]
     command += ["--disable-cert-rotation=true", f"--webhook-addr=127.0.0.1:{webhook}"]
-    command += [f"--health-addr=127.0.0.1:{health}", "--metrics-addr=127.0.0.1:0"]
+    command += [f"--health-addr=127.0.0.1:{health}", "--metrics-addr=127.0.0.1:0", _LOG_LEVEL]
     environ = {**os.environ, "AZURE_TENANT_ID": _TENANT}
     async with _process(command, environ, place, "ours") as child:
         for _ in range(_START_SECONDS * 10):
@@ -362,7 +364,7 @@ async def run_reference(
         yield None
         return
     command = [str(binary), f"--webhook-cert-dir={place.folder}", "--disable-cert-rotation=true"]
-    command += ["--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"]
+    command += ["--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0", _LOG_LEVEL]
     environ = {"KUBECONFIG": str(config), "AZURE_TENANT_ID": "t", "GOMAXPROCS": "1"}
     async with _process(command, environ, place, "reference") as child:
         server = LoadedServer(port=REFERENCE_PORT, pid=child.pid)

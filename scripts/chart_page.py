@@ -15,7 +15,7 @@ _ABOUT = {
     "podpass": """\
 Installs the admission webhook of Microsoft Entra Workload ID. Object names, labels and values are those of
 azure-workload-identity's chart `workload-identity-webhook`. How to install it, upgrade from
-azure-workload-identity and roll back: [docs/guides/install.md](../../docs/guides/install.md).
+azure-workload-identity and roll back: [docs/operate/install.md](../../docs/operate/install.md).
 
 ```sh
 helm install workload-identity-webhook charts/podpass \\
@@ -41,7 +41,7 @@ Secret.
 The seed Job is a Helm hook, so `helm uninstall` does not delete it. Kubernetes deletes the Job and its pods
 one hour after it finished. To delete them earlier: `kubectl -n podpass delete job podpass-authority-seed`.
 
-Step by step, with clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
+Step by step, with clients: [docs/operate/self-host.md](../../docs/operate/self-host.md).
 
 ```sh
 helm install podpass-authority charts/podpass-authority --namespace podpass \\
@@ -53,7 +53,7 @@ Installs the cloud half, `podpass cloud serve`, into a test cluster: one pod wit
 directory, Resource Manager and key vaults. For test clusters only. `podpass cloud install` applies the same
 objects, and does the two steps that a chart cannot do: it makes Azure's names resolve to the Service in the
 cluster's DNS, and installs the webhook for identities if the cluster has none. Step by step:
-[docs/guides/cloud.md](../../docs/guides/cloud.md).
+[docs/develop/cloud.md](../../docs/develop/cloud.md).
 
 ```sh
 helm install podpass-cloud charts/podpass-cloud --namespace podpass-cloud --create-namespace \\

@@ -1,12 +1,14 @@
 """Generate the pages from the program or from lists in the tests. `--check` only compares."""
 
+import collections
+import contextlib
 import functools
+import re
 import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from chart_page import chart_page
@@ -29,10 +31,6 @@ READERS = {
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
     "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
-    "StorageSettings": "`podpass up` sets them by `--azurite` and `AZURITE_ACCOUNTS`. There are no other"
-    " flags and variables.",
-    "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
-    " are no flags and variables.",
     "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"
     " and variables: it sets the tenant of the instance, sets `native_sidecar` by the API version, and uses"
     " the defaults for all other settings.",
@@ -97,14 +95,15 @@ def settings_page() -> str:
         "A flag overrides a variable, a variable overrides the default.\n",
     ]
     for name, kind in sorted(vars(settings).items()):
-        if isinstance(kind, type) and name.endswith("Settings"):
+        if isinstance(kind, type) and name in READERS:
             lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
             lines += [READERS[name] + "\n"]
-            lines += ["| setting | flag | variable | default | meaning |", "|---|---|---|---|---|"]
+            lines += ["| flag | variable | default | meaning |", "|---|---|---|---|"]
             lines += [
-                f"| {row['name']} | {_code(row['flag'])} | {_code(row['variable'])} "
+                f"| {_code(row['flag'])} | {_code(row['variable'])} "
                 f"| {_code(row['default'])} | {row['meaning']} |"
                 for row in settings.describe(kind)
+                if row["flag"] or row["variable"]
             ]
             lines.append("")
     lines += ["## Other variables\n", "| variable | meaning |", "|---|---|"]
@@ -116,14 +115,108 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+# Commands whose options are on the settings page, and the classes there.
+CLI_SETTINGS = {
+    "podpass up": ("LocalSettings",),
+    "podpass webhook": ("WebhookSettings",),
+    "podpass proxy": ("ProxySettings",),
+    "podpass proxy-init": ("ProxyInitSettings",),
+    "podpass authority": ("AuthorityProcessSettings", "AuthoritySettings"),
+    "podpass cloud serve": ("CloudSettings",),
+}
+# The options of each command that signs in to Azure.
+AZURE_SIGN_IN = {
+    "`--azure-env`",
+    "`--subscription-id`",
+    "`--auth-method`",
+    "`--client-id`",
+    "`--client-secret`",
+    "`--certificate-path`",
+    "`--private-key-path`",
+    "`--debug`",
+}
+# An option that so many commands have with the same text is described once.
+COMMON = 4
+
+
 def cli_page() -> str:
-    """Return the page with the help of every command."""
-    lines = ["# Command line\n", MADE]
-    for path, command, context in _commands(
-        cli, click.Context(cli, info_name="podpass", **cli.context_settings)
-    ):
-        lines += [f"## {path}\n", "```", command.get_help(context).rstrip(), "```\n"]
+    """Return the page with the help of every command, without what several commands have in common."""
+    found = list(_commands(cli, click.Context(cli, info_name="podpass", **cli.context_settings)))
+    counts = collections.Counter(
+        record
+        for _, command, context in found
+        for option in command.get_params(context)
+        if isinstance(option, click.Option) and (record := option.get_help_record(context))
+    )
+    common = {record for record, count in counts.items() if count >= COMMON}
+    lines = [
+        "# Command line\n",
+        MADE,
+        "Options of several commands. Each command names those that it has, and `--help` shows them too.",
+        f"Sign-in to Azure: {', '.join(sorted(AZURE_SIGN_IN))}.\n",
+        *(
+            f"- `{name}`: {text}"
+            for name, text in sorted(common, key=lambda each: (each[0].lstrip("-"), each[1]))
+        ),
+        "",
+    ]
+    for path, command, context in found:
+        shared = common | _records_above(context)
+        text = _own_help(path, command, context, shared)
+        lines += [f"## {path}\n", "```", text, "```\n"]
+        names = [
+            f"`{name}`"
+            for option in command.get_params(context)
+            if (name := max(option.opts, key=len)) != "--help"
+            and option.get_help_record(context) in shared
+        ]
+        if {*names} >= AZURE_SIGN_IN:
+            kept = [name for name in names if name not in AZURE_SIGN_IN]
+            names = [*kept, "those of the sign-in to Azure"]
+        lines += [f"Also: {', '.join(names)}.\n"] if names else []
+        if classes := CLI_SETTINGS.get(path):
+            links = ", ".join(f"[{name}](settings.md#{name.lower()})" for name in classes)
+            lines += [f"Flags and variables: {links}.\n"]
     return "\n".join(lines)
+
+
+def _records_above(context: click.Context) -> set[tuple[str, str]]:
+    """Return the options of the commands that contain this one."""
+    parent, found = context.parent, set()
+    while parent is not None:
+        found |= {
+            record
+            for option in parent.command.get_params(parent)
+            if (record := option.get_help_record(parent))
+        }
+        parent = parent.parent
+    return found
+
+
+def _own_help(
+    path: str, command: click.Command, context: click.Context, shared: set[tuple[str, str]]
+) -> str:
+    """Return the help of a command without options that the page describes elsewhere."""
+    listed = {
+        row["flag"]
+        for name in CLI_SETTINGS.get(path, ())
+        for row in settings.describe(getattr(settings, name))
+    }
+    with contextlib.ExitStack() as restored:
+        for option in command.get_params(context):
+            elsewhere = option.get_help_record(context) in shared or listed.intersection(
+                option.opts
+            )
+            if isinstance(option, click.Option) and elsewhere:
+                restored.callback(setattr, option, "hidden", option.hidden)
+                option.hidden = True
+        text = command.get_help(context)
+    if listed:
+        text = re.sub(r"\n\nEnvironment variables.*?(?=\n\n[A-Z]|\Z)", "", text, flags=re.DOTALL)
+    if context.parent is not None:
+        # The sections of these commands follow.
+        text = re.sub(r"\n\nCommands:\n.*", "", text, flags=re.DOTALL)
+    return text.rstrip().removeprefix(f"Usage: {path} [OPTIONS]\n").lstrip("\n")
 
 
 def _commands(
@@ -140,32 +233,51 @@ def _commands(
 
 
 def attacks_page() -> str:
-    """List the attacks in the tests, and the tests that try them."""
+    """List the groups of attacks that the tests try, and the vulnerabilities of other projects."""
     listed = tomllib.loads((DOCS.parent / "tests/vectors/attacks.toml").read_text())
     lines = [
         "# Attacks in the tests\n",
         MADE,
-        "Attacks, and the tests that try them. `docs/security.md` describes the attackers.\n",
-    ]
-    for group in listed["group"]:
-        lines += [
-            f"## {group['number']}. {group['title']}\n",
-            *_format_attacks(group.get("item", [])),
-        ]
-        lines += [f"{group['note']}\n"] if "note" in group else []
-    lines += [
-        "## Published vulnerabilities of other projects\n",
-        *_format_attacks(listed["advisory"]),
+        "How many attacks of each kind the tests try. `tests/vectors/attacks.toml` lists each with its",
+        "tests; [security.md](../security.md) describes the attackers.\n",
+        "| | kind | attacks |",
+        "|---|---|---|",
+        *(
+            f"| {group['number']} | {group['title']} | {len(group.get('item', [])) or '-'} |"
+            for group in listed["group"]
+        ),
+        "",
+        *(
+            f"- Kind {group['number']}: {' '.join(group['note'].split())}"
+            for group in listed["group"]
+            if "note" in group
+        ),
+        "\n## Published vulnerabilities of other projects\n",
+        *(f"- {item['what']}" for item in listed["advisory"]),
+        "",
     ]
     return "\n".join(lines)
 
 
-def _format_attacks(items: list[dict[str, Any]]) -> Iterator[str]:
-    for item in items:
-        tests = ", ".join(f"`{test}`" for test in item["tests"])
-        yield f"- {item['what']}: {tests}"
-    if items:
-        yield ""
+STATUSES = {"yes": "Works", "differs on purpose": "Differs on purpose", "not yet": "Missing"}
+
+
+def parity_page() -> str:
+    """List the features, what differs and what is missing, a line each."""
+    listed = tomllib.loads((DOCS.parent / "tests/vectors/features.toml").read_text())
+    lines = [
+        "# What works and what does not\n",
+        MADE,
+        "Compared with azure-workload-identity 1.6, Microsoft's documentation, and Kubernetes.",
+        "`tests/vectors/features.toml` has the tests that prove each line.\n",
+    ]
+    for section in listed["section"]:
+        lines += [f"## {section['title']}\n"]
+        for status, title in STATUSES.items():
+            texts = [each["text"] for each in section["line"] if each["status"] == status]
+            if texts:
+                lines += [f"**{title}**\n", *(f"- {text}" for text in texts), ""]
+    return "\n".join(lines)
 
 
 def checks_page() -> str:
@@ -175,7 +287,7 @@ def checks_page() -> str:
         MADE,
         "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
         "token's path. A check is named after the problem that it finds. How to use the command:",
-        "[guides/doctor.md](guides/doctor.md).\n",
+        "[develop/doctor.md](develop/doctor.md).\n",
     ]
     for stage in Stage:
         rows = [each for each in CHECKS if each.stage is stage]
@@ -227,9 +339,10 @@ def pack() -> dict[str, Callable[[], str]]:
 
 PAGES = {
     **pack(),
-    "attacks.md": attacks_page,
+    "contribute/attacks.md": attacks_page,
     "checks.md": checks_page,
     "errors.md": errors_page,
+    "parity.md": parity_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
     "../charts/podpass/README.md": lambda: chart_page("podpass", MADE),

@@ -14,9 +14,15 @@ from pathlib import Path
 from site_diagrams import draw
 
 ROOT = Path(__file__).parents[1]
-# Pages outside docs/, by their place in the site.
+# Pages outside docs/, by their place in the site, and docs/README.md, which MkDocs takes for the start page.
 OUTSIDE = {
     "index.md": "README.md",
+    "documentation.md": "docs/README.md",
+    "kubeling/index.md": "kubeling/README.md",
+    **{
+        f"kubeling/{path.name}": f"kubeling/docs/{path.name}"
+        for path in ROOT.glob("kubeling/docs/*.md")
+    },
     "contributing.md": "CONTRIBUTING.md",
     "security-policy.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
@@ -26,7 +32,11 @@ OUTSIDE = {
     "charts/podpass-cloud.md": "charts/podpass-cloud/README.md",
 }
 # Folders that a page may link to, by the list of their files in the site.
-_LISTED = {"docs/decisions": "decisions/index.md", "docs/openapi": "openapi/index.md"}
+_LISTED = {
+    "docs/decisions": "decisions/index.md",
+    "docs/openapi": "openapi/index.md",
+    "kubeling/examples": "files/kubeling/examples/test_website.py",
+}
 _LINK = re.compile(r"\]\((?![a-z]+:|#|/)([^)#\s]+)(#[^)\s]*)?\)")
 _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ERROR = re.compile(r"^### AADSTS(\d+)\n", re.MULTILINE)
@@ -43,6 +53,9 @@ def assemble(folder: Path) -> None:
     shutil.copytree(ROOT / "docs", folder)
     for path in sorted((ROOT / "docs").rglob("*.md")):
         uri = str(path.relative_to(ROOT / "docs"))
+        if uri == "README.md":
+            (folder / uri).unlink()
+            continue
         _write_page(folder, uri, f"docs/{uri}", path.read_text())
     for uri, source in OUTSIDE.items():
         _write_page(folder, uri, source, (ROOT / source).read_text())

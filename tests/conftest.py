@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from podpass.pytest.instance import Podpass as Instance
 from tests import postgres
@@ -59,6 +60,12 @@ def _repeats(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    """A CA that the tests of a process share; each issues certificates of its own."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
     """One server for all tests of a process; each test uses its own database."""
     with postgres.running() as server:
@@ -87,7 +94,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PlaneThread"]:
     """Run one real control plane for tests that need no flags of their own.
 
-    Each removes its webhooks, and has names of its own.
+    Each test removes its webhooks, and gives its objects names that no other test uses.
     """
     from tests.control_plane import plane  # `make rules` has no programs of a control plane
 

@@ -11,7 +11,7 @@ from functools import partial
 from bench.peers.build import PROGRAMS, CannotBuild, build_program
 from bench.peers.kubernetes import environ
 
-_OPERATORS = ("helm", "kubectl", "operators", "podinfo")
+_OPERATORS = ("example_operator", "helm", "kubectl", "operators", "podinfo")
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ PROGRAMS = {
     "coredns": Program(folder="coredns", package="github.com/coredns/coredns"),
     "crictl": Program(folder="crictl", package="sigs.k8s.io/cri-tools/cmd/crictl"),
     "crane": Program(folder="crane", package="github.com/google/go-containerregistry/cmd/crane"),
+    "example-operator": Program(folder="example_operator", package="."),
     "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),
     # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.
     "graph": Program(folder="reference", package="./graph"),

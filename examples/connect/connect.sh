@@ -3,7 +3,7 @@
 # its secret with nothing but a label, `serviceAccountName` and `envFrom`.
 #
 # `make tutorial CONNECT=yes` runs this script against an instance of podpass. To run it by hand: `eval "$(podpass env)"`, then line
-# by line. docs/guides/connect.md explains what each command does.
+# by line. docs/develop/connect.md explains what each command does.
 set -euo pipefail
 
 # Without this variable, the commands would change your own subscription and cluster.

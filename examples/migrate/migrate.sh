@@ -3,7 +3,7 @@
 # Entra Workload ID": with a current SDK, with the migration sidecar, and with a rewritten program.
 #
 # `make tutorial MIGRATE=yes` runs this script against an instance of podpass. To run it by hand: `eval "$(podpass env)"`, then line
-# by line. docs/guides/migrate.md explains each step.
+# by line. docs/migrate/pod-identity.md explains each step.
 set -euo pipefail
 
 # Without this variable, the commands would change your own subscription and cluster.

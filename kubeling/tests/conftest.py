@@ -111,6 +111,21 @@ class Live:
                 status=response.status, headers=response_headers, text=text, warnings=list(warnings)
             )
 
+    async def run_pod(self, namespace: str, name: str, address: str) -> None:
+        """Create a pod with an address, as if a kubelet ran it."""
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        spec = {"containers": [{"name": "c", "image": "i"}]}
+        made = await self.call("POST", pods, {"metadata": {"name": name}, "spec": spec})
+        assert made.status == 201, made.text
+        status = {"phase": "Running", "podIP": address}
+        written = await self.call(
+            "PATCH",
+            f"{pods}/{name}/status",
+            {"status": status},
+            content_type="application/merge-patch+json",
+        )
+        assert written.status == 200, written.text
+
     def kubeconfig(self, token: str = "admin-token") -> Path:
         """Write a kubeconfig for a token."""
         path = self.folder / f"kubeconfig-{token[-32:]}"

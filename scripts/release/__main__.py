@@ -1,7 +1,7 @@
 """Make a release: `python scripts/release COMMAND`.
 
 `make release` runs `build`, `verify` and `plan`. They send nothing; `push` uploads images and charts. The
-workflow of the release publishes the rest. docs/guides/release.md describes the steps of a maintainer.
+workflow of the release publishes the rest. docs/contribute/release.md describes the steps of a maintainer.
 """
 
 import argparse

@@ -2,8 +2,10 @@
 
 import io
 import json
+import socket
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -16,6 +18,13 @@ class Endpoint:
     def __init__(self, session: aiohttp.ClientSession, url: str, ca_pem: bytes) -> None:
         self._session, self._tls = session, ssl.create_default_context(cadata=ca_pem.decode())
         self.url, self.ca_pem = url, ca_pem
+
+    def connect(self) -> ssl.SSLSocket:
+        """Open a connection to send and receive bytes; it blocks."""
+        to = urlsplit(self.url)
+        assert to.hostname is not None
+        plain = socket.create_connection(("127.0.0.1", to.port), timeout=30)
+        return self._tls.wrap_socket(plain, server_hostname=to.hostname)
 
     async def send(
         self, body: bytes, content_type: str = "application/json", path: str = names.WEBHOOK_PATH

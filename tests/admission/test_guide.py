@@ -10,7 +10,7 @@ from podpass.admission.sidecar import ENDPOINT_VARIABLES, build_endpoint_variabl
 from podpass.admission.warnings import TEXTS
 from podpass.settings import WebhookSettings
 
-GUIDE = (Path(__file__).parents[2] / "docs/guides/admission.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs/operate/admission.md").read_text()
 _NUMBERS = {4: "four", 7: "seven"}
 
 

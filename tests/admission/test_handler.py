@@ -1,5 +1,6 @@
 """The webhook over real TLS: requests of an API server and of other clients."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable, Mapping
@@ -186,3 +187,19 @@ async def test_other_paths_are_not_found(webhook: Endpoint) -> None:
     for path in ("/", "/healthz", "/readyz"):  # probes use another port
         assert (await webhook.get(path))[0] == 404
     assert (await webhook.send(b"{}", path="/mutate-v1-pod/"))[0] == 404
+
+
+async def test_response_is_one_tls_record(webhook: Endpoint, make_pod: Function) -> None:
+    """Head and body in two writes are two records and two packets for each pod."""
+    request = {"uid": "u", "namespace": "default", "object": make_pod()}
+    body = json.dumps({"request": request}).encode()
+    head = f"POST {names.WEBHOOK_PATH}?timeout=5s HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    def first_record() -> bytes:
+        with webhook.connect() as connection:
+            connection.sendall(head.encode() + body)
+            return connection.recv(16 * 1024)  # at most one record
+
+    received = await asyncio.to_thread(first_record)
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["response"]["allowed"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from podpass import names
+from podpass.admission import handler
 from podpass.admission.handler import create_app
 from podpass.admission.memory_budget import (
     MAX_RESERVED_BYTES,
@@ -16,8 +17,10 @@ from podpass.admission.memory_budget import (
     Reservation,
 )
 from podpass.settings import WebhookSettings
+from tests.admission.endpoint import Endpoint
 
 Function = Callable[..., Any]
+Patch = pytest.MonkeyPatch
 
 
 def test_bodies_share_the_budget_and_release_it() -> None:
@@ -77,3 +80,23 @@ async def test_reservation_is_held_until_the_response(
         assert (await small)["allowed"]
         codes = {(await one)["status"]["code"] for one in many}
         assert codes == ({200, 503} if path == names.WEBHOOK_PATH else {200})
+
+
+async def test_unfinished_body_is_refused_without_memory(
+    start: Function, settings: WebhookSettings, known_accounts: Function, monkeypatch: Patch
+) -> None:
+    """The attack: many connections that each send a part of a body, which the fast path would store."""
+    monkeypatch.setattr(handler, "MemoryBudget", lambda: MemoryBudget(0))
+    endpoint: Endpoint = await start(handler.create_app(settings, known_accounts({})))
+    head = f"POST {names.WEBHOOK_PATH} HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {2 * UNRESERVED_BYTES}\r\n\r\n"
+
+    def send_a_part() -> bytes:
+        with endpoint.connect() as connection:
+            connection.sendall(head.encode() + bytes(UNRESERVED_BYTES + 1))
+            received = b""
+            while b'"code":' not in received and (more := connection.recv(16 * 1024)):
+                received += more
+            return received
+
+    assert b'"code":503' in await asyncio.to_thread(send_a_part)

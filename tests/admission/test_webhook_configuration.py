@@ -45,7 +45,7 @@ def test_no_pod_matches_both_entries() -> None:
 
 
 def test_guide_shows_the_second_entry() -> None:
-    guide = (Path(__file__).parents[2] / "docs/guides/admission.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs/operate/admission.md").read_text()
     block = guide.partition("```json\n")[2].partition("```")[0]
     config = {
         "service": {

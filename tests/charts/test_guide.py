@@ -9,7 +9,7 @@ from podpass.cli.commands import cli
 from tests.charts.rendering import CHART, FILES
 
 ROOT = CHART.parents[1]
-GUIDE = (ROOT / "docs" / "guides" / "install.md").read_text()
+GUIDE = (ROOT / "docs/operate/install.md").read_text()
 KNOWN = FILES.known
 
 

@@ -303,10 +303,10 @@ def test_help_names_the_variable_of_the_data_directory(podpass: Podpass) -> None
         assert "Data directory of the instance; or PODPASS_DATA_DIR." in text
 
 
-def test_readme_and_help_have_the_same_summary_of_the_authority(podpass: Podpass) -> None:
-    summary = COMMANDS["authority"].removeprefix("Run ")
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
-    assert f"{summary[0].upper()}{summary[1:]} is `podpass authority`: worker processes" in readme
+def test_index_of_pages_and_help_have_the_same_summary_of_the_authority(podpass: Podpass) -> None:
+    summary = COMMANDS["authority"].replace("Run", "run")
+    index = (Path(__file__).parents[2] / "docs/README.md").read_text()
+    assert f"| {summary}: `podpass authority`, worker processes" in index
     assert "several worker processes" in " ".join(podpass("authority", "--help").stdout.split())
 
 
@@ -403,6 +403,7 @@ def test_image_is_ready_if_the_kubelet_finds_its_program(podpass: Podpass, tmp_p
     assert ready == {"installed": True, "only-in-images": True, "gone": False}
 
 
+@pytest.mark.processes
 def test_images_added_before_the_first_start_survive_it(podpass: Podpass) -> None:
     podpass("image", "add", "early", "--", "true")
     podpass.up()
@@ -471,6 +472,7 @@ def _complete(podpass: Podpass, words: str) -> set[str]:
     return {line.partition(",")[2] for line in done.stdout.split()}
 
 
+@pytest.mark.processes
 def test_terminal_shows_the_progress_of_the_start(podpass: Podpass) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -1,11 +1,11 @@
-"""The listings of docs/guides/testcontainers.md."""
+"""The listings of docs/develop/testcontainers.md."""
 
 import re
 from pathlib import Path
 
 from tests.node.images import ROOT
 
-_PAGE = ROOT / "docs" / "guides" / "testcontainers.md"
+_PAGE = ROOT / "docs/develop/testcontainers.md"
 _LISTING = re.compile(r"^`([\w.-]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

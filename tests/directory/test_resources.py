@@ -8,7 +8,7 @@ from podpass.directory.resources import BUILT_IN, Resources, audiences
 from podpass.exchange.scope import resource_from_scope
 from podpass.guids import is_lower_guid
 
-# What released clients request; docs/guides/resources.md has their versions.
+# What released clients request; docs/develop/resources.md has their versions.
 REQUESTED = (
     ("6dae42f8-4368-4678-94ff-3960e28e3630/.default", "Azure Kubernetes Service AAD Server"),
     ("74658136-14ec-4630-ad9b-26e160ff0fc6/.default", "ADIbizaUX"),

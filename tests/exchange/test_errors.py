@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from podpass import names
 from podpass.crypto import jose
+from podpass.directory.model import FederatedCredential
 from podpass.exchange.errors import numbers
 from podpass.exchange.errors.assertion_errors import ASSERTION_ROWS
 from podpass.exchange.errors.catalogue import STEPS, TABLE, AadstsError, sanitize
@@ -76,6 +78,21 @@ async def change_identity(world: "World", **changes: Any) -> None:
 async def request_with_other_case(world: "World") -> "Answer":
     return await world.request_token(
         client_assertion=world.mint(sub=world.SUBJECT.replace("web", "Web"))
+    )
+
+
+async def request_with_other_claims(world: "World") -> "Answer":
+    issuer = "https://app.terraform.io"
+    flexible = FederatedCredential(
+        name="flexible",
+        issuer=issuer,
+        subject="",
+        audiences=(names.EXCHANGE_AUDIENCE,),
+        expression="claims['sub'] matches 'organization:a:*'",
+    )
+    await world.directory.identities.put_credential(world.TENANT, world.CLIENT, flexible)
+    return await world.request_token(
+        client_assertion=world.mint(iss=issuer, sub="organization:b:x")
     )
 
 
@@ -223,6 +240,7 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (700231, 401, "invalid_client", managed_identity_tokens.cause({"xms_ficinfo": ""})),
     (7002138, 401, "invalid_client", request_with_other_case),
     (700213, 401, "invalid_client", claims(sub="system:serviceaccount:default:other")),
+    (7002131, 401, "invalid_client", request_with_other_claims),
     (70023, 401, "invalid_client", claims(iat=None)),
     (501661, 400, "invalid_request", request_while_issuer_is_down),
     (7000272, 401, "invalid_client", request_with_withdrawn_key),

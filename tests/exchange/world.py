@@ -1,5 +1,6 @@
 """A running token service and a running issuer, each on its own TLS listener, and a client for both."""
 
+import functools
 import json
 import shutil
 import ssl
@@ -23,6 +24,7 @@ from podpass.clock import Clock
 from podpass.crypto import jose
 from podpass.database import Database
 from podpass.directory import builtin_principals
+from podpass.directory.claims_expression import KubernetesIssuers
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -240,7 +242,8 @@ async def start(
     ca.cert_pem.write_to_path(folder / "ca.pem")
     ring = KeyRing.open(folder / "keys" / "issuer")
     database = Database(f"sqlite:///{folder / 'keys' / 'authority' / 'directory.db'}")
-    directory = await stack.enter_async_context(Directory(database))
+    expressions = KubernetesIssuers(issuers=frozenset(settings.get("flexible_kubernetes", ())))
+    directory = await stack.enter_async_context(Directory(database, expressions=expressions))
     site = Site(issuer_app.create_app(ISSUER, ring))
     issuer_port = await listen(stack, ca, site, "eastus.oic.test")
     sock = server.bind("127.0.0.1", 0)
@@ -284,12 +287,18 @@ async def add_test_data(directory: Directory) -> None:
     )
 
 
+@functools.cache
+def _server_tls(ca: trustme.CA, name: str) -> ssl.SSLContext:
+    """Return the TLS of a host name; all worlds of a process share it."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(name).configure_cert(tls)
+    return tls
+
+
 async def listen(
     stack: AsyncExitStack, ca: trustme.CA, app: server.App, name: str, sock: Any = None
 ) -> int:
     """Serve an application at a host name until the stack exits; return its port."""
     sock = sock or server.bind("127.0.0.1", 0)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert(name).configure_cert(tls)
-    await stack.enter_async_context(server.serving(app, sock, tls))
+    await stack.enter_async_context(server.serving(app, sock, _server_tls(ca, name)))
     return int(sock.getsockname()[1])

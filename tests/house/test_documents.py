@@ -4,6 +4,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def test_links_of_a_page_resolve(page: str) -> None:
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     listed = set(re.findall(r"^ +- ([\w/-]+\.md)$", _read("mkdocs.yml"), re.MULTILINE))
     pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+    # MkDocs would take docs/README.md for the start page, so the site gives it another name.
+    pages = {"documentation.md" if page == "README.md" else page for page in pages}
     wanted = {page for page in pages if not page.startswith("decisions/")}
     assert not wanted - listed, "add the page to `nav` in mkdocs.yml"
 
@@ -72,41 +75,50 @@ def test_guide_lists_every_reason_for_an_issuer_failure() -> None:
     code = "".join(_read(f"src/podpass/{name}") for name in sources)
     reasons = {*re.findall(r'reason="(\w+)"', code), jose.BadKey.code}
     assert len(reasons) > 10
-    guide = _read("docs/guides/issuers.md")
+    guide = _read("docs/operate/issuers.md")
     assert not [reason for reason in sorted(reasons) if f"`{reason}`" not in guide]
 
 
-# ------------------------------------------------------------------------------------------- parity
+# ----------------------------------------------------------------------------------------- features
 
 
-def _rows() -> list[tuple[str, str, str]]:
-    lines = [
-        line
-        for line in _read("docs/parity.md").splitlines()
-        if line.startswith("| ") and not set(line) <= set("|- ")
-    ]
-    rows = [tuple(cell.strip() for cell in line.strip("| ").split(" | ")) for line in lines]
-    return [(row[0], row[1], row[2] if len(row) > 2 else "") for row in rows if row[1] != "status"]
+FEATURES = [
+    (line["status"], row)
+    for section in tomllib.loads(_read("tests/vectors/features.toml"))["section"]
+    for line in section["line"]
+    for row in line["row"]
+]
 
 
-def test_parity_table_names_existing_tests() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _read("docs/parity.md"))
-    assert named
-    missing = [
-        f"{path}::{test}"
-        for path, test in named
-        if not re.search(rf"^(async )?def {test}\(", _read(path), re.MULTILINE)
-    ]
-    assert not missing
+def _exists(test: str) -> bool:
+    path, _, name = test.partition("::")
+    if not name:
+        return (ROOT / path).exists()
+    return bool(re.search(rf"^(async )?def {name}\(", _read(path), re.MULTILINE))
 
 
-def test_every_parity_row_has_a_known_status() -> None:
-    assert {state for _, state, _ in _rows()} == {"yes", "not yet", "differs on purpose"}
+def test_features_name_existing_tests() -> None:
+    assert len(FEATURES) > 500
+    named = [test for _, row in FEATURES for test in row.get("tests", [])]
+    assert not [test for test in named if not _exists(test)]
+
+
+def test_every_feature_has_a_known_status() -> None:
+    assert {status for status, _ in FEATURES} == {"yes", "not yet", "differs on purpose"}
 
 
 def test_supported_feature_names_its_test() -> None:
-    there = [(feature, proof) for feature, state, proof in _rows() if state == "yes"]
-    assert not [feature for feature, proof in there if "::test_" not in proof]
+    supported = [row for status, row in FEATURES if status == "yes"]
+    assert not [
+        row["feature"]
+        for row in supported
+        if not any("::test_" in test for test in row.get("tests", []))
+    ]
+
+
+def test_feature_that_differs_says_how() -> None:
+    others = [row for status, row in FEATURES if status == "differs on purpose"]
+    assert not [row["feature"] for row in others if not row.get("difference")]
 
 
 # ----------------------------------------------------------------------------- commands and settings
@@ -189,8 +201,9 @@ def test_readme_names_existing_commands() -> None:
             assert command.get_command(context, noun) is not None, f"{name} {noun}"
 
 
-def test_readme_names_existing_make_targets() -> None:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_page_names_existing_make_targets(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", _read("Makefile"), re.MULTILINE))
-    named = re.findall(r"(?:^|`|: )make ([a-z-]+)", _read("README.md"), re.MULTILINE)
+    named = re.findall(r"(?:^|`|: )make ([a-z-]+)", _read(page), re.MULTILINE)
     assert named
     assert not set(named) - targets

@@ -1,4 +1,4 @@
-"""docs/guides/resources.md lists the well-known resources of the program."""
+"""docs/develop/resources.md lists the well-known resources of the program."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from podpass.directory.resources import BUILT_IN
 from podpass.directory.well_known_resources import ACCOUNT_SUFFIXES
 
-PAGE = Path(__file__).parents[2] / "docs" / "guides" / "resources.md"
+PAGE = Path(__file__).parents[2] / "docs/develop/resources.md"
 
 
 def list_rows(columns: int) -> list[list[str]]:

@@ -52,7 +52,7 @@ async def test_log_of_a_passed_test_can_be_read_and_the_next_run_replaces_it(
     notes = await helm("install", *release, "--create-namespace")
     (test,) = re.findall(r"^  helm (test .*)$", notes, re.MULTILINE)
     reads = re.findall(r"^  kubectl (.* logs \S+-test)$", notes, re.MULTILINE)
-    text = (test_authority_chart.ROOT / "docs" / "guides" / guide).read_text()
+    text = (test_authority_chart.ROOT / "docs/operate" / guide).read_text()
     assert f"\nhelm {test}\n" in text
     assert all(f"\nkubectl {read}\n" in text for read in reads)
     # Helm reads logs only of pods in the release's namespace.

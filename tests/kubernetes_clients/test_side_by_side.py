@@ -21,7 +21,7 @@ from tests.servers.webhook.running import PATH, Webhook, pod, review
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 CLIENT_ID = "azure.workload.identity/client-id"
-# Metrics that ours lacks: docs/parity.md.
+# Metrics that ours lacks: tests/vectors/features.toml.
 GO_ALONE = (
     "go_",
     "workqueue_",

@@ -143,7 +143,7 @@ def create_load_namespace(node: Node) -> None:
 
 
 @contextlib.contextmanager
-def exchanging(node: Node) -> Iterator[Callable[[], list[Exchange]]]:
+def exchange_load(node: Node) -> Iterator[Callable[[], list[Exchange]]]:
     """Exchange tokens in a pod until the context ends; yields a function that returns all requests so far."""
     arguments = [ORIGIN, _TENANT, _API, _REFUSED, *_CLIENTS]
     node.apply(_pod(["python", "-uc", _LOAD.read_text(), *arguments]))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tests.node.objects import PENDING, container, is_mutated, pod
 
-# Enough to meet each moment of a change, and not so many that the cluster is busy with them.
+# Short enough that a pod is created in every phase of a change; long enough not to overload the cluster.
 _PAUSE_SECONDS = 0.1
 
 

@@ -17,7 +17,7 @@ from tests.node.authority import (
     SECONDS,
     Exchange,
     create_load_namespace,
-    exchanging,
+    exchange_load,
     install,
     podpass,
     run_helm,
@@ -138,7 +138,7 @@ def test_no_exchange_has_a_wrong_or_no_answer_while(
     authority: Node, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     change = _CHANGES[name]
-    with exchanging(authority) as exchanged:
+    with exchange_load(authority) as exchanged:
         before = len(exchanged())
         started = time.time()
         change.apply(authority)

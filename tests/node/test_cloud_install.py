@@ -48,7 +48,7 @@ def test_image_that_cannot_be_pulled_is_named_and_stops_no_other_pod(cluster: No
 
 
 def test_all_namespaces_are_selected_when_the_cloud_is_ready(cluster: Node) -> None:
-    """It also continues the installation that failed."""
+    """The command also continues the installation that failed in an earlier test."""
     run_podpass(cluster, "install", "--all-namespaces", "--image", IMAGE, "--timeout", "280")
     assert any("podpass-cloud" in name for name in _create_pod(cluster, "after"))
     assert "; 0 changes" in run_podpass(cluster, "install", "--all-namespaces")

@@ -88,7 +88,7 @@ def test_chart_of_the_token_service_issues_tokens(ipv6_node: Node) -> None:
     authority.create_load_namespace(ipv6_node)
     where = ("--namespace", authority.NAMESPACE, "--timeout", "180s")
     assert "Phase:          Succeeded" in ipv6_node.helm("test", authority.RELEASE, *where)
-    with authority.exchanging(ipv6_node) as exchanged:
+    with authority.exchange_load(ipv6_node) as exchanged:
         results = Counter(each.result for each in exchanged())
     assert set(results) == {"issued", "refused"}
     ipv6_node.kubectl("delete", "namespace", authority.NAMESPACE, "database", "--wait=false")

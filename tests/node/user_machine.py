@@ -18,7 +18,7 @@ from tests.release.checkout import make_checkout
 from tests.release.wheelhouse import pip_variables
 
 _SECONDS = 290
-GUIDE = ROOT / "docs" / "guides" / "kind.md"
+GUIDE = ROOT / "docs/develop/kind.md"
 
 
 def read_listings(page: Path, language: str) -> list[str]:

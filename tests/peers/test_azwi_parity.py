@@ -147,7 +147,7 @@ def test_every_phase_leaves_the_objects_of_the_reference(
 
 
 def _allow_differences(number: int, expected: list[Any], found: list[Any]) -> None:
-    """Remove the differences that docs/guides/azwi.md lists.
+    """Remove the differences that docs/operate/azwi.md lists.
 
     The reference names a credential by a hash of names that contain the account's, and its update of a
     ServiceAccount removes the expiration.

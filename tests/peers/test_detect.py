@@ -153,7 +153,7 @@ def template_of(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def expected(reference: dict[str, Any]) -> dict[str, Any]:
-    """Apply the differences of docs/guides/migrate.md to a file of the reference."""
+    """Apply the differences of docs/migrate/pod-identity.md to a file of the reference."""
     body: dict[str, Any] = copy.deepcopy(reference)
     body.pop("status", None)
     meta = body["metadata"]

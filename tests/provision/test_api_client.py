@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from podpass.directory.roles import is_permitted
 from podpass.provision.api_client import quote_literal, quote_segment
 from podpass.provision.errors import ApiError
 from podpass.provision.graph import GraphClient
 from podpass.provision.resource_manager import ManagerClient
-from podpass.provision.vaults import find_vaults
 from tests.provision.api_server import ScriptedResponse, in_order, scripted_api
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln"
@@ -92,7 +92,7 @@ async def test_object_without_its_id_is_an_error(tmp_path: Path) -> None:
         for request in (
             graph.find_applications("web"),
             roles.find_roles("/subscriptions/s", "Reader"),
-            find_vaults(api.client, "s"),
+            roles.list_vaults(),
         ):
             with pytest.raises(ApiError, match="an object without 'id'"):
                 await request
@@ -236,3 +236,19 @@ async def test_operation_that_never_ends_is_followed_for_a_limited_time(
         with pytest.raises(ApiError, match="did not complete in half an hour"):
             await api.client.send("DELETE", "/x")
     assert (sum(api.pauses), len(api.pauses)) == (120, polls)
+
+
+async def test_permission_blocks_of_a_role_stay_apart(tmp_path: Path) -> None:
+    properties = {
+        "roleName": "custom",
+        "type": "CustomRole",
+        "permissions": [{"actions": ["*"], "notActions": ["a/write"]}, {"actions": ["a/write"]}, 7],
+    }
+    page = ScriptedResponse(body={"value": [{"name": "R", "properties": properties}]})
+    async with scripted_api(tmp_path, in_order(page)) as api:
+        found = await ManagerClient(api.client, "s").list_roles()
+    assert [(each.id, each.name, each.actions) for each in found] == [
+        ("r", "custom", ("*",)),
+        ("r", "custom", ("a/write",)),
+    ]
+    assert is_permitted(found, "a/write")

@@ -5,12 +5,12 @@ import shlex
 
 import pytest
 
+from podpass.directory.model import FederatedCredential
 from podpass.provision.credential_commands import (
     CredentialOwner,
     create_credential,
     update_credential,
 )
-from podpass.provision.model import CredentialInfo
 
 GROUP = "/subscriptions/s/resourcegroups/apps/providers/x/userAssignedIdentities/web"
 MANAGED = CredentialOwner(name="web", client_id="c", resource_id=GROUP)
@@ -18,8 +18,8 @@ APPLICATION = CredentialOwner(name="web", client_id="c", resource_id="")
 HOSTILE = "x'; rm -rf ~ #$(id)`id`\n"
 
 
-def credential(text: str = "") -> CredentialInfo:
-    return CredentialInfo(
+def credential(text: str = "") -> FederatedCredential:
+    return FederatedCredential(
         name=text or "n", issuer=text or "https://i/", subject=text or "s", audiences=("a", "b")
     )
 

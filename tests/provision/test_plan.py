@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from podpass.directory.model import FederatedCredential
 from podpass.provision.model import (
     AccountInfo,
     ApplicationInfo,
     AssignmentInfo,
-    CredentialInfo,
     IdentityInfo,
     Observed,
     PrincipalInfo,
@@ -50,7 +50,7 @@ ACCOUNT = AccountInfo(uid="u", annotations={CLIENT_ID: "c", TENANT_ID: "tenant"}
 ROLE = RoleInfo(id="r", name="Reader")
 ASSIGNMENT = AssignmentInfo(id="a", scope="/subscriptions/s", role_id="r", principal_id="p")
 IDENTITY = IdentityInfo(resource_id="i", name="web", client_id="c", principal_id="p")
-OTHER = CredentialInfo(name="other", issuer="https://issuer/", subject="s", audiences=("a",))
+OTHER = FederatedCredential(name="other", issuer="https://issuer/", subject="s", audiences=("a",))
 COMPLETE = Observed(
     application=APPLICATION,
     principal=PRINCIPAL,

@@ -84,7 +84,7 @@ def test_new_version_is_written_everywhere(source: Any, small: Path) -> None:
 def test_every_copy_of_the_version_is_checked(source: Any) -> None:
     assert not source.other_versions(ROOT, podpass.__version__)
     paths = [*ROOT.glob("*.y*ml")]
-    for folder in ("charts", "deploy", "docs/guides", "examples"):
+    for folder in ("charts", "deploy", "docs/develop", "docs/operate", "docs/migrate", "examples"):
         paths += (path for path in (ROOT / folder).rglob("*") if path.is_file())
     version = re.compile(rf"(?<![\d.]){re.escape(podpass.__version__)}\b")
     stated = {

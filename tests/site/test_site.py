@@ -104,7 +104,7 @@ def test_html_page_lists_urls_that_a_browser_loads() -> None:
 def test_search_index_has_every_page_and_the_words_of_chinese_pages(site: BuiltSite) -> None:
     index = json.loads((site.folder / "search/search_index.json").read_text())
     pages = {row["location"].partition("#")[0] for row in index["docs"]}
-    assert {"", "cli/", "guides/operate/", "charts/podpass/", "zh/"} <= pages
+    assert {"", "cli/", "operate/webhook/", "charts/podpass/", "zh/"} <= pages
     chinese = "".join(row["text"] for row in index["docs"] if row["location"].startswith("zh/"))
     # jieba separates words by spaces of no width, which the search uses as separator.
     assert "\u200b" in chinese
@@ -170,6 +170,6 @@ def test_diagrams_are_drawn_at_build_time(site: BuiltSite) -> None:
 def test_lists_and_code_of_a_list_item_are_rendered_as_in_the_repository(site: BuiltSite) -> None:
     # A fence that is not recognized would leave its marks in the page.
     assert not [name for name, page in site.pages.items() if "<p>```" in page.text]
-    install = site.pages["guides/install/index.html"].text
+    install = site.pages["operate/install/index.html"].text
     item = install.partition("NetworkPolicy.</strong>")[2].partition("</li>")[0]
     assert 'class="highlight"' in item

@@ -104,10 +104,12 @@ async def register(live: Any, extension: Extension, **changes: Any) -> None:
     assert made.status == 201, made.text
     service = {"metadata": {"name": "metrics"}, "spec": {"ports": [{"port": 443}]}}
     assert (await live.call("POST", "/api/v1/namespaces/default/services", service)).status == 201
+    await live.run_pod("default", "metrics", "127.0.0.1")
+    reference = {"kind": "Pod", "name": "metrics"}
     part = {
         "metadata": {"name": "metrics-1", "labels": {"kubernetes.io/service-name": "metrics"}},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod"}}],
+        "endpoints": [{"addresses": ["127.0.0.1"], "targetRef": reference}],
         "ports": [{"name": "", "port": extension.port}],
     }
     slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"

@@ -272,16 +272,17 @@ async def test_webhook_service_is_called_at_its_configured_origin(serve: Any, ho
     assert 'service "x" not found' in refused.body["message"]
 
 
-def endpoint_slice(port: int, name: str = "") -> dict[str, Any]:
+def endpoint_slice(port: int, name: str = "", pod_name: str = "hooks") -> dict[str, Any]:
+    reference = {"kind": "Pod", "name": pod_name}
     return {
-        "metadata": {"name": "hooks-1", "labels": {"kubernetes.io/service-name": "hooks"}},
+        "metadata": {"name": f"of-{pod_name}", "labels": {"kubernetes.io/service-name": "hooks"}},
         "addressType": "IPv4",
         "endpoints": [
             {"addresses": ["127.64.0.9"], "conditions": {"ready": False}},
             {
                 "addresses": ["127.0.0.1"],
                 "conditions": {"ready": True},
-                "targetRef": {"kind": "Pod"},
+                "targetRef": reference,
             },
         ],
         "ports": [{"name": "other", "port": 1}, {"name": name, "port": port}],
@@ -289,8 +290,11 @@ def endpoint_slice(port: int, name: str = "") -> dict[str, Any]:
 
 
 async def test_webhook_service_is_called_at_a_ready_pod(live: Any, hook: Any) -> None:
+    """Fails if an EndpointSlice alone decides where the webhook is: tenants write such objects."""
     one = await hook(patch(annotate("by", "pod")))
     await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": "one"}})
+    for name, address in (("hooks", "127.0.0.1"), ("other", "127.64.0.9")):
+        await live.run_pod("one", name, address)
     ports = [{"name": "tls", "port": 8443, "targetPort": 1}, {"name": "other", "port": 1}]
     service = {"metadata": {"name": "hooks"}, "spec": {"ports": ports}}
     await live.call("POST", "/api/v1/namespaces/one/services", service)
@@ -301,6 +305,9 @@ async def test_webhook_service_is_called_at_a_ready_pod(live: Any, hook: Any) ->
     named = endpoint_slice(port, "tls") | {"addressType": "FQDN"}
     named["metadata"]["name"], named["endpoints"] = "names", [{"addresses": ["localhost"]}]
     assert (await live.call("POST", slices, named)).status == 201
+    for name in ("missing", "other"):
+        made = await live.call("POST", slices, endpoint_slice(port, "tls", name))
+        assert made.status == 201, made.text
     refused = await live.call("POST", PODS, pod())
     assert (refused.status, refused.body["reason"]) == (500, "InternalError")
     assert 'no endpoints available for service "hooks"' in refused.body["message"]

@@ -7,13 +7,15 @@ AdmissionReview, even after an error.
 import logging
 import time
 import uuid
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from podpass import names
 from podpass.account.annotations import parse_identity_config
 from podpass.account.model import Pod, PodIdentityConfig, ServiceAccount, parse_pod
 from podpass.admission.events import RefusalRecorder
-from podpass.admission.memory_budget import MemoryBudget, Reservation
+from podpass.admission.memory_budget import UNRESERVED_BYTES, MemoryBudget, Reservation
 from podpass.admission.metrics_reasons import INTERNAL_ERROR, MetricsRecorder
 from podpass.admission.mutate import PatchOperation, mutate
 from podpass.admission.request_log import StageLogger
@@ -29,7 +31,17 @@ from podpass.admission.wire import (
     parse_review,
 )
 from podpass.errors import Error
-from podpass.http.server import App, Receive, Scope, Send, header, read_body, respond
+from podpass.http.server import (
+    JSON,
+    App,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    header,
+    read_body,
+    respond,
+)
 from podpass.log import correlation_id
 from podpass.settings import WebhookSettings
 
@@ -50,23 +62,47 @@ def create_app(
 
     `metrics` is called for each response, `events` for each refused pod.
     """
-    budget = MemoryBudget()
-    admission_handler = AdmissionHandler(settings, accounts, budget, metrics, events)
-    warning_handler = WarningHandler(accounts, budget)
-    workload_handler = WarningHandler(accounts, budget, workloads=True)
+    return _WebhookApp(settings, accounts, metrics, events)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+
+class _WebhookApp:
+    """The ASGI application; `fast_path` answers the reviews of ordinary pods."""
+
+    # A connection stores such a body before the memory budget is asked.
+    fast_path_max_bytes = UNRESERVED_BYTES
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        accounts: ServiceAccountReader,
+        metrics: MetricsRecorder | None,
+        events: RefusalRecorder | None,
+    ) -> None:
+        budget = MemoryBudget()
+        self._admission = AdmissionHandler(settings, accounts, budget, metrics, events)
+        self._warnings = WarningHandler(accounts, budget)
+        self._workload_warnings = WarningHandler(accounts, budget, workloads=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["path"]:
             case names.WEBHOOK_PATH:
-                await respond(send, 200, await admission_handler.answer(scope, receive))
+                await respond(send, 200, await self._admission.answer(scope, receive))
             case names.ADVICE_PATH:
-                await respond(send, 200, await warning_handler.answer(scope, receive))
+                await respond(send, 200, await self._warnings.answer(scope, receive))
             case names.WORKLOAD_ADVICE_PATH:
-                await respond(send, 200, await workload_handler.answer(scope, receive))
+                await respond(send, 200, await self._workload_warnings.answer(scope, receive))
             case _:
                 await respond(send, 404, b"not found", _TEXT)
 
-    return app
+    def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
+        """Answer the review of a pod; decline other paths."""
+        return self._reply(scope, body) if scope["path"] == names.WEBHOOK_PATH else None
+
+    async def _reply(self, scope: Scope, body: bytes) -> Reply:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        return Reply(200, (JSON,), await self._admission.answer(scope, receive))
 
 
 @dataclass(slots=True)

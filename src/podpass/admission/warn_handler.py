@@ -41,7 +41,7 @@ def find_pod_template(workload: object) -> object | None:
 class WarningHandler:
     """Answers admission requests with warnings.
 
-    `workloads` if the objects are Deployments and others that have a pod template.
+    `workloads` is true for Deployments and other objects with a pod template, false for pods.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 Pure. Warnings change neither decision nor patch. On a second pass their texts are the same, because the API
 server shows equal warnings once; the pod's name may change in between, so no text contains it. Meaning and
-resolution of each: `docs/guides/admission.md`.
+resolution of each: `docs/operate/admission.md`.
 """
 
 import heapq

@@ -35,7 +35,7 @@ _OPTIONS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     "client_id": (
         ("--client-id",),
         "ID",
-        "Client ID, with client_secret and client_certificate; or AZURE_CLIENT_ID.",
+        "Client ID, for --auth-method client_secret and client_certificate; or AZURE_CLIENT_ID.",
     ),
     "client_secret": (
         ("--client-secret",),
@@ -45,17 +45,17 @@ _OPTIONS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     "certificate_path": (
         ("--certificate-path",),
         "F",
-        "Client certificate in PEM format, with client_certificate.",
+        "Client certificate in PEM format, for --auth-method client_certificate.",
     ),
     "private_key_path": (
         ("--private-key-path",),
         "F",
-        "RSA key of the certificate in PEM format, with client_certificate.",
+        "RSA key of the certificate in PEM format, for --auth-method client_certificate.",
     ),
     "data_dir": (
         ("--data-dir",),
         "D",
-        "Data directory of the instance, with instance.  [default: PODPASS_DATA_DIR]",
+        "Data directory of the instance, for --auth-method instance.  [default: PODPASS_DATA_DIR]",
     ),
     "kubeconfig": (
         ("--kubeconfig",),

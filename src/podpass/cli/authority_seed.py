@@ -46,6 +46,19 @@ from podpass.errors import UsageError
     help="Issuer URL for `issuer: cluster` in the file, byte for byte as in the cluster's tokens.",
 )
 @click.option(
+    "--flexible-kubernetes",
+    envvar="PODPASS_AUTHORITY_FLEXIBLE_KUBERNETES",
+    multiple=True,
+    metavar="URL",
+    help="Issuer of a cluster that expressions may name, as for the service; repeatable.",
+)
+@click.option(
+    "--allow-wide",
+    envvar="PODPASS_AUTHORITY_ALLOW_WIDE",
+    is_flag=True,
+    help="Permit expressions of these clusters that do not fix the beginning of the namespace.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(["text", "json"]),
@@ -53,7 +66,13 @@ from podpass.errors import UsageError
     show_default=True,
     help="Output format.",
 )
-def seed(filename: str, output: str, **target: Any) -> None:
+def seed(
+    filename: str,
+    output: str,
+    flexible_kubernetes: tuple[str, ...],
+    allow_wide: bool,
+    **target: Any,
+) -> None:
     """Apply a seed file to the directory of the token service.
 
     It creates or updates the tenant, identities, federated credentials, and the identities that may manage
@@ -61,6 +80,7 @@ def seed(filename: str, output: str, **target: Any) -> None:
     nothing, and nothing is deleted. It uses the database directly, so the service does not have to run.
     """
     from podpass.cli.apply import read_seed
+    from podpass.directory.claims_expression import KubernetesIssuers
     from podpass.seed.apply import parse_seed
     from podpass.servers.authority import seeding
 
@@ -72,7 +92,11 @@ def seed(filename: str, output: str, **target: Any) -> None:
         text = read_seed(filename).decode()
     except UnicodeDecodeError as exc:
         raise UsageError(f"{filename} is not UTF-8", hint="save the file as UTF-8") from exc
-    done = seeding.seed(parse_seed(text, filename), seeding.SeedTarget(**target))
+    # A variable holds a comma-separated list, as for the service.
+    issuers = frozenset(one for text in flexible_kubernetes for one in text.split(","))
+    expressions = KubernetesIssuers(issuers=issuers, allow_wide=allow_wide)
+    seed_target = seeding.SeedTarget(**target, expressions=expressions)
+    done = seeding.seed(parse_seed(text, filename), seed_target)
     if output == "json":
         print_output(done, "json")
         return

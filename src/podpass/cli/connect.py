@@ -50,7 +50,6 @@ async def _connect(
         return await connect.connect(
             wanted,
             Clients(manager=account.manager(), accounts=ServiceAccountClient(cluster)),
-            account.manager_api(),
             cluster,
             commit=environ.get("PODPASS_BUILD_COMMIT", "unknown"),
             dry_run=dry_run,
@@ -81,7 +80,7 @@ def _to_rows(done: "Connected", *, dry_run: bool) -> dict[str, Any]:
     request = done.request
     return {
         "dry_run": dry_run,
-        "vault": {"name": done.vault.name, "id": done.vault.resource_id, "url": done.vault.url},
+        "vault": {"name": done.vault.name, "id": done.vault.id, "url": done.vault.url},
         "identity": {
             "name": request.managed_identity,
             "resource_group": request.resource_group,

@@ -66,9 +66,8 @@ async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
     async with connect_to_cluster(kubeconfig, environ) as cluster:
         accounts = await read_accounts(cluster, account.endpoints.audience)
     reader = AzureReader(
-        manager=account.manager_api(),
-        graph=account.graph_api(),
-        subscription_id=account.subscription_id,
+        manager=account.manager(),
+        graph=account.graph(),
         tenant_id=account.tenant_id,
         login=account.endpoints.login,
         named=frozenset((each.client_id or "").lower() for each in accounts.accounts or ()),

@@ -16,7 +16,7 @@ from podpass.errors import Error, UsageError
 _DAY_SECONDS = 24 * 3600
 _EXPLANATION = """Next steps:
 1. Publish the key: podpass issuer publish --dir {dir}
-2. Set the flags of the API server; docs/guides/own-cluster.md has them for kubeadm, kind, k3s and Talos.
+2. Set the flags of the API server; docs/operate/own-cluster.md has them for kubeadm, kind, k3s and Talos.
 3. Check everything: podpass issuer status --dir {dir}"""
 
 folder_option = click.option(

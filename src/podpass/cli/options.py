@@ -92,6 +92,8 @@ def azure_settings(settings: type[Any]) -> Decorator:
     shared = (
         ("propagation_seconds", "SECONDS"),
         ("assertion_algorithms", "ALGORITHMS"),
+        ("flexible_kubernetes", ""),
+        ("allow_wide", ""),
         ("azurite", "URL"),
     )
 

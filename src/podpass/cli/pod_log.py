@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from podpass import names
 from podpass.cli.client import check_has_cluster, require_status
-from podpass.diagnose.drift.comparison import is_injected, list_containers
+from podpass.diagnose.drift.comparison import is_injected
 from podpass.errors import Error
+from podpass.kubernetes.objects import list_containers
 from podpass.lab.data.datadir import DataDir
 
 
@@ -42,7 +42,7 @@ def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> tuple[str, d
     The second value replaces placeholders of commands: POD, NAMESPACE, SERVICEACCOUNT, VAULT. Raises
     NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
     """
-    from podpass.diagnose.doctor.pod_manifest import find_vault
+    from podpass.diagnose.doctor.pods import find_vault
     from podpass.diagnose.explain.recognition import recognize
 
     check_has_cluster(data_dir, require_status(data_dir))
@@ -68,24 +68,22 @@ async def _read_logs(
 ) -> tuple[dict[str, Any], list[str]]:
     """Read a pod and the log of each of its containers that has started."""
     from podpass.kubernetes.client import KubeClient, KubeError
+    from podpass.kubernetes.paths import path_of
 
-    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
     logs: list[str] = []
     async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
-        try:
-            found = await client.get(path)
-        except KubeError as exc:
-            if exc.status != 404:
-                raise
+        found = await client.find(path_of("Pod", pod, namespace=namespace))
+        if found is None:
             raise PodNotFound(
                 f"no pod {pod} is in the namespace {namespace}",
                 hint="list the pods of all namespaces: kubectl get pods -A; "
                 "then pass its name and -n NAMESPACE",
-            ) from exc
+            )
         for container in list_containers(found):
             try:
                 query = {"tailLines": "500", "container": container["name"]}
-                logs.append(await client.text(f"{path}/log", query))
+                path = path_of("Pod", pod, namespace=namespace, part="log")
+                logs.append(await client.text(path, query))
             except KubeError as exc:
                 if exc.status != 400:  # the container has not started
                     raise

@@ -10,8 +10,8 @@ from podpass import names
 from podpass.console.timeline import account_of
 from podpass.diagnose.explain.hop import explain_hop
 from podpass.diagnose.trace.hop import Hop
+from podpass.directory.model import FederatedCredential
 from podpass.provision.credential_commands import CredentialOwner, create_credential
-from podpass.provision.model import CredentialInfo
 
 Row = Mapping[str, Any]
 _NUMBER = re.compile(r"AADSTS([0-9]{4,8})")
@@ -79,7 +79,7 @@ def _create_credential(hop: Hop, known: KnownObjects) -> str:
         client_id=hop.fact("client_id"),
         resource_id=str(identity.get("resource_id") or ""),
     )
-    credential = CredentialInfo(
+    credential = FederatedCredential(
         name=name or "credential",
         issuer=issuer,
         subject=subject,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
-from podpass.diagnose.drift.comparison import list_containers
+from podpass.kubernetes.objects import list_containers
 
 Object = Mapping[str, Any]
 _HEALTHY = frozenset({"Pending", "Running", "Succeeded", "ContainerCreating", "PodInitializing"})

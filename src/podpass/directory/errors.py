@@ -22,6 +22,12 @@ class InvalidCredential(DirectoryError):
     code = "invalid_federated_credential"
 
 
+class InvalidExpression(InvalidValue):
+    """The expression of a flexible federated credential breaks a rule, or its issuer allows none."""
+
+    code = "invalid_expression"
+
+
 class TooManyCredentials(DirectoryError):
     """An identity has the maximum number of federated credentials."""
 

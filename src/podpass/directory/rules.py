@@ -9,9 +9,15 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from podpass.directory import naming
+from podpass.directory.claims_expression import (
+    KubernetesIssuers,
+    check_expression,
+    parse,
+)
 from podpass.directory.errors import (
     Conflict,
     InvalidCredential,
+    InvalidExpression,
     InvalidValue,
     TooMany,
     TooManyCredentials,
@@ -55,7 +61,7 @@ def credential_faults(
     if not pattern.fullmatch(credential.name):
         faults.append(Fault(field="name", message=f"name {credential.name!r}: want {want}"))
     faults += _text_faults("issuer", credential.issuer) or _issuer_faults(credential.issuer)
-    faults += _text_faults("subject", credential.subject) or _subject_faults(credential.subject)
+    faults += _trust_faults(credential)
     if len(credential.audiences) != 1:
         faults.append(
             Fault(
@@ -105,7 +111,7 @@ def check_together(credentials: Sequence[FederatedCredential]) -> None:
                 name=credential.name,
             )
         names.add(credential.name)
-        trust = (credential.issuer, credential.subject)
+        trust = (credential.issuer, credential.expression or credential.subject)
         if trust in trusted:
             raise TrustNotUnique(
                 f"{trusted[trust]} already trusts issuer {trust[0]} and subject {trust[1]}",
@@ -229,6 +235,49 @@ def _issuer_faults(issuer: str) -> list[Fault]:
     return [Fault(field="issuer", message=f"issuer {issuer!r}: want an https URL")]
 
 
+def _trust_faults(credential: FederatedCredential) -> list[Fault]:
+    if not credential.expression:
+        subject = credential.subject
+        return _text_faults("subject", subject) or _subject_faults(subject)
+    if credential.subject:
+        return [
+            Fault(field="subject", message="a credential has a subject or an expression, not both")
+        ]
+    try:
+        parse(credential.expression)
+    except InvalidExpression as exc:
+        return [
+            Fault(
+                field="claimsMatchingExpression",
+                message=f"invalid claimsMatchingExpression: {exc.message}",
+            )
+        ]
+    return []
+
+
+def check_new_expressions(
+    old: Iterable[FederatedCredential],
+    new: Iterable[FederatedCredential],
+    issuers: KubernetesIssuers,
+) -> None:
+    """Reject new expressions that their issuer does not allow. Stored ones stay, as in Entra.
+
+    Raises InvalidCredential.
+    """
+    known = {(one.issuer, one.expression) for one in old}
+    for one in new:
+        if one.expression and (one.issuer, one.expression) not in known:
+            try:
+                check_expression(one.issuer, one.expression, issuers)
+            except InvalidExpression as exc:
+                raise InvalidCredential(
+                    f"invalid claimsMatchingExpression: {exc.message}",
+                    hint="fix claimsMatchingExpression",
+                    name=one.name,
+                    faults=[("claimsMatchingExpression", exc.message)],
+                ) from exc
+
+
 def _subject_faults(subject: str) -> list[Fault]:
     if "*" not in subject and "?" not in subject:
         return []
@@ -236,6 +285,6 @@ def _subject_faults(subject: str) -> list[Fault]:
         Fault(
             field="subject",
             message=f"subject {subject!r}: subjects are compared exactly and wildcards match nothing;"
-            " create one federated credential for each subject",
+            " create one federated credential for each subject, or use an expression",
         )
     ]

@@ -1,6 +1,6 @@
 """Microsoft's resources, which every tenant accepts without registration: a table. Pure.
 
-Sources: the scopes that released Azure SDKs request, listed with their versions in docs/guides/resources.md,
+Sources: the scopes that released Azure SDKs request, listed with their versions in docs/develop/resources.md,
 and the service principals that Microsoft creates in tenants.
 """
 

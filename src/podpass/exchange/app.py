@@ -197,7 +197,7 @@ class TokenService:
             segment, name = tenant.lower(), metadata.ANY_TENANT
         else:
             segment = name = await self._tenant_id(tenant)
-        return metadata.build_document(
+        document = metadata.build_document(
             rest,
             origin=self._origins.for_host(header(scope, b"host")),
             segment=segment,
@@ -207,6 +207,10 @@ class TokenService:
             graph=self._settings.graph_origin,
             cloud=self._origins.cloud,
         )
+        if self._settings.flexible_kubernetes and "issuer" in document:
+            # A client can find out that this service accepts what Entra refuses.
+            document["podpass_extensions"] = ["flexible_kubernetes"]
+        return document
 
     async def _tenant_id(self, name: str) -> str:
         try:

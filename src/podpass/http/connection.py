@@ -1,9 +1,10 @@
 """The HTTP protocol of one connection: uvicorn's, with limits and a fast path for small POST requests.
 
 An application may have a method `fast_path` next to its ASGI interface. The connection calls it with each
-small request of one method that has arrived completely: POST, or the application's `fast_path_method`. It
-either returns the complete response, or declines; then the request takes the ASGI path like any other
-request. Both paths use the same parser, limits and timeouts, and send responses in the order of the requests.
+small request of one method that has arrived completely: POST, or the application's `fast_path_method`. Its
+body has at most 64 KiB, or the application's `fast_path_max_bytes`. The method either returns the complete
+response, or declines; then the request takes the ASGI path like any other request. Both paths use the same
+parser, limits and timeouts, and send responses in the order of the requests.
 """
 
 import asyncio
@@ -49,6 +50,7 @@ class Config(uvicorn.Config):
     limits = LIMITS
     fast_path: FastPathHandler | None = None
     fast_path_method = b"POST"
+    fast_path_max_bytes = FAST_PATH_MAX_BYTES
     proxies: Sequence[proxy_headers.Network] = ()
     allow_request: AllowRequest | None = None
 
@@ -107,6 +109,7 @@ class Connection(HttpToolsProtocol):
         self._limits, self._fast_path = self.config.limits, self.config.fast_path
         transport.set_write_buffer_limits(high=self._limits.write_bytes)
         self._fast_method = self.config.fast_path_method
+        self._fast_max_bytes = self.config.fast_path_max_bytes
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)
         if self.client is not None:
@@ -277,7 +280,7 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
         else:
             self._reading.body += body
-            if len(self._reading.body) > FAST_PATH_MAX_BYTES:
+            if len(self._reading.body) > self._fast_max_bytes:
                 self._fall_back_to_asgi(self._reading)
 
     def on_message_complete(self) -> None:

@@ -277,7 +277,8 @@ async def serving(
     )
     config.limits, config.proxies = limits, proxies
     config.fast_path = getattr(app, "fast_path", None)
-    config.fast_path_method = getattr(app, "fast_path_method", Config.fast_path_method)
+    for name in ("fast_path_method", "fast_path_max_bytes"):
+        setattr(config, name, getattr(app, name, getattr(Config, name)))
     config.allow_request = None if connection_filter is None else connection_filter.allow_request
     try:
         server = _Server(config, sock, drain, connection_filter)

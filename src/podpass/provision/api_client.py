@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from podpass.directory.model import FederatedCredential
 from podpass.imds.http_client import HttpResponse
 from podpass.provision.connection import AzureConnection, header, parse_retry_after
 from podpass.provision.errors import ApiError, sanitize
@@ -42,6 +43,41 @@ def required(found: Object, name: str) -> str:
     if not value:
         raise ApiError(f"the API returned an object without '{name}'")
     return str(value)
+
+
+def text_of(found: Mapping[str, Any], name: str) -> str:
+    """Return a member as text, empty if there is none."""
+    return str(found.get(name) or "")
+
+
+def texts_of(found: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the texts of a list, none if the member is not a list."""
+    value = found.get(name)
+    return tuple(str(each) for each in value) if isinstance(value, list) else ()
+
+
+def member_of(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object in an object, an empty one if there is none."""
+    value = found.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def members_of(found: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a list in an object."""
+    value = found.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def parse_credential(found: Mapping[str, Any]) -> FederatedCredential:
+    """Return a federated credential of Graph, or of Resource Manager, which has it in `properties`."""
+    about = member_of(found, "properties") or found
+    return FederatedCredential(
+        id=text_of(found, "id") or text_of(found, "name"),
+        name=text_of(found, "name"),
+        issuer=text_of(about, "issuer"),
+        subject=text_of(about, "subject"),
+        audiences=texts_of(about, "audiences"),
+    )
 
 
 class ApiClient:

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from podpass import names
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.paths import DISCOVERY_PATH, path_of
 from podpass.provision import naming
-from podpass.provision.api_client import ApiClient
 from podpass.provision.connection import Report
 from podpass.provision.errors import ApiError, SignInFailed
-from podpass.provision.model import ACCOUNT, CREDENTIAL, IDENTITY, ROLE, ProvisionRequest
+from podpass.provision.model import (
+    ACCOUNT,
+    CREDENTIAL,
+    IDENTITY,
+    ROLE,
+    ProvisionRequest,
+    ResourceInfo,
+)
 from podpass.provision.plan import PhaseFailed
+from podpass.provision.resource_manager import ManagerClient
 from podpass.provision.steps import Clients, Finished
-from podpass.provision.vaults import VaultInfo, find_vaults
 from podpass.provision.workflow import Outcome, create
 
 _TARGET = "target"
@@ -45,7 +52,7 @@ class ConnectRequest:
 class Connected:
     """The result: the vault, the complete request, and the steps."""
 
-    vault: VaultInfo
+    vault: ResourceInfo
     request: ProvisionRequest
     outcome: Outcome
 
@@ -64,7 +71,6 @@ def pod_lines(account: str) -> str:
 async def connect(
     wanted: ConnectRequest,
     clients: Clients,
-    manager: ApiClient,
     cluster: KubeClient,
     *,
     commit: str,
@@ -76,7 +82,7 @@ async def connect(
 
     Raises UsageError for a value that does not fit; PhaseFailed, with the step and how to resume.
     """
-    vault = await _find_vault(manager, wanted)
+    vault = await _find_vault(clients.of_manager, wanted)
     issuer = await _read_issuer(cluster, wanted.namespace)
     account = wanted.account or f"{vault.name.lower()}-reader"
     request = ProvisionRequest(
@@ -89,7 +95,7 @@ async def connect(
         managed_identity=wanted.identity or account,
         resource_group=wanted.group or vault.group,
         location=wanted.location,
-        scope=vault.resource_id,
+        scope=vault.id,
         role=wanted.role,
     )
     _check_names(request)
@@ -115,9 +121,9 @@ def _check_names(request: ProvisionRequest) -> None:
             raise UsageError(f"{option} {value[:100]!r} {problem}", hint=_RETRY)
 
 
-async def _find_vault(manager: ApiClient, wanted: ConnectRequest) -> VaultInfo:
+async def _find_vault(manager: ManagerClient, wanted: ConnectRequest) -> ResourceInfo:
     try:
-        found = await find_vaults(manager, wanted.subscription_id)
+        found = await manager.list_vaults()
     except (ApiError, SignInFailed) as exc:
         hint = f"check the subscription and the sign-in; {_RETRY}"
         raise PhaseFailed(_TARGET, f"failed to list the vaults: {exc.message}", hint=hint) from exc
@@ -141,8 +147,8 @@ async def _find_vault(manager: ApiClient, wanted: ConnectRequest) -> VaultInfo:
 async def _read_issuer(cluster: KubeClient, namespace: str) -> str:
     """Return the issuer of the cluster's tokens; the namespace must exist."""
     try:
-        await cluster.get(f"/api/v1/namespaces/{namespace}")
-        found = await cluster.get("/.well-known/openid-configuration")
+        await cluster.get(path_of("Namespace", namespace))
+        found = await cluster.get(DISCOVERY_PATH)
     except KubeError as exc:
         if exc.status == 404:
             raise UsageError(
@@ -156,7 +162,7 @@ async def _read_issuer(cluster: KubeClient, namespace: str) -> str:
     if not issuer.startswith("https://") or ".svc" in issuer.partition("://")[2].partition("/")[0]:
         raise UsageError(
             f"the issuer of the cluster, {issuer[:200]!r}, is not a public https URL, which Entra requires",
-            hint="for AKS: `az aks update --enable-oidc-issuer`; other clusters: docs/guides/issuers.md",
+            hint="for AKS: `az aks update --enable-oidc-issuer`; other clusters: docs/operate/issuers.md",
         )
     return issuer
 

@@ -8,8 +8,8 @@ import shlex
 from dataclasses import dataclass
 
 from podpass.directory import resource_ids
+from podpass.directory.model import FederatedCredential
 from podpass.provision.errors import sanitize
-from podpass.provision.model import CredentialInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class CredentialOwner:
     resource_id: str
 
 
-def create_credential(owner: CredentialOwner, credential: CredentialInfo) -> str:
+def create_credential(owner: CredentialOwner, credential: FederatedCredential) -> str:
     """Return the command that creates a credential with this name, issuer, subject and audience."""
     if owner.resource_id:
         arguments = _arguments(owner, credential)
@@ -35,7 +35,7 @@ def create_credential(owner: CredentialOwner, credential: CredentialInfo) -> str
     )
 
 
-def update_credential(owner: CredentialOwner, credential: CredentialInfo) -> str:
+def update_credential(owner: CredentialOwner, credential: FederatedCredential) -> str:
     """Return the command that gives the credential of this name its issuer, subject and audience."""
     if owner.resource_id:
         arguments = _arguments(owner, credential)
@@ -54,7 +54,7 @@ def quote(text: str) -> str:
     return shlex.quote(sanitize(text))
 
 
-def _arguments(owner: CredentialOwner, credential: CredentialInfo) -> str:
+def _arguments(owner: CredentialOwner, credential: FederatedCredential) -> str:
     located = resource_ids.group_of(owner.resource_id)
     return (
         f"--identity-name {quote(owner.name)}"
@@ -64,7 +64,7 @@ def _arguments(owner: CredentialOwner, credential: CredentialInfo) -> str:
     )
 
 
-def _parameters(members: dict[str, object], credential: CredentialInfo) -> str:
+def _parameters(members: dict[str, object], credential: FederatedCredential) -> str:
     members |= {
         "issuer": credential.issuer,
         "subject": credential.subject,
@@ -73,5 +73,5 @@ def _parameters(members: dict[str, object], credential: CredentialInfo) -> str:
     return shlex.quote(json.dumps(members))
 
 
-def _audience(credential: CredentialInfo) -> str:
+def _audience(credential: FederatedCredential) -> str:
     return next(iter(credential.audiences), "")

@@ -1,11 +1,25 @@
 """Applications, service principals and their federated credentials in Microsoft Graph."""
 
-from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment, required
+from podpass.directory.model import FederatedCredential
+from podpass.provision.api_client import (
+    ApiClient,
+    Object,
+    parse_credential,
+    quote_literal,
+    quote_segment,
+    required,
+    text_of,
+    texts_of,
+)
 from podpass.provision.errors import ApiError
-from podpass.provision.model import ApplicationInfo, CredentialInfo, PrincipalInfo
+from podpass.provision.model import ApplicationInfo, PrincipalInfo
 
 _APPLICATIONS, _PRINCIPALS = "/v1.0/applications", "/v1.0/servicePrincipals"
 _FIELDS = "id,appId,displayName,passwordCredentials,keyCredentials"
+_PRINCIPAL_FIELDS = (
+    "id,appId,displayName,accountEnabled,servicePrincipalType,alternativeNames,"
+    "appOwnerOrganizationId"
+)
 # Codes of Graph for a reference to an object that a server does not have yet.
 _NOT_REPLICATED = frozenset(
     {"Request_ResourceNotFound", "ResourceNotFound", "NoBackingApplicationObject"}
@@ -44,6 +58,14 @@ class GraphClient:
         found = await self._client.list(_APPLICATIONS, params)
         return _application(found[0]) if found else None
 
+    async def list_applications(self, limit: int | None = None) -> list[ApplicationInfo]:
+        """Return the applications of the tenant: all, or those of a first page. Raises ApiError."""
+        fields = {"$select": "id,appId,displayName"}
+        if limit is None:
+            return [_application(each) for each in await self._client.list(_APPLICATIONS, fields)]
+        page = await self._client.get(_APPLICATIONS, {**fields, "$top": str(limit)})
+        return [_application(each) for each in page.get("value") or ()]
+
     async def create_application(self, name: str) -> ApplicationInfo:
         """Create an application; return when Graph finds it by its name. Raises ApiError."""
         made = _application(await self._client.send("POST", _APPLICATIONS, {"displayName": name}))
@@ -66,6 +88,12 @@ class GraphClient:
         found = await self._list_principals(f"appId eq {quote_literal(client_id)}")
         return found[0] if found else None
 
+    async def get_principal(self, object_id: str) -> PrincipalInfo | None:
+        """Return a service principal by its object id. Raises ApiError."""
+        path = f"{_PRINCIPALS}/{quote_segment(object_id)}"
+        found = await self._client.find(path, {"$select": _PRINCIPAL_FIELDS})
+        return _principal(found) if found else None
+
     async def find_principals(self, name: str) -> list[PrincipalInfo]:
         """Return the service principals with a display name. Raises ApiError."""
         return await self._list_principals(f"displayName eq {quote_literal(name)}")
@@ -81,11 +109,13 @@ class GraphClient:
         )
         return _principal(made)
 
-    async def list_credentials(self, object_id: str) -> list[CredentialInfo]:
+    async def list_credentials(self, object_id: str) -> list[FederatedCredential]:
         """Return the federated credentials of an application. Raises ApiError."""
-        return [_credential(each) for each in await self._client.list(_credentials_of(object_id))]
+        return [
+            parse_credential(each) for each in await self._client.list(_credentials_of(object_id))
+        ]
 
-    async def create_credential(self, object_id: str, credential: CredentialInfo) -> None:
+    async def create_credential(self, object_id: str, credential: FederatedCredential) -> None:
         """Create a federated credential of an application. Raises ApiError."""
         body = {
             "name": credential.name,
@@ -116,7 +146,7 @@ class GraphClient:
         return True
 
     async def _list_principals(self, condition: str) -> list[PrincipalInfo]:
-        params = {"$filter": condition, "$select": "id,appId,displayName"}
+        params = {"$filter": condition, "$select": _PRINCIPAL_FIELDS}
         return [_principal(each) for each in await self._client.list(_PRINCIPALS, params)]
 
 
@@ -128,7 +158,7 @@ def _application(found: Object) -> ApplicationInfo:
     return ApplicationInfo(
         object_id=required(found, "id"),
         client_id=required(found, "appId"),
-        name=str(found.get("displayName") or ""),
+        name=text_of(found, "displayName"),
         secrets=len(found.get("passwordCredentials") or []),
         certificates=len(found.get("keyCredentials") or []),
     )
@@ -137,16 +167,10 @@ def _application(found: Object) -> ApplicationInfo:
 def _principal(found: Object) -> PrincipalInfo:
     return PrincipalInfo(
         object_id=required(found, "id"),
-        client_id=str(found.get("appId") or ""),
-        name=str(found.get("displayName") or ""),
-    )
-
-
-def _credential(found: Object) -> CredentialInfo:
-    return CredentialInfo(
-        id=str(found.get("id") or found.get("name")),
-        name=str(found.get("name") or ""),
-        issuer=str(found.get("issuer") or ""),
-        subject=str(found.get("subject") or ""),
-        audiences=tuple(str(each) for each in found.get("audiences") or ()),
+        client_id=text_of(found, "appId"),
+        name=text_of(found, "displayName"),
+        is_managed=found.get("servicePrincipalType") == "ManagedIdentity",
+        enabled=found.get("accountEnabled") is not False,
+        owner_tenant=text_of(found, "appOwnerOrganizationId"),
+        alternative_names=texts_of(found, "alternativeNames"),
     )

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from podpass.directory.model import AccessPolicy, FederatedCredential
 from podpass.provision import naming
 
 # The phases, with the names of the reference; a managed identity takes the place of an application.
 APPLICATION, IDENTITY = "aad-application", "managed-identity"
 ACCOUNT, CREDENTIAL, ROLE = "service-account", "federated-identity", "role-assignment"
+VAULT_TYPE = "Microsoft.KeyVault/vaults"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +26,19 @@ class ApplicationInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrincipalInfo:
-    """A service principal in Graph."""
+    """A service principal in Graph.
+
+    `owner_tenant` is that of its application; `alternative_names` are those of a managed identity, among them
+    its resource id.
+    """
 
     object_id: str
     client_id: str
     name: str
+    is_managed: bool = False
+    enabled: bool = True
+    owner_tenant: str = ""
+    alternative_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +49,6 @@ class IdentityInfo:
     name: str
     client_id: str
     principal_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialInfo:
-    """A federated credential of an application or of a managed identity."""
-
-    name: str
-    issuer: str
-    subject: str
-    audiences: tuple[str, ...]
-    id: str = ""
-    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +69,35 @@ class RoleInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignmentInfo:
-    """A role assignment."""
+    """A role assignment; `role_id` is the resource id of a role definition."""
 
     id: str
     scope: str
     role_id: str
     principal_id: str
+    principal_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceInfo:
+    """An Azure resource; `policies` authorize the callers of a vault that does not use roles."""
+
+    id: str
+    type: str
+    name: str
+    url: str = ""
+    uses_roles: bool = True
+    policies: tuple[AccessPolicy, ...] = ()
+
+    @property
+    def is_vault(self) -> bool:
+        """Return whether the resource is a key vault."""
+        return self.type.lower() == VAULT_TYPE.lower()
+
+    @property
+    def group(self) -> str:
+        """Return the resource group."""
+        return self.id.split("/")[4]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +143,14 @@ class ProvisionRequest:
         return naming.build_subject(self.namespace, self.account)
 
     @property
-    def credential(self) -> CredentialInfo:
+    def credential(self) -> FederatedCredential:
         """Return the federated credential that the request needs."""
         derive = (
             naming.derive_managed_credential_name
             if self.is_managed
             else naming.derive_credential_name
         )
-        return CredentialInfo(
+        return FederatedCredential(
             name=derive(self.namespace, self.account, self.issuer),
             issuer=self.issuer,
             subject=self.subject,
@@ -151,7 +172,7 @@ class Observed:
     identity: IdentityInfo | None = None
     location: str | None = None
     account: AccountInfo | None = None
-    credentials: tuple[CredentialInfo, ...] = ()
+    credentials: tuple[FederatedCredential, ...] = ()
     role: RoleInfo | None = None
     assignment: AssignmentInfo | None = None
     pods: tuple[str, ...] | None = ()

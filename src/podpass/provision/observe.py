@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from podpass.directory.model import FederatedCredential
 from podpass.guids import is_guid
 from podpass.kubernetes.client import KubeError
 from podpass.provision.errors import ApiError, SignInFailed
@@ -15,7 +16,6 @@ from podpass.provision.model import (
     ROLE,
     ApplicationInfo,
     AssignmentInfo,
-    CredentialInfo,
     IdentityInfo,
     Observed,
     PrincipalInfo,
@@ -184,7 +184,7 @@ class Observer:
 
     async def _list_credentials(
         self, application: ApplicationInfo | None, identity: IdentityInfo | None
-    ) -> tuple[CredentialInfo, ...]:
+    ) -> tuple[FederatedCredential, ...]:
         request, clients = self._request, self._clients
         if not self._phases & {CREDENTIAL, APPLICATION, IDENTITY}:
             return ()

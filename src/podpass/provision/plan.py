@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from podpass import names
+from podpass.directory.model import FederatedCredential
 from podpass.errors import Error
 from podpass.provision import naming
 from podpass.provision.model import (
@@ -12,7 +13,6 @@ from podpass.provision.model import (
     IDENTITY,
     ROLE,
     Action,
-    CredentialInfo,
     ObjectKind,
     Observed,
     ProvisionRequest,
@@ -159,8 +159,8 @@ def _plan_account(request: ProvisionRequest, observed: Observed) -> list[Provisi
 
 
 def find_credential(
-    wanted: CredentialInfo, credentials: Sequence[CredentialInfo]
-) -> CredentialInfo | None:
+    wanted: FederatedCredential, credentials: Sequence[FederatedCredential]
+) -> FederatedCredential | None:
     """Return the credential with the issuer and the subject of the wanted one."""
     return next(
         (
@@ -194,7 +194,9 @@ def _plan_credential(request: ProvisionRequest, observed: Observed) -> list[Prov
     ]
 
 
-def _check_free_name(wanted: CredentialInfo, credentials: Sequence[CredentialInfo]) -> None:
+def _check_free_name(
+    wanted: FederatedCredential, credentials: Sequence[FederatedCredential]
+) -> None:
     for each in credentials:
         if each.name.lower() == wanted.name.lower():
             raise PhaseFailed(

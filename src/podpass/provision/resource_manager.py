@@ -3,15 +3,28 @@
 import re
 from urllib.parse import quote
 
-from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment, required
+from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
+from podpass.provision.api_client import (
+    ApiClient,
+    Object,
+    member_of,
+    members_of,
+    parse_credential,
+    quote_literal,
+    quote_segment,
+    required,
+    text_of,
+    texts_of,
+)
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
-from podpass.provision.model import AssignmentInfo, CredentialInfo, IdentityInfo, RoleInfo
+from podpass.provision.model import VAULT_TYPE, AssignmentInfo, IdentityInfo, ResourceInfo, RoleInfo
 
 _SUBSCRIPTIONS = {"api-version": "2022-12-01"}
 _GROUPS = {"api-version": "2021-04-01"}
 _IDENTITIES = {"api-version": "2023-01-31"}
 _ROLES = {"api-version": "2022-04-01"}
+_VAULTS = {"api-version": "2023-07-01"}
 _AUTHORIZATION = "/providers/Microsoft.Authorization"
 _TENANT = re.compile(r'authorization_uri="[^"]*/([0-9a-f-]{36})"')
 # Resource Manager does not find a principal that Entra has just created.
@@ -62,6 +75,11 @@ class ManagerClient:
         found = await self._client.find(self._identity(group, name), _IDENTITIES)
         return _identity(found) if found else None
 
+    async def list_identities(self) -> list[IdentityInfo]:
+        """Return the managed identities of the subscription. Raises ApiError."""
+        path = f"{self._subscription}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+        return [_identity(each) for each in await self._client.list(path, _IDENTITIES)]
+
     async def put_identity(self, group: str, name: str, location: str) -> IdentityInfo:
         """Create a managed identity. Raises ApiError."""
         path = self._identity(group, name)
@@ -71,12 +89,16 @@ class ManagerClient:
         """Delete a managed identity; return whether it existed. Raises ApiError."""
         return await self._delete(self._identity(group, name), _IDENTITIES)
 
-    async def list_credentials(self, group: str, name: str) -> list[CredentialInfo]:
+    async def list_credentials(self, group: str, name: str) -> list[FederatedCredential]:
         """Return the federated credentials of a managed identity. Raises ApiError."""
-        path = f"{self._identity(group, name)}/federatedIdentityCredentials"
-        return [_credential(each) for each in await self._client.list(path, _IDENTITIES)]
+        return await self.list_credentials_of(self._identity(group, name))
 
-    async def put_credential(self, group: str, name: str, credential: CredentialInfo) -> None:
+    async def list_credentials_of(self, identity_id: str) -> list[FederatedCredential]:
+        """Return the federated credentials of a managed identity by its resource id. Raises ApiError."""
+        path = f"{_quote_scope(identity_id)}/federatedIdentityCredentials"
+        return [parse_credential(each) for each in await self._client.list(path, _IDENTITIES)]
+
+    async def put_credential(self, group: str, name: str, credential: FederatedCredential) -> None:
         """Create a federated credential of a managed identity. Raises ApiError."""
         properties = {
             "issuer": credential.issuer,
@@ -105,6 +127,16 @@ class ManagerClient:
         found = await self._client.list(path, params)
         return [RoleInfo(id=required(each, "id"), name=role) for each in found]
 
+    async def list_roles(self) -> list[RoleDefinition]:
+        """Return the permission blocks of all roles of the subscription. Raises ApiError."""
+        path = f"{self._subscription}{_AUTHORIZATION}/roleDefinitions"
+        found = await self._client.list(path, _ROLES)
+        return [block for each in found for block in parse_role(each)]
+
+    async def get_permissions(self, role_id: str) -> tuple[RoleDefinition, ...]:
+        """Return the permission blocks of a role by its resource id. Raises ApiError."""
+        return parse_role(await self._client.get(_quote_scope(role_id), _ROLES))
+
     async def get_role(self, scope: str, guid: str) -> RoleInfo | None:
         """Return a role definition by its GUID. Raises ApiError."""
         path = f"{_quote_scope(scope)}{_AUTHORIZATION}/roleDefinitions/{quote_segment(guid)}"
@@ -125,6 +157,15 @@ class ManagerClient:
             if found.scope.lower() == scope.lower() and _guid(found.role_id) == _guid(role_id):
                 return found
         return None
+
+    async def list_assignments(self, principal_id: str = "") -> list[AssignmentInfo]:
+        """Return the role assignments of the subscription: all, or those of a principal and its groups.
+
+        Raises ApiError.
+        """
+        chosen = {"$filter": f"assignedTo({quote_literal(principal_id)})"} if principal_id else {}
+        path = f"{self._subscription}{_AUTHORIZATION}/roleAssignments"
+        return [_assignment(each) for each in await self._client.list(path, {**_ROLES, **chosen})]
 
     async def get_assignment(self, assignment_id: str) -> AssignmentInfo | None:
         """Return a role assignment by its resource id. Raises ApiError."""
@@ -155,6 +196,27 @@ class ManagerClient:
     async def delete_assignment(self, assignment_id: str) -> bool:
         """Delete a role assignment by its resource id; return whether it existed. Raises ApiError."""
         return await self._delete(_quote_scope(assignment_id), _ROLES)
+
+    async def list_resources(self) -> list[ResourceInfo]:
+        """Return the resources of the subscription. Raises ApiError."""
+        found = await self._client.list(f"{self._subscription}/resources", _GROUPS)
+        return [
+            ResourceInfo(
+                id=text_of(each, "id"), type=text_of(each, "type"), name=text_of(each, "name")
+            )
+            for each in found
+        ]
+
+    async def list_vaults(self, *, deleted: bool = False) -> list[ResourceInfo]:
+        """Return the key vaults of the subscription, or those that were deleted. Raises ApiError."""
+        kind = "deletedVaults" if deleted else "vaults"
+        path = f"{self._subscription}/providers/Microsoft.KeyVault/{kind}"
+        return [_vault(each) for each in await self._client.list(path, _VAULTS)]
+
+    async def find_vault(self, vault_id: str) -> ResourceInfo | None:
+        """Return a key vault by its resource id. Raises ApiError."""
+        found = await self._client.find(_quote_scope(vault_id), _VAULTS)
+        return _vault(found) if found else None
 
     async def _delete(self, path: str, params: dict[str, str]) -> bool:
         # Resource Manager returns 204, not 404, for an object that does not exist: read it first.
@@ -188,31 +250,63 @@ def _guid(role_id: str) -> str:
 
 
 def _identity(found: Object) -> IdentityInfo:
-    properties = found.get("properties") or {}
+    properties = member_of(found, "properties")
     return IdentityInfo(
         resource_id=required(found, "id"),
-        name=str(found.get("name") or ""),
-        client_id=str(properties.get("clientId") or ""),
-        principal_id=str(properties.get("principalId") or ""),
-    )
-
-
-def _credential(found: Object) -> CredentialInfo:
-    properties = found.get("properties") or {}
-    return CredentialInfo(
-        id=str(found.get("id") or ""),
-        name=str(found.get("name") or ""),
-        issuer=str(properties.get("issuer") or ""),
-        subject=str(properties.get("subject") or ""),
-        audiences=tuple(str(each) for each in properties.get("audiences") or ()),
+        name=text_of(found, "name"),
+        client_id=text_of(properties, "clientId"),
+        principal_id=text_of(properties, "principalId"),
     )
 
 
 def _assignment(found: Object) -> AssignmentInfo:
-    properties = found.get("properties") or {}
+    properties = member_of(found, "properties")
     return AssignmentInfo(
         id=required(found, "id"),
-        scope=str(properties.get("scope") or ""),
-        role_id=str(properties.get("roleDefinitionId") or ""),
-        principal_id=str(properties.get("principalId") or ""),
+        scope=text_of(properties, "scope"),
+        role_id=text_of(properties, "roleDefinitionId"),
+        principal_id=text_of(properties, "principalId"),
+        principal_type=text_of(properties, "principalType"),
+    )
+
+
+def parse_role(found: Object) -> tuple[RoleDefinition, ...]:
+    """Return a role with an entry for each of its permission blocks.
+
+    They stay apart, because what one block excludes limits no other block.
+    """
+    properties = member_of(found, "properties")
+    return tuple(
+        RoleDefinition(
+            id=text_of(found, "name").lower(),
+            name=text_of(properties, "roleName"),
+            actions=texts_of(block, "actions"),
+            not_actions=texts_of(block, "notActions"),
+            data_actions=texts_of(block, "dataActions"),
+            not_data_actions=texts_of(block, "notDataActions"),
+            built_in=text_of(properties, "type") == "BuiltInRole",
+        )
+        for block in members_of(properties, "permissions")
+    )
+
+
+def _vault(found: Object) -> ResourceInfo:
+    properties = member_of(found, "properties")
+    return ResourceInfo(
+        id=required(found, "id"),
+        type=VAULT_TYPE,
+        name=text_of(found, "name"),
+        url=text_of(properties, "vaultUri"),
+        uses_roles=properties.get("enableRbacAuthorization") is True,
+        policies=tuple(
+            AccessPolicy(
+                object_id=text_of(each, "objectId").lower(),
+                tenant_id=text_of(each, "tenantId").lower(),
+                application_id=text_of(each, "applicationId").lower() or None,
+                secrets=tuple(
+                    one.lower() for one in texts_of(member_of(each, "permissions"), "secrets")
+                ),
+            )
+            for each in members_of(properties, "accessPolicies")
+        ),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.paths import path_of
 from podpass.provision.model import AccountInfo
 
 _ENDED = ("Succeeded", "Failed")
@@ -17,12 +18,9 @@ class ServiceAccountClient:
 
     async def find(self, namespace: str, name: str) -> AccountInfo | None:
         """Return a ServiceAccount. Raises KubeError."""
-        try:
-            found = await self._client.get(_path(namespace, name))
-        except KubeError as exc:
-            if exc.status == 404:
-                return None
-            raise
+        found = await self._client.find(_path(namespace, name))
+        if found is None:
+            return None
         metadata = found.get("metadata") or {}
         return AccountInfo(
             uid=str(metadata.get("uid") or ""),
@@ -68,7 +66,7 @@ class ServiceAccountClient:
         """
         params = {"fieldSelector": f"spec.serviceAccountName={name}", "limit": str(_MAX_PODS)}
         try:
-            page = await self._client.get(f"/api/v1/namespaces/{namespace}/pods", params)
+            page = await self._client.get(path_of("Pod", namespace=namespace), params)
         except KubeError as exc:
             if exc.status == 403:
                 return None
@@ -81,4 +79,4 @@ class ServiceAccountClient:
 
 
 def _path(namespace: str, name: str = "") -> str:
-    return f"/api/v1/namespaces/{namespace}/serviceaccounts" + (f"/{name}" if name else "")
+    return path_of("ServiceAccount", name, namespace=namespace)

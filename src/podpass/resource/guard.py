@@ -5,7 +5,7 @@
     require_role(caller, "Orders.Read")
 
 The module `checks` has the checks; the guard provides keys, clock and requirements. The vault uses it, and
-your own API can use it: docs/guides/protect-your-api.md.
+your own API can use it: docs/develop/protect-your-api.md.
 """
 
 from collections.abc import Collection, Sequence

@@ -162,6 +162,17 @@ class AuthoritySettings:
         **authority_flag("--cluster-token-file", "Issuers"),
         default=None,
     )
+    flexible_kubernetes: tuple[str, ...] = setting(
+        "issuers of clusters whose ServiceAccounts the expressions of flexible federated credentials may "
+        "match (system:serviceaccount:env-*:NAME); Entra allows no cluster",
+        **authority_flag("--flexible-kubernetes", "Issuers"),
+        default=(),
+    )
+    allow_wide: bool = setting(
+        "permit expressions of these clusters that do not fix the beginning of the namespace up to a '-'",
+        **authority_flag("--allow-wide", "Issuers"),
+        default=False,
+    )
     max_body_bytes: int = setting(
         "maximum body size of a token request in bytes",
         **authority_flag("--max-body-bytes", "Limits"),
@@ -181,6 +192,14 @@ class AuthoritySettings:
                 f"--private-issuer {_join(self.private_issuers)}: {_WANT_PRIVATE}",
             ),
             *self._cluster_checks(),
+            (
+                all(map(_HTTPS_URL.fullmatch, self.flexible_kubernetes)),
+                f"--flexible-kubernetes {_join(self.flexible_kubernetes)}: want https URLs, as in `iss`",
+            ),
+            (
+                not self.allow_wide or bool(self.flexible_kubernetes),
+                "--allow-wide needs --flexible-kubernetes",
+            ),
             (
                 600 <= self.token_seconds <= 86399,
                 f"--token-seconds {self.token_seconds}: want 600 to 86399",

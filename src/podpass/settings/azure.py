@@ -36,6 +36,19 @@ class AzureSettings:
         variable="PODPASS_ASSERTION_ALGORITHM",
         default="RS256,RS384,RS512",
     )
+    flexible_kubernetes: bool = setting(
+        "allow expressions of flexible federated credentials for the cluster's ServiceAccounts "
+        "(system:serviceaccount:env-*:NAME); Entra allows no cluster",
+        flag="--flexible-kubernetes",
+        variable="PODPASS_FLEXIBLE_KUBERNETES",
+        default=False,
+    )
+    allow_wide: bool = setting(
+        "permit such expressions that do not fix the beginning of the namespace up to a '-'",
+        flag="--allow-wide",
+        variable="PODPASS_ALLOW_WIDE",
+        default=False,
+    )
     azurite: str = setting(
         "address of Azurite's blob service, http://HOST:PORT, with queues and tables on the next two ports, "
         "or blob=URL,queue=URL,table=URL; without it, no storage accounts are served",
@@ -57,4 +70,6 @@ class AzureSettings:
         if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
             delay = f"--propagation-delay {self.propagation_seconds}"
             problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
+        if self.allow_wide and not self.flexible_kubernetes:
+            problems.append("--allow-wide needs --flexible-kubernetes")
         return problems

@@ -1,8 +1,8 @@
 """Known differences between the embedded API and a real one: the test that shows each, and the reason.
 
-Each row of `KNOWN` is a bug to fix or a decision that `docs/parity.md` describes. The rows of `OTHERS` are
-true for the embedded API, whatever release it serves, and for real servers of some releases; the tests are
-skipped on real servers of other releases.
+Each row of `KNOWN` is a bug to fix or a decision that `tests/vectors/features.toml` describes. The rows of
+`OTHERS` are true for the embedded API, whatever release it serves, and for real servers of some releases; the
+tests are skipped on real servers of other releases.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 KNOWN: dict[str, str] = {
     "test_match_condition_is_evaluated_before_the_webhook_is_called": (
-        "a decision: see docs/parity.md; conditions are refused with a message"
+        "a decision: see tests/vectors/features.toml; conditions are refused with a message"
     ),
 }
 

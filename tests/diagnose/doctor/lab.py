@@ -26,10 +26,8 @@ from podpass.admission.handler import create_app
 from podpass.admission.service_accounts import AccountNotFound
 from podpass.admission.webhook_configuration import build_mutation_entry
 from podpass.crypto.x509 import basic_constraints, build_certificate, build_name, encode_pem
-from podpass.diagnose.doctor.cloud_model import CloudFacts
 from podpass.diagnose.doctor.cluster_facts import WorkloadRef
-from podpass.diagnose.doctor.cluster_model import ClusterFacts
-from podpass.diagnose.doctor.model import Diagnosis
+from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Diagnosis
 from podpass.diagnose.doctor.run import diagnose
 from podpass.http.server import (
     App,
@@ -320,8 +318,9 @@ class Lab:
         if not self.cluster_ip:  # the embedded API server connects to the address of the endpoint
             endpoint: Object = slices["endpoints"][0]
             endpoint["addresses"] = ["127.0.0.1"]
-            # Only an endpoint that is a pod may have an address of the loopback.
+            # It connects only to an endpoint that is a pod.
             endpoint["targetRef"] = {"kind": "Pod", "name": "webhook", "namespace": SYSTEM}
+            await self._webhook_pod()
         await self.client.create(
             f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM}/endpointslices", slices
         )
@@ -358,6 +357,15 @@ class Lab:
         app = other or create_app(self.settings, DirectReader(self.client))
         async with serving(app, sock, server_tls(str(files[0]), str(files[1]))):
             yield sock.getsockname()[1]
+
+    async def _webhook_pod(self) -> None:
+        """Create the pod of the webhook with an address, as if a kubelet ran it."""
+        pods = f"/api/v1/namespaces/{SYSTEM}/pods"
+        spec = {"containers": [{"name": "webhook", "image": "webhook"}], "nodeName": "other"}
+        with contextlib.suppress(KubeError):
+            await self.client.create(pods, {"metadata": {"name": "webhook"}, "spec": spec})
+        status = {"phase": "Running", "podIP": "127.0.0.1"}
+        await self.client.patch(f"{pods}/webhook/status", {"status": status})
 
     async def reset(self) -> None:
         """Remove the objects of the webhook, and create the namespaces."""

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from podpass.cli.account_options import AccountOptions
-from podpass.cli.doctor_cloud import CloudOptions, open_cloud
-from podpass.diagnose.doctor.check import Facts
+from podpass.cli.doctor import CloudOptions, open_cloud
 from podpass.diagnose.doctor.checks import examine
-from podpass.diagnose.doctor.cloud_model import CloudFacts
-from podpass.diagnose.doctor.model import Diagnosis, Unread
-from podpass.diagnose.doctor.resource_facts import RequestedResource
+from podpass.diagnose.doctor.directory_facts import RequestedResource
+from podpass.diagnose.doctor.model import CloudFacts, Diagnosis, Facts
 from podpass.directory.roles import GET_SECRET
 from podpass.errors import UsageError
+from podpass.facts import Unread
 from tests.cli.azure_world import AzureWorld
 from tests.diagnose.doctor.cloud_world import CloudWorld, Workload, connected
 from tests.lab.instance.instances import Podpass

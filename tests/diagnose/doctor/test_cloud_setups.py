@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.check import Facts
 from podpass.diagnose.doctor.checks import CHECKS, examine
-from podpass.diagnose.doctor.model import Diagnosis, Unread
+from podpass.diagnose.doctor.model import Diagnosis, Facts
+from podpass.facts import Unread
 from podpass.lab.cluster.control_plane.programs import ASSETS
 from tests.cli.azure_world import AzureWorld
 from tests.diagnose.doctor.broken_cluster import STOPPED, build_status

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.cluster_model import ConnectionResult, ContainerFacts, PodToken
 from podpass.diagnose.doctor.container_probe import (
     build_command,
     build_python_command,
     parse_output,
 )
-from podpass.diagnose.doctor.model import Unread
+from podpass.diagnose.doctor.model import ConnectionResult, ContainerFacts, PodToken
+from podpass.facts import Unread
 
 _MARK = "podpass-doctor"
 _SIGNATURE = "c2lnbmF0dXJlLW9mLWEtdG9rZW4"

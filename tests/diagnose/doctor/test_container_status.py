@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.container_status import describe_stop, find_log
+from podpass.diagnose.doctor.pods import describe_stop, find_log
 
 ENDED = {"terminated": {"exitCode": 1}}
 

@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.diagnose.doctor.credential_difference import (
+from podpass.diagnose.doctor.credentials import (
     PresentedToken,
     common_prefix,
     describe_position,
     find_mismatch,
     matches,
 )
-from podpass.provision.model import CredentialInfo
+from podpass.directory.model import FederatedCredential
 
 AUDIENCE = "api://AzureADTokenExchange"
 ISSUER = "https://eastus.oic.prod-aks.azure.com/tenant/cluster/"
 SUBJECT = "system:serviceaccount:shop:cart"
 TOKEN = PresentedToken(issuer=ISSUER, subject=SUBJECT, audiences=(AUDIENCE,))
-RIGHT = CredentialInfo(name="right", issuer=ISSUER, subject=SUBJECT, audiences=(AUDIENCE,))
+RIGHT = FederatedCredential(name="right", issuer=ISSUER, subject=SUBJECT, audiences=(AUDIENCE,))
 
 
-def _first(*credentials: CredentialInfo) -> tuple[str, str, str, bool]:
+def _first(*credentials: FederatedCredential) -> tuple[str, str, str, bool]:
     found = find_mismatch(credentials, TOKEN)
     assert found is not None
     return found.credential.name, found.member, found.differences[0].cause, found.is_near
@@ -137,7 +137,7 @@ def test_first_difference_is_described_by_position_and_characters(
 
 _texts = st.text(max_size=20)
 _credentials = st.builds(
-    CredentialInfo,
+    FederatedCredential,
     name=st.just("trust"),
     issuer=st.sampled_from([ISSUER, ISSUER.rstrip("/")]) | _texts,
     subject=st.sampled_from([SUBJECT, SUBJECT.upper()]) | _texts,
@@ -147,7 +147,7 @@ _credentials = st.builds(
 
 @given(st.lists(_credentials, max_size=4))
 def test_mismatch_is_found_if_and_only_if_no_credential_is_equal(
-    credentials: list[CredentialInfo],
+    credentials: list[FederatedCredential],
 ) -> None:
     regular = [each for each in credentials if each.subject]
     equal = [

@@ -10,13 +10,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podpass.crypto import jose
-from podpass.diagnose.doctor.check import Facts
+from podpass.diagnose.doctor import cloud_checks
 from podpass.diagnose.doctor.checks import examine
-from podpass.diagnose.doctor.cloud_model import CloudFacts
-from podpass.diagnose.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken
-from podpass.diagnose.doctor.issuer_checks import CHECKS
 from podpass.diagnose.doctor.issuer_facts import IssuerReader, find_private_name
-from podpass.diagnose.doctor.model import Diagnosis, Unread
+from podpass.diagnose.doctor.model import (
+    CloudFacts,
+    ClusterFacts,
+    ContainerFacts,
+    Diagnosis,
+    Facts,
+    PodToken,
+)
+from podpass.facts import Unread
 from podpass.provision.connection import AzureConnection, RequestLimits
 from tests.diagnose.doctor import issuer_server
 from tests.diagnose.doctor.issuer_server import DISCOVERY, ISSUER, KEY_ID, KEYS, Answers
@@ -75,7 +80,10 @@ def _diagnose(
 
 def _examine(cluster: ClusterFacts, cloud: CloudFacts) -> Diagnosis:
     """Return the results of the checks of the issuer."""
-    found, ids = examine(Facts(cluster=cluster, cloud=cloud)), {each.id for each in CHECKS}
+    found, ids = (
+        examine(Facts(cluster=cluster, cloud=cloud)),
+        {each.id for each in cloud_checks.ISSUER},
+    )
     return replace(found, findings=[each for each in found.findings if each.check in ids])
 
 

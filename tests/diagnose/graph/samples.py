@@ -4,15 +4,14 @@ from typing import Any
 
 from podpass import names
 from podpass.diagnose.graph.model import (
-    VAULT_TYPE,
     AccountFacts,
     ClusterAccounts,
     DirectorySnapshot,
-    ResourceSnapshot,
     TrustFacts,
 )
 from podpass.directory import resource_ids, roles
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
+from podpass.provision.model import VAULT_TYPE, ResourceInfo
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 SUBSCRIPTION = "99999999-9999-4999-8999-999999999999"
@@ -20,7 +19,7 @@ ISSUER = "https://oic.example/cluster/"
 CLIENT = "33333333-3333-4333-8333-000000000001"
 OBJECT = "55555555-5555-4555-8555-000000000001"
 GROUP = resource_ids.group_id(SUBSCRIPTION, "g")
-VAULT = ResourceSnapshot(
+VAULT = ResourceInfo(
     id=resource_ids.vault_id(SUBSCRIPTION, "g", "store"), type=VAULT_TYPE, name="store"
 )
 
@@ -58,7 +57,9 @@ def account(namespace: str = "default", name: str = "web", **changes: Any) -> Ac
 
 def assignment(role: str, scope: str, principal: str = OBJECT) -> RoleAssignment:
     """Return the assignment of a built-in role, by its name."""
-    return RoleAssignment(scope=scope, principal_id=principal, role=roles.find_role(role).id)
+    return RoleAssignment(
+        scope=scope, principal_id=principal, role=roles.RoleCatalogue().find(role).id
+    )
 
 
 def facts(

@@ -8,9 +8,9 @@ import pytest
 from podpass import names
 from podpass.diagnose.graph.findings import describe_width
 from podpass.diagnose.graph.graph import build_graph
-from podpass.diagnose.graph.model import TrustFacts, TrustFinding
+from podpass.diagnose.graph.model import EdgeKind, TrustFacts, TrustFinding
 from podpass.directory import roles
-from podpass.directory.model import IdentityKind, RoleDefinition
+from podpass.directory.model import IdentityKind, RoleAssignment, RoleDefinition
 from tests.diagnose.graph.samples import (
     GROUP,
     ISSUER,
@@ -296,3 +296,19 @@ def test_commands_quote_names() -> None:
     [found] = build_graph(facts(identities=(hostile,))).findings
     assert isinstance(found, TrustFinding)
     assert "--aad-application-name 'web; rm -rf $HOME'" in found.fix
+
+
+def test_exclusion_of_one_permission_block_limits_no_other_block() -> None:
+    blocks = (
+        RoleDefinition(id="r", name="custom", not_actions=("*",), not_data_actions=("*",)),
+        RoleDefinition(id="r", name="custom", actions=("*",), data_actions=(roles.SET_SECRET,)),
+    )
+    assert describe_width(*blocks) == "can assign any role there"
+    scope = VAULT.id.lower()
+    graph = build_graph(
+        facts(
+            roles=blocks, assignments=(RoleAssignment(scope=scope, principal_id=OBJECT, role="r"),)
+        )
+    )
+    [edge] = [each for each in graph.edges if each.kind is EdgeKind.REACHES]
+    assert edge.details["operations"] == ["set"]

@@ -8,16 +8,10 @@ import pytest
 
 from podpass.diagnose.graph import graph
 from podpass.diagnose.graph.graph import build_graph
-from podpass.diagnose.graph.model import (
-    EdgeKind,
-    GraphTooLarge,
-    NodeKind,
-    ResourceSnapshot,
-    TrustGraph,
-    to_document,
-)
+from podpass.diagnose.graph.model import EdgeKind, GraphTooLarge, NodeKind, TrustGraph, to_document
 from podpass.directory.model import IdentityKind
 from podpass.errors import UsageError
+from podpass.provision.model import ResourceInfo
 from tests.diagnose.graph.samples import (
     CLIENT,
     GROUP,
@@ -71,7 +65,7 @@ def test_json_document_has_nodes_edges_findings_and_what_was_not_read() -> None:
 
 
 def test_a_role_without_an_action_for_a_resource_does_not_reach_it() -> None:
-    storage = ResourceSnapshot(
+    storage = ResourceInfo(
         id=f"{GROUP}/providers/Microsoft.Storage/storageAccounts/files",
         type="Microsoft.Storage/storageAccounts",
         name="files",

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.diagnose.graph.graph import build_graph
-from podpass.diagnose.graph.model import ResourceSnapshot
 from podpass.diagnose.graph.report import describe
+from podpass.provision.model import ResourceInfo
 from tests.diagnose.graph.samples import (
     CLIENT,
     VAULT,
@@ -60,7 +60,7 @@ def test_report_marks_access_that_is_management_only() -> None:
 def test_role_at_another_resource_than_a_vault_is_not_called_management() -> None:
     account_type = "Microsoft.Storage/storageAccounts"
     scope = f"{VAULT.id.partition('/providers/')[0]}/providers/{account_type}/orders"
-    orders = ResourceSnapshot(id=scope, type=account_type, name="orders")
+    orders = ResourceInfo(id=scope, type=account_type, name="orders")
     role = assignment("Storage Blob Data Contributor", scope.lower())
     lines = lines_of(resources=(orders,), assignments=(role,))
     assert "-> storageAccounts orders: actions of the role (Storage Blob Data Contributor)" in lines

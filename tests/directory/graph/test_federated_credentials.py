@@ -207,21 +207,70 @@ async def test_subject_of_600_characters_is_accepted(graph: GraphHarness, applic
     assert (await graph.add_credential(application, subject="s" * 600)).status == 201
 
 
-async def test_claims_matching_expression_is_rejected_with_its_reason(
+def flexible(value: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "pipeline",
+        "issuer": "https://app.terraform.io",
+        "audiences": ["api://AzureADTokenExchange"],
+        "claimsMatchingExpression": {"value": value, "languageVersion": 1},
+        **changes,
+    }
+
+
+async def test_expression_is_created_read_changed_and_replaced_in_beta(
     graph: GraphHarness, path: str
 ) -> None:
-    body = {
-        "name": "pod",
-        "issuer": ISSUER,
-        "audiences": ["api://AzureADTokenExchange"],
-        "claimsMatchingExpression": {"value": "claims['sub'] matches 'a*'", "languageVersion": 1},
-    }
+    first, second = "claims['sub'] matches 'organization:a:*'", "claims['sub'] eq 'organization:b'"
+    made = await graph.post(path, flexible(first), version="beta")
+    assert (made.status, made.body["subject"]) == (201, None)
+    one = f"{path}/{made.body['id']}"
+    changed = {"claimsMatchingExpression": {"value": second, "languageVersion": 1}}
+    assert (await graph.patch(one, changed, version="beta")).status == 204
+    [listed] = (await graph.get(path, version="beta")).body["value"]
+    assert listed["claimsMatchingExpression"] == changed["claimsMatchingExpression"]
+    [stable] = (await graph.get(path)).body["value"]
+    assert stable["subject"] is None
+    assert "claimsMatchingExpression" not in stable
+    classic = {"subject": "s", "claimsMatchingExpression": None}
+    assert (await graph.patch(one, classic, version="beta")).status == 204
+    shown = (await graph.get(one, version="beta")).body
+    assert (shown["subject"], shown["claimsMatchingExpression"]) == ("s", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # No cluster can be named in an expression.
+        flexible("claims['sub'] matches 'a*'", issuer=ISSUER),
+        flexible("claims['sub'] matches 'a*'", subject="s"),
+        flexible("claims['sub'] matches  'a*'"),
+        flexible("claims['other'] eq 'a'"),
+    ],
+)
+async def test_invalid_expression_is_rejected_with_its_reason(
+    graph: GraphHarness, path: str, body: dict[str, Any]
+) -> None:
     reply = await graph.post(path, body, version="beta")
     assert (reply.status, reply.code) == (400, INVALID)
-    assert "claimsMatchingExpression" in reply.message
-    plain = body | {"claimsMatchingExpression": None, "subject": "s"}
-    made = await graph.post(path, plain, version="beta")
-    assert (made.status, made.body["claimsMatchingExpression"]) == (201, None)
+    assert "xpression" in reply.message
+
+
+@pytest.mark.parametrize(
+    "value", [{"value": "claims['sub'] eq 'a'", "languageVersion": 2}, "claims['sub'] eq 'a'", {}]
+)
+async def test_expression_of_another_form_is_rejected(
+    graph: GraphHarness, path: str, value: Any
+) -> None:
+    body = flexible("") | {"claimsMatchingExpression": value}
+    reply = await graph.post(path, body, version="beta")
+    assert (reply.status, reply.code) == (400, "Request_BadRequest")
+
+
+async def test_equal_expression_of_one_issuer_is_rejected(graph: GraphHarness, path: str) -> None:
+    body = flexible("claims['sub'] matches 'a*'")
+    assert (await graph.post(path, body, version="beta")).status == 201
+    again = await graph.post(path, body | {"name": "other"}, version="beta")
+    assert (again.status, again.code) == (400, INVALID)
 
 
 async def test_concurrent_writes_lose_nothing(

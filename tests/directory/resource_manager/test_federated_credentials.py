@@ -10,6 +10,8 @@ SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 PARENT = f"{SUB}/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
 ALL = f"{PARENT}/federatedIdentityCredentials"
 ONE = f"{ALL}/pod"
+EXPRESSION = {"value": "claims['sub'] matches 'organization:a:*'", "languageVersion": 1}
+PREVIEW = "2025-01-31-preview"
 ISSUER = "https://eastus.oic.prod-aks.azure.com/tenant/cluster/"
 
 
@@ -79,7 +81,8 @@ async def test_leading_and_trailing_spaces_are_preserved(manager: Any, web: dict
         credential(subject="a\nb"),
         credential(audiences=["x" * 601]),
         credential(audiences=[""]),
-        credential(subject=None, claimsMatchingExpression={"value": "x", "languageVersion": 1}),
+        # A stable version of the API has no expressions.
+        credential(subject=None, claimsMatchingExpression=EXPRESSION),
     ],
 )
 async def test_invalid_managed_identity_credential_is_rejected(manager: Any, body: Any) -> None:
@@ -213,3 +216,33 @@ async def test_write_to_an_identity_deleted_during_the_request_fails(
     await manager.directory.identities.delete(TENANT, web["properties"]["clientId"])
     status, body, _ = await writing
     assert (status, body["error"]["code"]) == (404, "ParentResourceNotFound")
+
+
+@pytest.mark.usefixtures("web")
+async def test_expression_is_written_and_shown_by_a_preview_version(manager: Any) -> None:
+    body = credential(
+        issuer="https://app.terraform.io", subject=None, claimsMatchingExpression=EXPRESSION
+    )
+    status, made, _ = await manager.send("PUT", ONE, body, version=PREVIEW)
+    assert (status, made["properties"]) == (201, body["properties"])
+    assert (await manager.send("GET", ONE, version=PREVIEW))[1] == made
+    [listed] = (await manager.send("GET", ALL, version=PREVIEW))[1]["value"]
+    assert listed == made
+    _, stable, _ = await manager.send("GET", ONE)
+    assert not {"subject", "claimsMatchingExpression"} & stable["properties"].keys()
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize(
+    "body",
+    [
+        credential(subject=None, claimsMatchingExpression=EXPRESSION),
+        credential(issuer="https://app.terraform.io", claimsMatchingExpression=EXPRESSION),
+        credential(subject=None, claimsMatchingExpression={**EXPRESSION, "languageVersion": 2}),
+        credential(subject=None, claimsMatchingExpression={"languageVersion": 1}),
+    ],
+)
+async def test_invalid_expression_is_rejected(manager: Any, body: Any) -> None:
+    """A cluster as issuer, a subject and an expression, another language, no value."""
+    status, answer, _ = await manager.send("PUT", ONE, body, version=PREVIEW)
+    assert (status, answer["error"]["code"]) == (400, "BadRequest")

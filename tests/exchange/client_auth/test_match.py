@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from podpass import names
 from podpass.crypto import jose
+from podpass.directory.claims_expression import KubernetesIssuers
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange import scope, token_request
 from podpass.exchange.client_auth import authenticator
@@ -87,6 +88,40 @@ def test_wildcards_are_compared_literally() -> None:
     for pattern in ("*", "s*", "su?", "sub*", ".*"):
         assert expect_refusal(assertion(), identity(credential(subject=pattern))) == 700213
         assert match(assertion(sub=pattern), identity(credential(subject=pattern)))
+
+
+def test_expression_matches_the_claims_if_no_subject_is_equal() -> None:
+    issuer = "https://app.terraform.io"
+    flexible = credential(
+        issuer=issuer, name="flexible", subject="", expression="claims['sub'] matches 'org:a:*'"
+    )
+    exact = credential(issuer=issuer, subject="org:a:x")
+    trusting = identity(flexible, exact)
+    assert match(assertion(iss=issuer, sub="org:a:x"), trusting) == exact
+    assert match(assertion(iss=issuer, sub="org:a:y"), trusting) == flexible
+    assert expect_refusal(assertion(iss=issuer, sub="org:b:y"), trusting) == 7002131
+    assert expect_refusal(assertion(iss=issuer, sub="org:b:y"), identity(exact)) == 700213
+    # The text of an expression is no subject.
+    assert expect_refusal(assertion(iss=issuer, sub=flexible.expression), trusting) == 7002131
+
+
+def test_refusal_does_not_show_the_expression() -> None:
+    issuer = "https://app.terraform.io"
+    flexible = credential(issuer=issuer, subject="", expression="claims['sub'] matches 'hidden*'")
+    with pytest.raises(AadstsError) as caught:
+        match(assertion(iss=issuer, sub="other"), identity(flexible))
+    assert "sub=other" in caught.value.message
+    assert "hidden" not in caught.value.message
+
+
+def test_expression_of_a_cluster_counts_only_if_the_operator_allows_it() -> None:
+    flexible = credential(
+        subject="", expression="claims['sub'] matches 'system:serviceaccount:env-*:sa'"
+    )
+    presented = assertion(sub="system:serviceaccount:env-1:sa")
+    assert expect_refusal(presented, identity(flexible)) == 700213
+    allowed = KubernetesIssuers(issuers=frozenset({ISSUER}))
+    assert match(presented, identity(flexible), kubernetes=allowed) == flexible
 
 
 def test_case_difference_is_reported_only_if_all_else_matches() -> None:

@@ -43,7 +43,7 @@ def test_message_names_problem_reason_and_resolution() -> None:
 
 
 def test_explanation_and_guide_have_every_reason() -> None:
-    guide = (ROOT / "docs/guides/issuers.md").read_text()
+    guide = (ROOT / "docs/operate/issuers.md").read_text()
     for reason, (_, resolution) in REASONS.items():
         assert f"`{reason}`: {resolution}" in TABLE[501661].resolution
         assert f"`{reason}`" in guide

@@ -55,7 +55,7 @@ def runs(server: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def sent(server: Any) -> list[str]:
+def authorization_headers(server: Any) -> list[str]:
     return [each.headers["authorization"] for each in server.requests]
 
 
@@ -72,7 +72,7 @@ async def test_token_of_the_plugin_is_sent_and_reused(server: Any, version: str)
     async with KubeClient.from_kubeconfig(path) as client:
         await client.get("/version")
         await client.get("/version")
-    assert sent(server) == ["Bearer first"] * 2
+    assert authorization_headers(server) == ["Bearer first"] * 2
     (run,) = runs(server)
     assert run["arguments"] == ["get-token", "--login", "azurecli"]
     assert (run["mine"], run["home"]) == ("set", True)
@@ -87,7 +87,7 @@ async def test_requests_at_the_same_time_run_the_plugin_once(server: Any) -> Non
     path = kubeconfig(server, credential(token="first"), credential(token="second"))
     async with KubeClient.from_kubeconfig(path) as client:
         await asyncio.gather(*(client.get("/version") for _ in range(5)))
-    assert sent(server) == ["Bearer first"] * 5
+    assert authorization_headers(server) == ["Bearer first"] * 5
     assert len(runs(server)) == 1
 
 
@@ -100,7 +100,7 @@ async def test_expired_token_is_replaced_before_the_request(server: Any) -> None
     async with KubeClient.from_kubeconfig(path) as client:
         await client.get("/version")
         await client.get("/version")
-    assert sent(server) == ["Bearer first", "Bearer second"]
+    assert authorization_headers(server) == ["Bearer first", "Bearer second"]
 
 
 async def test_refused_token_is_replaced_once(server: Any) -> None:
@@ -113,7 +113,7 @@ async def test_refused_token_is_replaced_once(server: Any) -> None:
         with pytest.raises(KubeError) as refused:
             await client.get("/version")
         assert refused.value.status == 401
-        assert sent(server) == ["Bearer first", "Bearer second"]
+        assert authorization_headers(server) == ["Bearer first", "Bearer second"]
         server.handler = lambda _: (200, {})
         await client.get("/version")
     assert len(runs(server)) == 3
@@ -201,7 +201,7 @@ async def test_stream_that_is_refused_is_opened_again_with_a_newer_credential(se
     async with KubeClient.from_kubeconfig(path) as client:
         with pytest.raises(KubeError, match="refused the stream with status 403"):
             await client.websocket("/stream", [], (), 5)
-    assert sent(server) == ["Bearer expired", "Bearer renewed"]
+    assert authorization_headers(server) == ["Bearer expired", "Bearer renewed"]
 
 
 async def test_stream_that_is_refused_twice_is_an_error(server: Any) -> None:
@@ -209,4 +209,4 @@ async def test_stream_that_is_refused_twice_is_an_error(server: Any) -> None:
     async with KubeClient.from_kubeconfig(kubeconfig(server, credential(token="t"))) as client:
         with pytest.raises(KubeError, match="refused the stream with status 401"):
             await client.websocket("/stream", [], (), 5)
-    assert len(sent(server)) == 2
+    assert len(authorization_headers(server)) == 2

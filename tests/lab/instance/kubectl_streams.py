@@ -113,7 +113,7 @@ def check_terminal(kubectl: Kubectl, *arguments: str) -> None:
         terminal.resize(92, 42)
         terminal.send("until stty size | grep -q '42 92'; do sleep 0.1; done; echo $TERM$((1+1))\r")
         terminal.until("xterm2")
-        # The message is of the process that Ctrl-C ends, so that the shell has started it by then.
+        # Ctrl-C must end this process. The process prints the message itself, so it is running then.
         terminal.send("sh -c 'echo before$((1+1)); exec sleep 600'\r")
         terminal.until("before2")
         terminal.send("\x03")

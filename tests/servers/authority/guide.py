@@ -16,7 +16,7 @@ import pytest
 
 from tests.ports import free_port
 
-PAGE = Path(__file__).parents[3] / "docs" / "guides" / "self-host.md"
+PAGE = Path(__file__).parents[3] / "docs/operate/self-host.md"
 BLOCK = re.compile(r"<!-- run(?:: (\w+))? -->\n```sh\n(.*?)```", re.DOTALL)
 PORTS = ("8443", "8444", "8095")
 

@@ -135,7 +135,7 @@ class Authority:
         self.process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Stop it by a signal, as an orchestrator does, and return its exit code."""
+        """Stop the authority with a signal, as an orchestrator does, and return its exit code."""
         if self.process is None:
             return 0
         process, self.process = self.process, None

@@ -9,7 +9,7 @@ from podpass.imds.token_cache import TokenCache
 from podpass.settings.proxy import ProxySettings
 
 ROOT = Path(__file__).parents[3]
-GUIDE = (ROOT / "docs" / "guides" / "sidecar.md").read_text()
+GUIDE = (ROOT / "docs/migrate/sidecar.md").read_text()
 
 
 def test_guide_lists_the_flags() -> None:

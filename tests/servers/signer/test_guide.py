@@ -11,7 +11,7 @@ from podpass.servers.signer.metrics import SignerMetrics
 from tests.assertion.publishing import issuer as issuers
 
 ROOT = Path(__file__).parents[3]
-GUIDE = (ROOT / "docs" / "guides" / "own-cluster.md").read_text()
+GUIDE = (ROOT / "docs/operate/own-cluster.md").read_text()
 
 
 def test_guide_lists_the_settings() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from podpass.admission.certificates import secret_store
 
 ROOT = Path(__file__).parents[3]
-GUIDE = (ROOT / "docs/guides/operate.md").read_text()
+GUIDE = (ROOT / "docs/operate/webhook.md").read_text()
 _LOGGED = re.compile(r"""_log\.\w+\(\s*"(\w+)\"""")
 
 

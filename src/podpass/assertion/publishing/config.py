@@ -20,7 +20,7 @@ _MIN_TOKEN_SECONDS = 600  # the shortest maximum that an API server accepts from
 _MAX_SECONDS = 10 * 365 * 24 * 3600
 _ACCOUNT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}")
 _HEADER = """\
-# Settings of `podpass issuer` for this folder; docs/guides/own-cluster.md explains them.
+# Settings of `podpass issuer` for this folder; docs/operate/own-cluster.md explains them.
 """
 
 

@@ -1,7 +1,6 @@
 """What admission decides about a pod and its ServiceAccount, by the webhook's own rules. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from podpass import names
@@ -9,7 +8,8 @@ from podpass.account.annotations import filter_annotations, parse_identity_confi
 from podpass.account.model import ENV, PodRefused, ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
 from podpass.admission.warnings import find_label_warnings, find_warnings, render
-from podpass.diagnose.drift.comparison import list_containers
+from podpass.diagnose.doctor.model import AdmissionDecision
+from podpass.kubernetes.objects import list_containers, list_projected_tokens
 from podpass.settings import WebhookSettings
 
 _TENANT = (
@@ -18,18 +18,6 @@ _TENANT = (
 _IMAGE = "podpass-proxy"  # any image but the reference's, which does not serve the mode env
 # The doctor knows neither the webhook's custom token endpoint nor its authority.
 _IGNORED = ("endpoint_not_served", "authority_set")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdmissionDecision:
-    """The result of the webhook's rules for one pod.
-
-    `warnings` maps the code of each warning to its texts; `refusal` is the error of a pod that no webhook
-    admits.
-    """
-
-    refusal: PodRefused | None = None
-    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def decide(
@@ -64,14 +52,11 @@ def decide(
 
 def _find_defaults(injected: Mapping[str, Any]) -> dict[str, Any]:
     """Return the webhook's settings that change its decision, as far as an injected pod shows them."""
-    spec = injected.get("spec") or {}
     containers = {str(each.get("name")) for each in list_containers(injected)}
     is_env = names.PROXY_CONTAINER in containers and names.PROXY_INIT_CONTAINER not in containers
     has_legacy_path = any(
-        (source.get("serviceAccountToken") or {}).get("path") == names.LEGACY_TOKEN_FILE
-        for volume in spec.get("volumes") or ()
-        if str(volume.get("name", "")).startswith(names.VOLUME_PREFIX)
-        for source in (volume.get("projected") or {}).get("sources") or ()
+        token.get("path") == names.LEGACY_TOKEN_FILE and volume.startswith(names.VOLUME_PREFIX)
+        for volume, token in list_projected_tokens(injected)
     )
     return {"legacy_path": has_legacy_path} | ({"proxy_mode": ENV} if is_env else {})
 

@@ -6,57 +6,49 @@ The only requests that are not `get` or `list` are the dry run of a pod and the 
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
-
-import orjson
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.diagnose.doctor.admission_decision import AdmissionDecision, decide
-from podpass.diagnose.doctor.cluster_model import (
-    ClusterFacts,
-    ContainerFacts,
-    Preview,
-    WebhookService,
-)
+from podpass.diagnose.doctor.admission_decision import decide
 from podpass.diagnose.doctor.container_probe import (
     build_command,
     build_python_command,
     parse_output,
 )
-from podpass.diagnose.doctor.model import MaybeObject, Object, Unread
-from podpass.diagnose.doctor.pod_facts import find_missing, first_line, read_log
-from podpass.diagnose.doctor.pod_manifest import find_container
-from podpass.diagnose.drift.comparison import find_template, without_injection
-from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
+from podpass.diagnose.doctor.model import (
+    AdmissionDecision,
+    ClusterFacts,
+    ContainerFacts,
+    WebhookService,
+)
+from podpass.diagnose.doctor.pods import (
+    find_container,
+    find_log,
+    find_stopped,
+    has_run,
+    list_references,
+)
+from podpass.diagnose.drift.comparison import MIRROR, find_template, without_injection
+from podpass.diagnose.explain.recognition import Recognition, recognize_last
+from podpass.facts import Unread
+from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.pod_exec import run_command
+from podpass.kubernetes.objects import MaybeObject, Object, Preview, controller_of
+from podpass.kubernetes.reader import ObjectReader
 
-_WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-_POLICIES = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
 _POLICY_NAME = "azure-wi-policy"
-_KEYS = "/openid/v1/jwks"
-_JWKS_TYPE = "application/jwk-set+json"
-_MIRROR = "kubernetes.io/config.mirror"
-_NOT_FOUND, _FORBIDDEN = 404, 403
-CONTROLLERS = {
-    "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
-    "Deployment": "apis/apps/v1/namespaces/{}/deployments",
-    "StatefulSet": "apis/apps/v1/namespaces/{}/statefulsets",
-    "DaemonSet": "apis/apps/v1/namespaces/{}/daemonsets",
-    "Job": "apis/batch/v1/namespaces/{}/jobs",
-    "CronJob": "apis/batch/v1/namespaces/{}/cronjobs",
-}
-_REFUSED_BY_ADMISSION = ("admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy")
+_LOG_LINES = 500
+_CONTROLLERS = ("ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadRef:
     """What is diagnosed: a pod, the pod template of a controller, or a ServiceAccount without a pod.
 
-    `controller` is `Deployment/NAME`, and the same for the other kinds of CONTROLLERS.
+    `controller` is `Deployment/NAME`, and the same for the other kinds of controllers.
     """
 
     namespace: str
@@ -69,8 +61,7 @@ class ClusterReader:
     """Reads facts from one API server; objects of the cluster are read once for all workloads."""
 
     def __init__(self, client: KubeClient, clock: Clock) -> None:
-        self._client, self._clock = client, clock
-        self._shared: dict[str, asyncio.Task[Any]] = {}
+        self._reader, self._clock = ObjectReader(client), clock
 
     async def read_objects(self, workload: WorkloadRef) -> ClusterFacts:
         """Read the objects of a workload, concurrently where one does not depend on another.
@@ -82,7 +73,7 @@ class ClusterReader:
         )
         return ClusterFacts(
             now=self._clock(),
-            server=self._client.server,
+            server=self._reader.client.server,
             namespace_name=workload.namespace,
             pod_name=workload.pod,
             controller=workload.controller,
@@ -93,18 +84,18 @@ class ClusterReader:
     async def _read_own(self, workload: WorkloadRef) -> dict[str, Any]:
         """Read what belongs to one workload."""
         namespace = workload.namespace
-        core = f"/api/v1/namespaces/{quote(namespace, safe='')}"
         pod: MaybeObject = None
         if workload.pod:
-            pod = await self._read(f"{core}/pods/{quote(workload.pod, safe='')}")
+            pod = await self._reader.find("Pod", workload.pod, namespace)
         elif workload.controller:
             pod = await self._read_template(namespace, workload.controller)
-        account_name = workload.account or _account_of(pod)
+        spec = pod.get("spec") or {} if isinstance(pod, dict) else {}
+        account_name = workload.account or str(spec.get("serviceAccountName") or "default")
         account, (owner, controller), node, missing = await asyncio.gather(
-            self._read(f"{core}/serviceaccounts/{quote(account_name, safe='')}"),
+            self._reader.find("ServiceAccount", account_name, namespace),
             self._find_owner(namespace, pod),
-            self._find_node(pod),
-            find_missing(self._client, namespace, pod),
+            self._find_node(spec.get("nodeName")),
+            self._find_missing(namespace, pod),
         )
         if workload.pod or workload.controller:
             manifest = _sent_again(pod, controller, account)
@@ -128,10 +119,10 @@ class ClusterReader:
     async def _read_shared(self, namespace: str) -> dict[str, Any]:
         """Read what belongs to the cluster and to the namespace."""
         found, registrations, discovery, jwks = await asyncio.gather(
-            self._once(f"/api/v1/namespaces/{quote(namespace, safe='')}"),
-            self._once_registrations(),
-            self._once("/.well-known/openid-configuration"),
-            self._once(_KEYS),
+            self._reader.find("Namespace", namespace),
+            self._read_registrations(),
+            self._reader.discovery(),
+            self._reader.jwks(),
         )
         services, certificate = await self._read_services(registrations)
         return {
@@ -139,8 +130,8 @@ class ClusterReader:
             "registrations": registrations,
             "services": services,
             "certificate": certificate,
-            "discovery": discovery or Unread("the API server publishes no discovery document"),
-            "jwks": jwks or Unread("the API server publishes no keys"),
+            "discovery": discovery,
+            "jwks": jwks,
         }
 
     async def probe_container(self, facts: ClusterFacts) -> ClusterFacts:
@@ -148,8 +139,7 @@ class ClusterReader:
         if not isinstance(facts.pod, dict) or not facts.pod_name:
             return facts
         container, log = await asyncio.gather(
-            self._run_probe(facts, _choose_container(facts.pod)),
-            read_log(self._client, facts),
+            self._run_probe(facts, _choose_container(facts.pod)), self._read_log(facts, facts.pod)
         )
         return replace(facts, container=container, log=log)
 
@@ -162,63 +152,46 @@ class ClusterReader:
         for command in (build_command(container), build_python_command(container)):
             before = self._clock()
             try:
-                done = await run_command(self._client, *where, command)
+                done = await run_command(self._reader.client, *where, command)
             except KubeError as exc:
                 return Unread(f"no command could run in container {where[2]}: {exc.message}")
             if done.output:
                 return parse_output(where[2], done.output, (before + self._clock()) / 2)
         return Unread(f"container {where[2]} has neither a shell nor Python")
 
-    async def _once(self, path: str) -> Any:
-        """Read a document that several workloads need."""
-        if path not in self._shared:
-            self._shared[path] = asyncio.ensure_future(self._read(path))
-        return await asyncio.shield(self._shared[path])
+    async def _read_log(self, facts: ClusterFacts, pod: Object) -> Recognition | Unread | None:
+        """Return the known errors in the log of the first container that does not run.
 
-    async def _once_registrations(self) -> Sequence[Object] | Unread:
-        found = await self._once(_WEBHOOKS)
-        if not isinstance(found, dict):
-            return found or ()
-        listed = [each for each in found.get("items") or () if _mutation_entries(each)]
+        The rest of the log is dropped, because a program may print secrets.
+        """
+        stopped = find_stopped(pod, facts.now)
+        if stopped is None or not has_run(stopped[0]):
+            return None
+        query = {"container": str(stopped[0]["name"]), "tailLines": str(_LOG_LINES)}
+        if find_log(stopped[0]):
+            query["previous"] = "true"
+        log = await self._reader.read_log(facts.namespace_name, facts.pod_name, query)
+        if isinstance(log, Unread):
+            return Unread(f"the log of container {query['container']}: {log.reason}")
+        return recognize_last(log)
+
+    async def _read_registrations(self) -> Sequence[Object] | Unread:
+        found = await self._reader.list("MutatingWebhookConfiguration")
+        if isinstance(found, Unread):
+            return found
+        listed = [each for each in found if _mutation_entries(each)]
         if not listed:
-            policy = await self._once(f"{_POLICIES}/{_POLICY_NAME}")
+            policy = await self._reader.find("MutatingAdmissionPolicy", _POLICY_NAME)
             return [policy] if isinstance(policy, dict) else ()
         return listed
 
-    async def _read(self, path: str, params: Mapping[str, str] | None = None) -> Any:
-        """Return a document; None if it does not exist, Unread if the caller may not read it.
-
-        Raises KubeUnreachable.
-        """
-        try:
-            if path == _KEYS:
-                return orjson.loads(await self._client.text(path, accept=_JWKS_TYPE))
-            return await self._client.get(path, params)
-        except KubeUnreachable:
-            raise
-        except KubeError as exc:
-            if exc.status == _NOT_FOUND:
-                return None
-            return Unread(first_line(exc.message))
-
     async def _preview(self, namespace: str, manifest: MaybeObject) -> Preview | Unread:
-        """Create the pod again as a dry run, which calls the webhooks and stores nothing."""
+        """Create the pod again as a dry run."""
         if manifest is None or isinstance(manifest, Unread):
             return manifest or Unread("the pod does not exist")
-        if _MIRROR in (manifest["metadata"].get("annotations") or {}):
+        if MIRROR in (manifest["metadata"].get("annotations") or {}):
             return Unread("the pod is a static pod, which no webhook changes")
-        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
-        try:
-            made = await self._client.create(path, manifest, {"dryRun": "All"})
-        except KubeUnreachable:
-            raise
-        except KubeError as exc:
-            if exc.status == _FORBIDDEN and not exc.message.startswith(_REFUSED_BY_ADMISSION):
-                return Unread(f"no dry run of the pod: {first_line(exc.message)}")
-            if any(each in exc.message for each in _REFUSED_BY_ADMISSION):
-                return Preview(refusal=first_line(exc.message))
-            return Unread(f"no dry run of the pod: {first_line(exc.message)}")
-        return Preview(pod=made)
+        return await self._reader.preview(namespace, manifest)
 
     async def _find_owner(
         self, namespace: str, pod: MaybeObject
@@ -231,16 +204,16 @@ class ClusterReader:
         return (owner if isinstance(owner, dict) else controller), controller
 
     async def _read_controller(self, namespace: str, thing: MaybeObject) -> MaybeObject:
-        reference = _controller_of(thing if isinstance(thing, dict) else None)
-        if reference.get("kind") not in CONTROLLERS:
+        reference = controller_of(thing) if isinstance(thing, dict) else {}
+        if reference.get("kind") not in _CONTROLLERS:
             return None
-        found = await self._once(controller_path(namespace, reference["kind"], reference["name"]))
+        found = await self._reader.find(reference["kind"], reference["name"], namespace)
         return {**found, "kind": reference["kind"]} if isinstance(found, dict) else found
 
     async def _read_template(self, namespace: str, controller: str) -> MaybeObject:
         """Return the pod that a controller creates from its template, before admission."""
         kind, _, name = controller.partition("/")
-        found: MaybeObject = await self._once(controller_path(namespace, kind, name))
+        found = await self._reader.find(kind, name, namespace)
         if not isinstance(found, dict):
             return found
         template = (found.get("spec") or {}).get("template") or {}
@@ -249,9 +222,19 @@ class ClusterReader:
         metadata = {**about, "namespace": namespace, "ownerReferences": [owner]}
         return {"metadata": metadata, "spec": template.get("spec") or {}}
 
-    async def _find_node(self, pod: MaybeObject) -> MaybeObject:
-        name = (pod.get("spec") or {}).get("nodeName") if isinstance(pod, dict) else None
-        return await self._once(f"/api/v1/nodes/{quote(str(name), safe='')}") if name else None
+    async def _find_node(self, name: object) -> MaybeObject:
+        return await self._reader.find("Node", str(name)) if name else None
+
+    async def _find_missing(self, namespace: str, pod: MaybeObject) -> Sequence[str] | Unread:
+        """Return the Secrets and ConfigMaps of a pod that do not exist; no content of a Secret is read."""
+        missing = []
+        for kind, name in list_references(pod) if isinstance(pod, dict) else ():
+            exists = await self._reader.exists(kind, name, namespace)
+            if isinstance(exists, Unread):
+                return exists
+            if not exists:
+                missing.append(f"{kind} {name}")
+        return missing
 
     async def _read_services(
         self, registrations: Sequence[Object] | Unread
@@ -259,35 +242,30 @@ class ClusterReader:
         """Read the Services of the webhooks, and the serving certificate of the first one."""
         services: dict[str, WebhookService | Unread] = {}
         certificate: bytes | Unread | None = None
-        for entry in (
-            (each for one in registrations for each in _mutation_entries(one))
-            if not isinstance(registrations, Unread)
-            else ()
-        ):
-            named = (entry.get("clientConfig") or {}).get("service")
-            if not named:
-                continue
-            namespace, name = str(named.get("namespace", "")), str(named.get("name", ""))
-            if f"{namespace}/{name}" not in services:
-                services[f"{namespace}/{name}"] = await self._read_service(namespace, name)
-                if len(services) == 1:
-                    certificate = await self._read_certificate(namespace)
+        for one in () if isinstance(registrations, Unread) else registrations:
+            for entry in _mutation_entries(one):
+                named = (entry.get("clientConfig") or {}).get("service")
+                if not named:
+                    continue
+                namespace, name = str(named.get("namespace", "")), str(named.get("name", ""))
+                if f"{namespace}/{name}" not in services:
+                    services[f"{namespace}/{name}"] = await self._read_service(namespace, name)
+                    if len(services) == 1:
+                        certificate = await self._read_certificate(namespace)
         return services, certificate
 
     async def _read_service(self, namespace: str, name: str) -> WebhookService | Unread:
-        core = quote(namespace, safe="")
         service, slices = await asyncio.gather(
-            self._once(f"/api/v1/namespaces/{core}/services/{quote(name, safe='')}"),
-            self._read(
-                f"/apis/discovery.k8s.io/v1/namespaces/{core}/endpointslices",
-                {"labelSelector": f"kubernetes.io/service-name={name}"},
-            ),
+            self._reader.find("Service", name, namespace),
+            self._reader.list("EndpointSlice", namespace, f"kubernetes.io/service-name={name}"),
         )
-        if isinstance(service, Unread) or isinstance(slices, Unread):
-            return service if isinstance(service, Unread) else slices
+        if isinstance(service, Unread):
+            return service
+        if isinstance(slices, Unread):
+            return slices
         ready = sum(
             len(endpoint.get("addresses") or ())
-            for each in (slices or {}).get("items") or ()
+            for each in slices
             for endpoint in each.get("endpoints") or ()
             if (endpoint.get("conditions") or {}).get("ready") is not False
         )
@@ -296,30 +274,13 @@ class ClusterReader:
 
     async def _read_certificate(self, namespace: str) -> bytes | Unread | None:
         """Return the certificate of the webhook's Secret; its key is dropped at once."""
-        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets/{names.CERTIFICATE_SECRET}"
-        secret = await self._once(path)
+        secret = await self._reader.find("Secret", names.CERTIFICATE_SECRET, namespace)
         if not isinstance(secret, dict):
-            return secret if isinstance(secret, Unread) else None
+            return secret
         try:
             return base64.b64decode((secret.get("data") or {}).get(names.TLS_CERTIFICATE) or "")
         except (binascii.Error, ValueError):
             return b""
-
-
-def controller_path(namespace: str, kind: str, name: str) -> str:
-    """Return the path of a controller of pods, such as a Deployment."""
-    collection = CONTROLLERS[kind].format(quote(namespace, safe=""))
-    return f"/{collection}/{quote(name, safe='')}"
-
-
-def _account_of(pod: MaybeObject) -> str:
-    spec = pod.get("spec") or {} if isinstance(pod, dict) else {}
-    return str(spec.get("serviceAccountName") or "default")
-
-
-def _controller_of(thing: Object | None) -> Mapping[str, Any]:
-    owners = ((thing or {}).get("metadata") or {}).get("ownerReferences") or ()
-    return next((each for each in owners if each.get("controller")), {})
 
 
 def _mutation_entries(configuration: Object) -> list[Object]:

@@ -1,32 +1,64 @@
-"""Read the identity with a client id, and its federated credentials, from Graph and Resource Manager."""
+"""Read an identity, its federated credentials and its roles, from Graph and Resource Manager."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypeVar
+from urllib.parse import urlsplit
 
-from podpass.diagnose.doctor.cloud_model import DirectoryIdentity, NamedIdentity, OtherId
-from podpass.diagnose.doctor.model import Object, Unread
-from podpass.directory import resource_ids
-from podpass.errors import SettingsError
+from podpass.diagnose.doctor.model import (
+    AssignedRole,
+    DirectoryIdentity,
+    NamedIdentity,
+    OtherId,
+    ResourceFacts,
+)
+from podpass.directory import resource_ids, roles
+from podpass.directory.model import FederatedCredential
+from podpass.errors import SettingsError, UsageError
+from podpass.facts import Unread
 from podpass.guids import is_guid
-from podpass.provision.api_client import ApiClient, quote_literal, quote_segment
+from podpass.provision.api_client import ApiClient
 from podpass.provision.errors import ApiError, SignInFailed
 from podpass.provision.graph import GraphClient
-from podpass.provision.model import ApplicationInfo, CredentialInfo
+from podpass.provision.model import ApplicationInfo, PrincipalInfo, ResourceInfo
 from podpass.provision.resource_manager import ManagerClient
 
 T = TypeVar("T")
 
 _MAX_LISTED = 100  # of each kind; reading a credential takes a request for each identity
 _CONCURRENT = 8
-_PRINCIPALS = "/v1.0/servicePrincipals"
-_IDENTITIES = {"api-version": "2023-01-31"}
-_MANAGED = "ManagedIdentity"
 _SYSTEM_ASSIGNED = "isexplicit=false"
-_FIELDS = (
-    "id,appId,displayName,accountEnabled,servicePrincipalType,alternativeNames,"
-    "appOwnerOrganizationId"
+_VAULT_ID = re.compile(
+    r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft\.keyvault/vaults/[^/]+",
+    re.IGNORECASE,
 )
+_RESOURCE_ID = re.compile(r"/subscriptions/[0-9A-Za-z-]+(?:/[\w().@ -]+)*")
+_VAULT_NAME = re.compile(r"[A-Za-z0-9-]{3,24}")
+_MAX_ROLES = 50
+_MAX_SIMILAR, _MIN_SIMILARITY = 3, 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedResource:
+    """The resource that a workload wants to use: a vault by name, or any resource by its id.
+
+    `action` is what it wants to do there, empty for anything; with `is_data`, a data action.
+    """
+
+    vault: str = ""
+    resource_id: str = ""
+    action: str = ""
+    is_data: bool = False
+
+    @property
+    def vault_name(self) -> str:
+        """Return the name of the vault; empty for another resource."""
+        if self.resource_id and not _VAULT_ID.fullmatch(self.resource_id):
+            return ""
+        return self.vault or self.resource_id.rpartition("/")[2]
 
 
 async def readable(reading: Awaitable[T]) -> T | Unread:
@@ -37,14 +69,12 @@ async def readable(reading: Awaitable[T]) -> T | Unread:
         return Unread(exc.message)
 
 
-class IdentityReader:
-    """Reads identities by client id; it never writes."""
+class CallerDirectory:
+    """The directory and the resources that the caller may read; it never writes."""
 
     def __init__(self, graph: ApiClient, manager: ApiClient, subscription_id: str) -> None:
-        self._api = graph
-        self._graph = GraphClient(graph)
-        self._manager = manager
-        self._subscription = subscription_id
+        self._graph, self._manager_api = GraphClient(graph), manager
+        self._manager = ManagerClient(manager, subscription_id)
 
     async def find_identity(self, client_id: str) -> DirectoryIdentity | Unread | None:
         """Return the identity with a client id; None if there is none.
@@ -62,7 +92,7 @@ class IdentityReader:
     ) -> NamedIdentity:
         """Return what a client id names, with the credentials of its identity."""
         other: OtherId | None = None
-        credentials: Sequence[CredentialInfo] | Unread = Unread(
+        credentials: Sequence[FederatedCredential] | Unread = Unread(
             "there is no identity with the client id"
         )
         if isinstance(identity, DirectoryIdentity):
@@ -79,15 +109,16 @@ class IdentityReader:
         """Return what an id is that is no client id; None if it is unknown."""
         if client_id.lower() == tenant_id.lower():
             return OtherId(meaning="the tenant id")
-        meanings = (
-            (_PRINCIPALS, "the object id of the service principal"),
-            ("/v1.0/applications", "the object id of the application"),
-        )
-        for path, meaning in meanings if is_guid(client_id) else ():
-            found = await readable(self._api.find(f"{path}/{quote_segment(client_id)}"))
-            if isinstance(found, dict):
-                name, own = found.get("displayName") or "", str(found.get("appId") or "")
-                return OtherId(meaning=f"{meaning} of {name}", client_id=own)
+        if not is_guid(client_id):
+            return None
+        for kind, reading in (
+            ("service principal", self._graph.get_principal),
+            ("application", self._graph.get_application),
+        ):
+            found = await readable(reading(client_id))
+            if isinstance(found, PrincipalInfo | ApplicationInfo):
+                meaning = f"the object id of the {kind} of {found.name}"
+                return OtherId(meaning=meaning, client_id=found.client_id)
         return None
 
     async def list_identities(self) -> Sequence[NamedIdentity] | Unread:
@@ -119,38 +150,39 @@ class IdentityReader:
 
     async def list_credentials(
         self, identity: DirectoryIdentity
-    ) -> tuple[CredentialInfo, ...] | Unread:
+    ) -> Sequence[FederatedCredential] | Unread:
         """Return the federated credentials of an identity."""
         if identity.is_system_assigned:
             return ()
         if identity.is_managed:
-            return await readable(self._list_managed(identity.resource_id))
+            if resource_ids.group_of(identity.resource_id) is None:
+                return Unread("Graph returned no resource id of the managed identity")
+            return await readable(self._manager.list_credentials_of(identity.resource_id))
         if identity.application_id is None:
             return Unread(f"the application belongs to the tenant {identity.owner_tenant}")
         if isinstance(identity.application_id, Unread):
             return identity.application_id
-        return await readable(self._list_of_application(identity.application_id))
+        return await readable(self._graph.list_credentials(identity.application_id))
 
     async def _find_in_graph(self, client_id: str) -> DirectoryIdentity | None:
-        params = {"$filter": f"appId eq {quote_literal(client_id)}", "$select": _FIELDS}
-        found = await self._api.list(_PRINCIPALS, params)
-        if found and found[0].get("servicePrincipalType") == _MANAGED:
-            return _managed_identity(found[0])
+        principal = await self._graph.find_principal(client_id)
+        if principal is not None and principal.is_managed:
+            return _managed_identity(principal)
         reading = self._graph.find_application(client_id)
-        application = await (readable(reading) if found else reading)
-        if not found and application is None:
+        application = await (readable(reading) if principal else reading)
+        if principal is None and application is None:
             return None
-        principal = found[0] if found else {}
-        name, object_id = "", None
+        about = principal or PrincipalInfo(object_id="", client_id=client_id, name="")
+        name, application_id = about.name, None
         if isinstance(application, ApplicationInfo):
-            name, object_id = application.name, application.object_id
+            name, application_id = name or application.name, application.object_id
         return DirectoryIdentity(
-            name=str(principal.get("displayName") or name),
+            name=name,
             client_id=client_id,
-            principal_id=str(principal.get("id") or ""),
-            application_id=application if isinstance(application, Unread) else object_id,
-            owner_tenant=str(principal.get("appOwnerOrganizationId") or ""),
-            enabled=principal.get("accountEnabled") is not False,
+            principal_id=about.object_id,
+            application_id=application if isinstance(application, Unread) else application_id,
+            owner_tenant=about.owner_tenant,
+            enabled=about.enabled,
         )
 
     async def _find_in_subscription(self, client_id: str) -> DirectoryIdentity | None:
@@ -158,55 +190,143 @@ class IdentityReader:
         return next((each for each in found if each.client_id == client_id.lower()), None)
 
     async def _list_managed_identities(self) -> list[DirectoryIdentity]:
-        path = (
-            f"/subscriptions/{self._subscription}/providers/Microsoft.ManagedIdentity"
-            "/userAssignedIdentities"
-        )
-        found = []
-        for each in await self._manager.list(path, _IDENTITIES):
-            properties = each.get("properties") or {}
-            found.append(
-                DirectoryIdentity(
-                    name=str(each.get("name") or ""),
-                    client_id=str(properties.get("clientId") or "").lower(),
-                    principal_id=str(properties.get("principalId") or ""),
-                    resource_id=str(each.get("id") or ""),
-                    enabled=Unread("Graph may not be read"),
-                )
-            )
-        return found
-
-    async def _list_applications(self) -> list[DirectoryIdentity]:
-        params = {"$select": "id,appId,displayName", "$top": str(_MAX_LISTED)}
-        page = await self._api.get("/v1.0/applications", params)
         return [
             DirectoryIdentity(
-                name=str(each.get("displayName") or ""),
-                client_id=str(each.get("appId") or "").lower(),
-                application_id=str(each.get("id") or ""),
+                name=each.name,
+                client_id=each.client_id.lower(),
+                principal_id=each.principal_id,
+                resource_id=each.resource_id,
+                enabled=Unread("Graph may not be read"),
             )
-            for each in page.get("value") or ()
+            for each in await self._manager.list_identities()
         ]
 
-    async def _list_managed(self, resource_id: str) -> tuple[CredentialInfo, ...]:
-        place = resource_ids.group_of(resource_id)
-        if place is None:
-            raise ApiError("Graph returned no resource id of the managed identity")
-        subscription, group = place
-        manager = ManagerClient(self._manager, subscription)
-        return tuple(await manager.list_credentials(group, resource_id.rpartition("/")[2]))
+    async def _list_applications(self) -> list[DirectoryIdentity]:
+        return [
+            DirectoryIdentity(
+                name=each.name, client_id=each.client_id.lower(), application_id=each.object_id
+            )
+            for each in await self._graph.list_applications(_MAX_LISTED)
+        ]
 
-    async def _list_of_application(self, application_id: str) -> tuple[CredentialInfo, ...]:
-        return tuple(await self._graph.list_credentials(application_id))
+    async def read_resource(
+        self, wanted: RequestedResource, principal_id: str
+    ) -> ResourceFacts | Unread:
+        """Return the resource, with the roles of a principal in its subscription."""
+        found = await readable(self._find_vault(wanted))
+        if isinstance(found, Unread):
+            return found
+        if found is None and (name := wanted.vault_name):
+            return await self._describe_missing(name, is_exact=bool(wanted.resource_id))
+        resource_id = found.id if found else wanted.resource_id
+        assigned: Sequence[AssignedRole] | Unread = await readable(
+            self._list_roles(resource_id.split("/")[2], principal_id)
+        )
+        return ResourceFacts(
+            title=f"vault {resource_id.rpartition('/')[2]}" if found else resource_id,
+            resource_id=resource_id,
+            action=wanted.action,
+            is_data=wanted.is_data,
+            uses_roles=found is None or found.uses_roles,
+            roles=assigned,
+            policies=found.policies if found else (),
+        )
+
+    async def _find_vault(self, wanted: RequestedResource) -> ResourceInfo | None:
+        """Return the vault; None for a resource of another type, or if there is no such vault."""
+        if wanted.resource_id:
+            if not wanted.vault_name:
+                return None
+            return await self._manager.find_vault(wanted.resource_id)
+        found = await self._manager.list_vaults()
+        return next((each for each in found if each.name.lower() == wanted.vault.lower()), None)
+
+    async def _describe_missing(self, name: str, *, is_exact: bool) -> ResourceFacts:
+        """Return whether a vault that does not exist was deleted, and vaults with a similar name."""
+        listed, gone = await asyncio.gather(
+            readable(self._manager.list_vaults()),
+            readable(self._manager.list_vaults(deleted=True)),
+        )
+        deleted = () if isinstance(gone, Unread) else gone
+        urls = {
+            each.name.lower(): each.url for each in (() if isinstance(listed, Unread) else listed)
+        }
+        near = get_close_matches(name.lower(), list(urls), _MAX_SIMILAR, _MIN_SIMILARITY)
+        return ResourceFacts(
+            title=f"vault {name}",
+            exists=False,
+            is_exact=is_exact,
+            deleted=any(each.name.lower() == name.lower() for each in deleted),
+            similar=tuple(urls[each].rstrip("/") for each in near),
+        )
+
+    async def _list_roles(self, subscription: str, principal_id: str) -> Sequence[AssignedRole]:
+        manager = ManagerClient(self._manager_api, subscription)
+        assigned = await manager.list_assignments(principal_id)
+        ids = dict.fromkeys(each.role_id for each in assigned)
+        # A path: a text without the slash would continue the name of the host that receives the token.
+        read = [each for each in ids if each.startswith("/")][:_MAX_ROLES]
+        definitions = await asyncio.gather(*map(manager.get_permissions, read))
+        found = dict(zip(read, definitions, strict=True))
+        return tuple(
+            AssignedRole(
+                scope=each.scope,
+                name=next((one.name for one in found[each.role_id] if one.name), "")
+                or each.role_id.rpartition("/")[2],
+                permissions=found[each.role_id],
+            )
+            for each in assigned
+            if each.role_id in found
+        )
 
 
-def _managed_identity(principal: Object) -> DirectoryIdentity:
-    names = [str(each) for each in principal.get("alternativeNames") or ()]
+def _managed_identity(principal: PrincipalInfo) -> DirectoryIdentity:
+    names = principal.alternative_names
     return DirectoryIdentity(
-        name=str(principal.get("displayName") or ""),
-        client_id=str(principal.get("appId") or ""),
-        principal_id=str(principal.get("id") or ""),
+        name=principal.name,
+        client_id=principal.client_id,
+        principal_id=principal.object_id,
         resource_id=next((each for each in names if each.startswith("/")), "unknown"),
         is_system_assigned=_SYSTEM_ASSIGNED in (each.lower() for each in names),
-        enabled=principal.get("accountEnabled") is not False,
+        enabled=principal.enabled,
+    )
+
+
+def parse_requested_resource(
+    vault: str, resource: str, action: str = "", data_action: str = ""
+) -> RequestedResource | None:
+    """Read the options of a resource; None if no resource was named.
+
+    `vault` is a name, a URL or a resource id; without an action, secrets of it are read. Raises UsageError.
+    """
+    for options, given in (
+        ("--vault or --resource", (vault, resource)),
+        ("--action or --data-action", (action, data_action)),
+    ):
+        if all(given):
+            raise UsageError(f"pass {options}, not both")
+    if not (vault or resource):
+        if action or data_action:
+            raise UsageError("an action needs a resource: pass --vault or --resource")
+        return None
+    is_data = not action
+    if resource or vault.startswith("/"):
+        found = (resource or vault).rstrip("/")
+        parts = set(found.split("/"))
+        if not _RESOURCE_ID.fullmatch(found) or parts & {".", ".."}:
+            raise UsageError(
+                f"{found[:200]!r} is not a resource id", hint="it begins with /subscriptions/ID"
+            )
+        if _VAULT_ID.fullmatch(found):
+            data_action = data_action or roles.GET_SECRET
+        return RequestedResource(resource_id=found, action=action or data_action, is_data=is_data)
+    host = urlsplit(vault if "://" in vault else f"//{vault}").hostname or ""
+    name = host.partition(".")[0]
+    if not _VAULT_NAME.fullmatch(name):
+        raise UsageError(
+            f"--vault {vault[:200]!r} is not a vault",
+            hint="pass its name, its URL or its resource id",
+        )
+    return RequestedResource(
+        vault=name, action=action or data_action or roles.GET_SECRET, is_data=is_data
     )

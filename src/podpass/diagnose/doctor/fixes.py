@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass import names
-from podpass.diagnose.doctor.cluster_model import ClusterFacts
+from podpass.diagnose.doctor.model import ClusterFacts
 
 _TEMPLATE_OWNERS = ("Deployment", "StatefulSet", "DaemonSet")
 

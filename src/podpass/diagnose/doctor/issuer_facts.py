@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from podpass.assertion.publishing.entra_rules import check_issuer
 from podpass.crypto import jose
-from podpass.diagnose.doctor.cloud_model import Document, IssuerFacts
+from podpass.diagnose.doctor.model import Document, IssuerFacts
 from podpass.errors import SettingsError
 from podpass.http import address_policy
 from podpass.http.resolver import NameNotResolved, Resolver

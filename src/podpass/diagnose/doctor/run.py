@@ -4,13 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from podpass.clock import Clock, system
-from podpass.diagnose.doctor.check import Facts
 from podpass.diagnose.doctor.checks import examine
 from podpass.diagnose.doctor.cloud_facts import read_cloud_facts
-from podpass.diagnose.doctor.cloud_model import CloudFacts
 from podpass.diagnose.doctor.cluster_facts import ClusterReader, WorkloadRef
-from podpass.diagnose.doctor.cluster_model import ClusterFacts
-from podpass.diagnose.doctor.model import Diagnosis
+from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Diagnosis, Facts
 from podpass.kubernetes.client import KubeClient
 
 ReadCloud = Callable[[ClusterFacts], Awaitable[CloudFacts]]

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from podpass import names
-from podpass.diagnose.doctor.cluster_facts import CONTROLLERS, WorkloadRef, controller_path
+from podpass.diagnose.doctor.cluster_facts import WorkloadRef
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.object_names import is_object_name
+from podpass.kubernetes.objects import controller_of, has_ended
+from podpass.kubernetes.paths import path_of
 
 _KINDS = {
     **dict.fromkeys(("pod", "pods", "po"), "pod"),
@@ -24,8 +25,7 @@ _CONTROLLERS = {
 }
 _KINDS |= {word: kind for kind, words in _CONTROLLERS.items() for word in words}
 _NEWEST = 3
-_ENDED = ("Succeeded", "Failed")
-_NOT_FOUND, _FORBIDDEN = 404, 403
+_FORBIDDEN = 403
 
 
 class WorkloadNotFound(Error):
@@ -55,19 +55,21 @@ async def find_workloads(client: KubeClient, word: str, namespace: str) -> list[
         return [WorkloadRef(namespace=namespace, pod=name)]
     if kind == "namespace":
         return await _list_namespace(client, name)
-    if kind == "any" and await _exists(client, namespace, "pods", name):
+    if kind == "any" and await _exists(client, namespace, "Pod", name):
         return [WorkloadRef(namespace=namespace, pod=name)]
     if kind == "any" or kind in _CONTROLLERS:
         kinds = tuple(_CONTROLLERS) if kind == "any" else (kind,)
         if found := await _find_controller(client, namespace, kinds, name):
             return found
     if kind == "serviceaccount" or (
-        kind == "any" and await _exists(client, namespace, "serviceaccounts", name)
+        kind == "any" and await _exists(client, namespace, "ServiceAccount", name)
     ):
-        pods = await _list(client, namespace, "pods", {"fieldSelector": _runs_as(name)})
+        pods = await _list(
+            client, namespace, "Pod", {"fieldSelector": f"spec.serviceAccountName={name}"}
+        )
         found = [WorkloadRef(namespace=namespace, pod=each) for each in _names(pods)]
         return found or [WorkloadRef(namespace=namespace, account=name)]
-    if kind == "any" and await _exists(client, "", "namespaces", name):
+    if kind == "any" and await _exists(client, "", "Namespace", name):
         return await _list_namespace(client, name)
     raise _not_found(kind, name, namespace)
 
@@ -90,25 +92,18 @@ async def _find_controller(
 ) -> list[WorkloadRef]:
     """Return the pod template of the first controller of the name, and its newest pods."""
     for kind in kinds:
-        # A caller without permission to read each kind can still name a ServiceAccount.
-        ignored = (_NOT_FOUND, _FORBIDDEN) if len(kinds) > 1 else (_NOT_FOUND,)
-        controller = await _read_controller(client, namespace, kind, name, ignored)
+        try:
+            controller = await client.find(path_of(kind, name, namespace=namespace))
+        except KubeError as exc:
+            # A caller without permission to read each kind can still name a ServiceAccount.
+            if len(kinds) == 1 or exc.status != _FORBIDDEN:
+                raise
+            continue
         if controller is not None:
             pods = await _list_newest_pods(client, namespace, kind, controller)
             template = WorkloadRef(namespace=namespace, controller=f"{kind}/{name}")
             return [template, *(WorkloadRef(namespace=namespace, pod=each) for each in pods)]
     return []
-
-
-async def _read_controller(
-    client: KubeClient, namespace: str, kind: str, name: str, ignored: Sequence[int]
-) -> dict[str, Any] | None:
-    try:
-        return await client.get(controller_path(namespace, kind, name))
-    except KubeError as exc:
-        if exc.status in ignored:
-            return None
-        raise
 
 
 async def _list_newest_pods(
@@ -119,33 +114,31 @@ async def _list_newest_pods(
     selector = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
     owners = {controller["metadata"]["uid"]}
     if kind == "Deployment":
-        path = f"/{CONTROLLERS['ReplicaSet'].format(quote(namespace, safe=''))}"
-        sets = (await client.list(path, selector))[0]
+        sets = await _list(client, namespace, "ReplicaSet", selector)
         owners = {each["metadata"]["uid"] for each in sets if _owner_uid(each) in owners}
     pods = [
         each
-        for each in await _list(client, namespace, "pods", selector)
-        if _owner_uid(each) in owners and not _has_ended(each)
+        for each in await _list(client, namespace, "Pod", selector)
+        if _owner_uid(each) in owners and not has_ended(each)
     ]
     pods.sort(key=lambda each: str(each["metadata"].get("creationTimestamp")), reverse=True)
     return [str(each["metadata"]["name"]) for each in pods[:_NEWEST]]
 
 
 def _owner_uid(thing: Mapping[str, Any]) -> str:
-    owners = thing["metadata"].get("ownerReferences") or ()
-    return next((str(each["uid"]) for each in owners if each.get("controller")), "")
+    return str(controller_of(thing).get("uid", ""))
 
 
 async def _list_namespace(client: KubeClient, namespace: str) -> list[WorkloadRef]:
     """Return pods with the label or an annotated account, and annotated accounts without a pod."""
-    pods = await _list(client, namespace, "pods")
+    pods = await _list(client, namespace, "Pod")
     accounts = {
         each["metadata"]["name"]
-        for each in await _list(client, namespace, "serviceaccounts")
+        for each in await _list(client, namespace, "ServiceAccount")
         if any(key.startswith(names.PREFIX) for key in each["metadata"].get("annotations") or ())
     }
     chosen = [each for each in pods if _is_labelled(each) or _account(each) in accounts]
-    used = {_account(each) for each in chosen if not _has_ended(each)}
+    used = {_account(each) for each in chosen if not has_ended(each)}
     found = [WorkloadRef(namespace=namespace, pod=each) for each in _names(chosen)]
     found += [WorkloadRef(namespace=namespace, account=each) for each in sorted(accounts - used)]
     if not found:
@@ -165,31 +158,16 @@ def _account(pod: Mapping[str, Any]) -> str:
     return str((pod.get("spec") or {}).get("serviceAccountName") or "default")
 
 
-def _has_ended(pod: Mapping[str, Any]) -> bool:
-    ended = (pod.get("status") or {}).get("phase") in _ENDED
-    return bool(ended or pod["metadata"].get("deletionTimestamp"))
-
-
 def _names(pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    return sorted(str(each["metadata"]["name"]) for each in pods if not _has_ended(each))
-
-
-def _runs_as(account: str) -> str:
-    return f"spec.serviceAccountName={account}"
+    return sorted(str(each["metadata"]["name"]) for each in pods if not has_ended(each))
 
 
 async def _list(
     client: KubeClient, namespace: str, kind: str, params: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    return (await client.list(f"/api/v1/namespaces/{quote(namespace, safe='')}/{kind}", params))[0]
+    return (await client.list(path_of(kind, namespace=namespace), params))[0]
 
 
 async def _exists(client: KubeClient, namespace: str, kind: str, name: str) -> bool:
-    within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    try:
-        await client.get(f"/api/v1{within}/{kind}/{quote(name, safe='')}", metadata_only=True)
-    except KubeError as exc:
-        if exc.status == _NOT_FOUND:
-            return False
-        raise
-    return True
+    path = path_of(kind, name, namespace=namespace)
+    return await client.find(path, metadata_only=True) is not None

@@ -15,6 +15,7 @@ import orjson
 
 from podpass import names
 from podpass.admission import sidecar
+from podpass.kubernetes.objects import list_containers
 
 Object = Mapping[str, Any]
 
@@ -30,7 +31,10 @@ _AFTER = (
 VARIABLES = (*_BEFORE, names.ENV_TOKEN_FILE, *_AFTER)
 _GROUPS = ("initContainers", "containers")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_API_ACCESS = "kube-api-access-"
+# The volume that the API server adds to each pod.
+API_ACCESS = "kube-api-access-"
+# The kubelet creates such a pod, and admission cannot change it.
+MIRROR = "kubernetes.io/config.mirror"
 _METADATA = ("labels", "annotations")
 # Members of a pod's spec that the scheduler or an admission plugin of the API server has set.
 _ASSIGNED = ("nodeName", "serviceAccount", "priority", "preemptionPolicy", "ephemeralContainers")
@@ -109,12 +113,6 @@ def is_injected(pod: Object) -> bool:
         for container in list_containers(pod)
         for entry in container.get("env") or ()
     )
-
-
-def list_containers(pod: Object) -> list[Object]:
-    """Return the init containers and the containers of a pod."""
-    spec = pod.get("spec") or {}
-    return [each for group in _GROUPS for each in spec.get(group) or ()]
 
 
 def _describe_injection(pod: Object) -> dict[tuple[str, str], str]:
@@ -201,7 +199,7 @@ def without_injection(
         each
         for each in spec.get("volumes") or ()
         if each.get("name") in own
-        or not str(each.get("name", "")).startswith((names.VOLUME_PREFIX, _API_ACCESS))
+        or not str(each.get("name", "")).startswith((names.VOLUME_PREFIX, API_ACCESS))
     ]
     about: dict[str, Any] = {name: dict(metadata[name]) for name in _METADATA if metadata.get(name)}
     about |= {"generateName": "podpass-doctor-", "namespace": metadata.get("namespace", "")}
@@ -241,7 +239,7 @@ def _strip_container(
             each
             for each in mounts
             if each.get("name") in volumes
-            or not str(each.get("name", "")).startswith((names.VOLUME_PREFIX, _API_ACCESS))
+            or not str(each.get("name", "")).startswith((names.VOLUME_PREFIX, API_ACCESS))
         ]
     return stripped
 

@@ -10,24 +10,20 @@ from typing import Any
 
 from podpass import names
 from podpass.diagnose.drift.comparison import (
+    MIRROR,
     Drift,
     find_drift,
     find_template,
     is_injected,
     without_injection,
 )
+from podpass.kubernetes.objects import controller_of, has_ended
 from podpass.kubernetes.selectors import matches
 
 Object = Mapping[str, Any]
-# Controllers that replace their pods when the template changes, with their collections.
-RESTARTABLE = {
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
-    "DaemonSet": "/apis/apps/v1/namespaces/{}/daemonsets",
-}
-_ENDED = ("Succeeded", "Failed")
+# Controllers that replace their pods when the template changes.
+RESTARTABLE = ("Deployment", "StatefulSet", "DaemonSet")
 _REVISIONS = ("pod-template-hash", "controller-revision-hash")
-_MIRROR = "kubernetes.io/config.mirror"
 _ON_DELETE = "OnDelete"
 
 
@@ -91,13 +87,12 @@ class Owners:
         """Return the workload whose template defines a pod, or the pod itself."""
         metadata = pod.get("metadata") or {}
         namespace = str(metadata.get("namespace", ""))
-        for owner in metadata.get("ownerReferences") or ():
-            if owner.get("controller"):
-                kind, name = str(owner.get("kind", "")), str(owner.get("name", ""))
-                deployment = self.deployments.get((namespace, name))
-                if kind == "ReplicaSet" and deployment:
-                    return ControllerRef(namespace, "Deployment", deployment)
-                return ControllerRef(namespace, kind, name)
+        if owner := controller_of(pod):
+            kind, name = str(owner.get("kind", "")), str(owner.get("name", ""))
+            deployment = self.deployments.get((namespace, name))
+            if kind == "ReplicaSet" and deployment:
+                return ControllerRef(namespace, "Deployment", deployment)
+            return ControllerRef(namespace, kind, name)
         return ControllerRef(namespace, "Pod", str(metadata.get("name", "")))
 
 
@@ -124,11 +119,8 @@ def find_candidates(pods: Iterable[Object], owners: Owners) -> list[Candidate]:
     """Return the running pods that have an identity, or whose controller requests one."""
     found = []
     for pod in pods:
-        metadata = pod.get("metadata") or {}
-        if (pod.get("status") or {}).get("phase") in _ENDED or metadata.get("deletionTimestamp"):
-            continue
-        # The kubelet creates a static pod, and admission cannot change it.
-        if _MIRROR in (metadata.get("annotations") or {}):
+        annotations = (pod.get("metadata") or {}).get("annotations") or {}
+        if has_ended(pod) or MIRROR in annotations:
             continue
         controller = owners.controller_of(pod)
         candidate = Candidate(

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from urllib.parse import quote
 
 from podpass.clock import Clock
 from podpass.diagnose.drift.plan import (
@@ -15,9 +14,9 @@ from podpass.diagnose.drift.plan import (
     is_selected,
     read_rollout,
 )
-from podpass.diagnose.drift.reader import read_budgets
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import STRATEGIC_PATCH
+from podpass.kubernetes.paths import path_of
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 _POLL_SECONDS = 1.0
@@ -100,11 +99,8 @@ class Restarter:
         found = await self.client.get(_path(controller))
         template = (found.get("spec") or {}).get("template") or {}
         labels = (template.get("metadata") or {}).get("labels") or {}
-        budgets = [
-            each
-            for each in await read_budgets(self.client, controller.namespace)
-            if is_selected(each, labels)
-        ]
+        path = path_of("PodDisruptionBudget", namespace=controller.namespace)
+        budgets = [each for each in (await self.client.list(path))[0] if is_selected(each, labels)]
         status = found.get("status") or {}
         pods = int(status.get("replicas") or status.get("desiredNumberScheduled") or 0)
         return find_obstacle(controller.kind, found, budgets, pods)
@@ -128,5 +124,4 @@ class Restarter:
 
 
 def _path(controller: ControllerRef) -> str:
-    collection = RESTARTABLE[controller.kind].format(quote(controller.namespace, safe=""))
-    return f"{collection}/{quote(controller.name, safe='')}"
+    return path_of(controller.kind, controller.name, namespace=controller.namespace)

@@ -3,9 +3,7 @@
 from podpass import names
 from podpass.diagnose.graph.model import AccountFacts, ClusterAccounts
 from podpass.kubernetes.client import KubeClient, KubeError
-
-_ACCOUNTS = "/api/v1/serviceaccounts"
-_DISCOVERY = "/.well-known/openid-configuration"
+from podpass.kubernetes.paths import DISCOVERY_PATH, path_of
 
 
 async def read_accounts(
@@ -15,14 +13,14 @@ async def read_accounts(
     unread, issuer = [], ""
     accounts: tuple[AccountFacts, ...] | None = None
     try:
-        issuer = str((await cluster.get(_DISCOVERY)).get("issuer") or "")
+        issuer = str((await cluster.get(DISCOVERY_PATH)).get("issuer") or "")
     except KubeError as exc:
         unread.append(f"issuer of the cluster: {exc.message}")
     try:
         accounts = tuple(
             [
                 _account(item)
-                async for items, _ in cluster.pages(_ACCOUNTS, metadata_only=True)
+                async for items, _ in cluster.pages(path_of("ServiceAccount"), metadata_only=True)
                 for item in items
             ]
         )

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from podpass.clouds import PUBLIC, Cloud
 from podpass.database import CorruptRowError, collecting_errors
-from podpass.diagnose.graph.model import VAULT_TYPE, DirectorySnapshot, ResourceSnapshot
+from podpass.diagnose.graph.model import DirectorySnapshot
 from podpass.directory.model import Vault, VaultAccess
 from podpass.directory.store.directory import Directory
+from podpass.provision.model import VAULT_TYPE, ResourceInfo
 
 _IDENTITY_TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _PAGE = 200
@@ -49,7 +50,7 @@ async def read_directory(
                 found.append(role)
         vaults = [vault_facts(each) for each in await directory.list_vaults(tenant_id)]
         managed = [
-            ResourceSnapshot(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
+            ResourceInfo(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
             for each in identities
             if each.resource_id
         ]
@@ -75,13 +76,13 @@ def _describe_skipped(skipped: Sequence[CorruptRowError]) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def _read_others(directory: Directory, subscription_id: str) -> list[ResourceSnapshot]:
-    found: list[ResourceSnapshot] = []
+async def _read_others(directory: Directory, subscription_id: str) -> list[ResourceInfo]:
+    found: list[ResourceInfo] = []
     after = None
     while subscription_id:
         page = await directory.other_resources.page(subscription_id, after=after, limit=_PAGE)
         found += [
-            ResourceSnapshot(id=each.resource_id, type=each.type, name=each.name) for each in page
+            ResourceInfo(id=each.resource_id, type=each.type, name=each.name) for each in page
         ]
         if len(page) < _PAGE:
             break
@@ -89,9 +90,9 @@ async def _read_others(directory: Directory, subscription_id: str) -> list[Resou
     return found
 
 
-def vault_facts(vault: Vault) -> ResourceSnapshot:
+def vault_facts(vault: Vault) -> ResourceInfo:
     """Return a vault as a resource of the graph."""
-    return ResourceSnapshot(
+    return ResourceInfo(
         id=vault.resource_id,
         type=VAULT_TYPE,
         name=vault.name,

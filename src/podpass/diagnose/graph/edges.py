@@ -5,14 +5,10 @@ access policy applies; `tests/diagnose/graph/test_exchanges.py` compares the two
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from podpass.diagnose.graph.model import (
-    AccountFacts,
-    ResourceSnapshot,
-    TrustFacts,
-)
+from podpass.diagnose.graph.model import AccountFacts, TrustFacts
 from podpass.directory import resource_ids, roles
 from podpass.directory.model import (
     AccessPolicy,
@@ -23,6 +19,7 @@ from podpass.directory.model import (
     RoleDefinition,
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
+from podpass.provision.model import ResourceInfo
 
 # Operations on the secrets of a vault: the name in access policies, and the data action of roles.
 OPERATIONS = {
@@ -55,7 +52,7 @@ class ResourceAccess:
     identity: Identity
     granted: RoleAssignment | AccessPolicy
     role: RoleDefinition | None
-    resource: ResourceSnapshot
+    resource: ResourceInfo
     operations: tuple[str, ...]
     part: str = ""
 
@@ -109,21 +106,21 @@ def _accounts(facts: TrustFacts) -> tuple[AccountFacts, ...]:
 def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[ResourceAccess]:
     """Yield each role and access policy of the identities with each resource that it applies to."""
     by_principal = {each.object_id.lower(): each for each in identities if each.has_principal}
-    defined = {role.id.lower(): role for role in facts.directory.roles}
+    defined = facts.directory.permissions_by_role()
     resources = _ResourceTree(facts.directory.resources)
     for assignment in facts.directory.assignments:
         identity = by_principal.get(assignment.principal_id.lower())
         role = defined.get(assignment.role.lower())
-        if identity is not None and role is not None:
+        if identity is not None and role:
             for resource in resources.below(assignment.scope):
                 operations = _operations_of_role(role, resource)
                 if operations or _has_action_for(role, resource):
-                    yield ResourceAccess(identity, assignment, role, resource, operations)
+                    yield ResourceAccess(identity, assignment, role[0], resource, operations)
             if (parent := resources.containing(assignment.scope)) is not None:
                 part = assignment.scope.rstrip("/")[len(parent.id.rstrip("/")) + 1 :]
                 operations = _operations_of_role(role, parent)
                 if operations or _has_action_for(role, parent):
-                    yield ResourceAccess(identity, assignment, role, parent, operations, part)
+                    yield ResourceAccess(identity, assignment, role[0], parent, operations, part)
     for resource in facts.directory.resources:
         if not resource.is_vault or resource.uses_roles:
             continue
@@ -140,11 +137,11 @@ def _applies(policy: AccessPolicy, identity: Identity) -> bool:
     return same and policy.application_id in (None, identity.client_id)
 
 
-def _operations_of_role(role: RoleDefinition, resource: ResourceSnapshot) -> tuple[str, ...]:
+def _operations_of_role(role: Sequence[RoleDefinition], resource: ResourceInfo) -> tuple[str, ...]:
     if not resource.is_vault or not resource.uses_roles:
         return ()
     return tuple(
-        name for name, action in OPERATIONS.items() if roles.allows(role, action, data=True)
+        name for name, action in OPERATIONS.items() if roles.is_permitted(role, action, data=True)
     )
 
 
@@ -157,10 +154,11 @@ def _operations_of_policy(policy: AccessPolicy) -> tuple[str, ...]:
     )
 
 
-def _has_action_for(role: RoleDefinition, resource: ResourceSnapshot) -> bool:
+def _has_action_for(role: Sequence[RoleDefinition], resource: ResourceInfo) -> bool:
     """Return whether a role has an action for resources of this type."""
     prefix = f"{resource.type}/".lower()
-    for pattern in (*role.actions, *role.data_actions):
+    patterns = (one for each in role for one in (*each.actions, *each.data_actions))
+    for pattern in patterns:
         fixed, star, _ = pattern.lower().partition("*")
         if fixed.startswith(prefix) or (star and prefix.startswith(fixed)):
             return True
@@ -170,11 +168,11 @@ def _has_action_for(role: RoleDefinition, resource: ResourceSnapshot) -> bool:
 class _ResourceTree:
     """Finds the resources at and below a scope in logarithmic time."""
 
-    def __init__(self, resources: Iterable[ResourceSnapshot]) -> None:
+    def __init__(self, resources: Iterable[ResourceInfo]) -> None:
         self._by_id = {each.id.lower().rstrip("/"): each for each in resources}
         self._ids = sorted(self._by_id)
 
-    def below(self, scope: str) -> Iterator[ResourceSnapshot]:
+    def below(self, scope: str) -> Iterator[ResourceInfo]:
         """Yield the resources at a scope and below it."""
         lower = scope.lower().rstrip("/")
         if lower in self._by_id:
@@ -184,7 +182,7 @@ class _ResourceTree:
                 return
             yield self._by_id[self._ids[at]]
 
-    def containing(self, scope: str) -> ResourceSnapshot | None:
+    def containing(self, scope: str) -> ResourceInfo | None:
         """Return the resource that a scope is a part of."""
         for parent in resource_ids.scopes_above(scope)[1:]:
             if parent in self._by_id:

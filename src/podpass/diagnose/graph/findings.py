@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from podpass.diagnose.graph.edges import CredentialMatch, can_sign_in, is_injected
@@ -28,7 +28,6 @@ from podpass.provision.credential_commands import (
     create_credential,
     update_credential,
 )
-from podpass.provision.model import CredentialInfo
 from podpass.provision.naming import choose_credential_name
 
 # The finding begins with the 18th of 20 credentials.
@@ -56,6 +55,18 @@ def find_findings(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iter
     yield from _wide_roles(facts)
 
 
+def _about(
+    subject: AccountFacts | Identity, code: str, message: str, note: str, command: str = ""
+) -> TrustFinding:
+    if isinstance(subject, AccountFacts):
+        node, title = account_id(subject.key), f"ServiceAccount {subject.key}"
+    else:
+        node, title = identity_id(subject), f"identity {subject.name}"
+    return TrustFinding(
+        code=code, node=node, object=title, message=message, note=note, command=command
+    )
+
+
 def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iterator[TrustFinding]:
     by_client = {each.client_id: each for each in facts.directory.identities}
     trusted = {
@@ -74,14 +85,13 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
             if facts.directory.has_all_identities:
                 yield _unknown_identity(facts, account, matches)
         elif not can_sign_in(identity):
-            yield TrustFinding(
-                code="identity_disabled",
-                node=account_id(account.key),
-                object=f"ServiceAccount {account.key}",
-                message=f"its identity {identity.name} is disabled or has no service principal, so every"
+            yield _about(
+                account,
+                "identity_disabled",
+                f"its identity {identity.name} is disabled or has no service principal, so every"
                 " exchange is refused",
-                note="enable it:",
-                command=f"az ad sp update --id {identity.client_id} --set accountEnabled=true",
+                "enable it:",
+                f"az ad sp update --id {identity.client_id} --set accountEnabled=true",
             )
         elif identity.client_id in facts.directory.without_credentials or not facts.cluster.issuer:
             continue
@@ -105,20 +115,17 @@ def _unknown_identity(
                 f"its client-id annotation {given} names no identity that was read in the tenant"
             )
         note, command = _annotate_with_trusting(account, matches)
-    return TrustFinding(
-        code="identity_unknown",
-        node=account_id(account.key),
-        object=f"ServiceAccount {account.key}",
-        message=message,
-        note=note,
-        command=command,
-    )
+    return _about(account, "identity_unknown", message, note, command)
 
 
 def _annotate_with_trusting(
     account: AccountFacts, matches: Sequence[CredentialMatch]
 ) -> tuple[str, str]:
-    """Return the command with the only identity that trusts the account, else where client ids are listed."""
+    """Return a note and the command that annotates the account.
+
+    The command has the client id if exactly one identity trusts the account. Otherwise it has a placeholder,
+    and the note says which commands list client ids.
+    """
     trusting = {
         each.identity.client_id
         for each in matches
@@ -149,13 +156,9 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
         count = len(identity.credentials)
         others = f"none of its {count} credentials has" if count > 1 else "no credential of it has"
         why = f"{others} the subject {subject}"
-    return TrustFinding(
-        code="account_not_trusted",
-        node=account_id(account.key),
-        object=f"ServiceAccount {account.key}",
-        message=f"its identity {identity.name} does not trust it: {why}",
-        command=_trust(facts, identity, facts.cluster.issuer, subject),
-    )
+    message = f"its identity {identity.name} does not trust it: {why}"
+    fix = _trust(facts, identity, facts.cluster.issuer, subject)
+    return _about(account, "account_not_trusted", message, "", fix)
 
 
 def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> str:
@@ -167,7 +170,7 @@ def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> 
         )
         similar = _name_of_other_case(identity, issuer, subject)
         taken = (each.name for each in identity.credentials)
-        credential = CredentialInfo(
+        credential = FederatedCredential(
             name=similar or choose_credential_name(namespace, account, issuer, taken),
             issuer=issuer,
             subject=subject,
@@ -274,12 +277,11 @@ def _find_similar(subject: str, subjects: Iterable[str]) -> str:
 def _near_limit(identity: Identity) -> Iterator[TrustFinding]:
     used = len(identity.credentials)
     if used > MAX_CREDENTIALS - _FREE_CREDENTIALS:
-        yield TrustFinding(
-            code="credentials_near_limit",
-            node=identity_id(identity),
-            object=f"identity {identity.name}",
-            message=f"it has {used} of {MAX_CREDENTIALS} federated credentials",
-            note="use another identity for more workloads, or delete credentials that match nothing",
+        yield _about(
+            identity,
+            "credentials_near_limit",
+            f"it has {used} of {MAX_CREDENTIALS} federated credentials",
+            "use another identity for more workloads, or delete credentials that match nothing",
         )
 
 
@@ -295,33 +297,29 @@ def _shared(matches: Iterable[CredentialMatch]) -> Iterator[TrustFinding]:
             identity = by_client[client_id]
             shown = ", ".join(sorted(found)[:_MAX_NAMES])
             more = f" and {len(found) - _MAX_NAMES} more" if len(found) > _MAX_NAMES else ""
-            yield TrustFinding(
-                code="shared_identity",
-                node=identity_id(identity),
-                object=f"identity {identity.name}",
-                message=f"accounts of {len(found)} namespaces can become it: {shown}{more}",
-                note="give each namespace its own identity, so that each can lose its access alone",
+            yield _about(
+                identity,
+                "shared_identity",
+                f"accounts of {len(found)} namespaces can become it: {shown}{more}",
+                "give each namespace its own identity, so that each can lose its access alone",
             )
 
 
 def _wide_roles(facts: TrustFacts) -> Iterator[TrustFinding]:
     by_principal = {each.object_id.lower(): each for each in facts.directory.identities}
-    defined: Mapping[str, RoleDefinition] = {
-        each.id.lower(): each for each in facts.directory.roles
-    }
+    defined = facts.directory.permissions_by_role()
     for assignment in facts.directory.assignments:
         identity = by_principal.get(assignment.principal_id.lower())
         role = defined.get(assignment.role.lower())
-        if identity is None or role is None or not _is_wide_scope(assignment.scope):
+        if identity is None or not role or not _is_wide_scope(assignment.scope):
             continue
-        if why := describe_width(role):
-            yield TrustFinding(
-                code="wide_role",
-                node=identity_id(identity),
-                object=f"identity {identity.name}",
-                message=f"its role {role.name} at {assignment.scope} {why}",
-                note="assign a smaller role at the resource, then:",
-                command=_narrow(assignment, role),
+        if why := describe_width(*role):
+            yield _about(
+                identity,
+                "wide_role",
+                f"its role {role[0].name} at {assignment.scope} {why}",
+                "assign a smaller role at the resource, then:",
+                _narrow(assignment, role[0]),
             )
 
 
@@ -338,14 +336,14 @@ def _is_wide_scope(scope: str) -> bool:
     return parts[0] != "subscriptions" or len(parts) <= _GROUP_SEGMENTS
 
 
-def describe_width(role: RoleDefinition) -> str:
-    """Return what makes a role wide; empty for other roles."""
-    if roles.allows(role, _ASSIGN):
+def describe_width(*role: RoleDefinition) -> str:
+    """Return what makes a role, given by its permission blocks, wide; empty for other roles."""
+    if roles.is_permitted(role, _ASSIGN):
         return "can assign any role there"
-    if _EVERYTHING in role.actions or _EVERYTHING in role.data_actions:
+    if any(_EVERYTHING in (*each.actions, *each.data_actions) for each in role):
         return "manages every resource there"
-    if roles.allows(role, _TRUST):
+    if roles.is_permitted(role, _TRUST):
         return "can make every managed identity there trust other accounts"
-    if roles.allows(role, roles.SET_SECRET, data=True):
+    if roles.is_permitted(role, roles.SET_SECRET, data=True):
         return "reads and changes the secrets of every vault there"
     return ""

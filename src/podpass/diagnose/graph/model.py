@@ -1,21 +1,19 @@
 """Data types of the trust graph: the facts that were read, and the graph that is computed from them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from podpass import names
 from podpass.directory.model import (
-    AccessPolicy,
     FederatedCredential,
     Identity,
     RoleAssignment,
     RoleDefinition,
 )
 from podpass.errors import UsageError
-
-VAULT_TYPE = "Microsoft.KeyVault/vaults"
+from podpass.provision.model import ResourceInfo
 
 
 class GraphTooLarge(UsageError):
@@ -41,29 +39,14 @@ class AccountFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceSnapshot:
-    """An Azure resource; `policies` authorize the callers of a vault that does not use roles."""
-
-    id: str
-    type: str
-    name: str
-    uses_roles: bool = True
-    policies: tuple[AccessPolicy, ...] = ()
-
-    @property
-    def is_vault(self) -> bool:
-        """Return whether the resource is a key vault."""
-        return self.type.lower() == VAULT_TYPE.lower()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectorySnapshot:
     """What was read of the directory and of Resource Manager.
 
     `issuers` are those of the tenant's own tokens, which an application may trust; `exchanges` maps (client
     id, credential) to the time of the last exchange, None if no record of exchanges was read; `unread` are
     sentences about what could not be read. `has_all_identities` is false if some identities could not be
-    read, and `without_credentials` are the client ids of those whose credentials could not.
+    read, and `without_credentials` are the client ids of those whose credentials could not. `roles` has an
+    entry for each permission block of a role.
     """
 
     tenant_id: str
@@ -71,11 +54,18 @@ class DirectorySnapshot:
     identities: tuple[Identity, ...] = ()
     assignments: tuple[RoleAssignment, ...] = ()
     roles: tuple[RoleDefinition, ...] = ()
-    resources: tuple[ResourceSnapshot, ...] = ()
+    resources: tuple[ResourceInfo, ...] = ()
     exchanges: Mapping[tuple[str, str], str] | None = None
     has_all_identities: bool = True
     without_credentials: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
+
+    def permissions_by_role(self) -> Mapping[str, Sequence[RoleDefinition]]:
+        """Return the permission blocks of each role; what one excludes limits no other block."""
+        found: dict[str, list[RoleDefinition]] = {}
+        for each in self.roles:
+            found.setdefault(each.id.lower(), []).append(each)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

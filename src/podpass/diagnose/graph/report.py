@@ -4,14 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from podpass.diagnose.graph.drawing import describe_scope
-from podpass.diagnose.graph.model import (
-    VAULT_TYPE,
-    EdgeKind,
-    NodeKind,
-    TrustEdge,
-    TrustGraph,
-    TrustNode,
-)
+from podpass.diagnose.graph.model import EdgeKind, NodeKind, TrustEdge, TrustGraph, TrustNode
+from podpass.provision.model import VAULT_TYPE
 
 
 class Line(NamedTuple):

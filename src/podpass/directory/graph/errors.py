@@ -173,7 +173,7 @@ def not_found(name: str) -> ResourceNotFound:
 def unknown_segment(segment: str) -> MalformedRequest:
     """Return the error for a path that is not served."""
     return MalformedRequest(
-        f"The path segment '{segment}' is not served. See docs/guides/graph.md for the served paths."
+        f"The path segment '{segment}' is not served. See docs/develop/graph.md for the served paths."
     )
 
 

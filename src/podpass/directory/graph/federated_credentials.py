@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.directory import rules
+from podpass.directory.claims_expression import LANGUAGE_VERSION
 from podpass.directory.graph import identity_writer, lookup, paging
 from podpass.directory.graph.errors import DuplicateKey, InvalidRequest, not_found
 from podpass.directory.graph.filters import FilterSchema
@@ -31,6 +32,7 @@ FILTER_SCHEMA = FilterSchema(
 )
 # Longer than the directory accepts, so that the directory reports the real limit.
 _TEXT = text(4096)
+_EXPRESSION = "claimsMatchingExpression"
 _MEMBERS = {
     "name": text(512),
     "issuer": _TEXT,
@@ -40,16 +42,35 @@ _MEMBERS = {
 }
 
 
-def to_json(one: FederatedCredential) -> JsonObject:
+def _read_expression(path: str, value: Any) -> str:
+    """Parse `{"value": EXPRESSION, "languageVersion": 1}`, and return the expression."""
+    version = value.get("languageVersion") if isinstance(value, dict) else None
+    if version != LANGUAGE_VERSION or isinstance(version, bool) or len(value) != 2:
+        raise invalid_value(path, f"an object of value and languageVersion {LANGUAGE_VERSION}")
+    return str(_TEXT(f"{path}/value", value.get("value")))
+
+
+# Only the beta version has expressions.
+_BETA_MEMBERS = {**_MEMBERS, "subject": nullable(_TEXT), _EXPRESSION: nullable(_read_expression)}
+
+
+def to_json(one: FederatedCredential, *, beta: bool = False) -> JsonObject:
     """Return a federated credential as a Graph object."""
-    return {
+    shown: JsonObject = {
         "id": one.id,
         "name": one.name,
         "issuer": one.issuer,
-        "subject": one.subject,
+        "subject": one.subject or None,
         "description": one.description or None,
         "audiences": list(one.audiences),
     }
+    if beta:
+        shown[_EXPRESSION] = (
+            {"value": one.expression, "languageVersion": LANGUAGE_VERSION}
+            if one.expression
+            else None
+        )
+    return shown
 
 
 async def list_credentials(request: GraphRequest) -> GraphResponse:
@@ -107,17 +128,19 @@ async def delete(request: GraphRequest) -> GraphResponse:
 async def _create(
     request: GraphRequest, found: Identity, given: Mapping[str, Any]
 ) -> GraphResponse:
-    for name in ("name", "issuer", "subject", "audiences"):
+    trust = _EXPRESSION if given.get(_EXPRESSION) else "subject"
+    for name in ("name", "issuer", trust, "audiences"):
         if not given.get(name):
             raise _not_found_error(name)
     one = FederatedCredential(
         id=str(uuid.uuid4()),
         name=given["name"],
         issuer=given["issuer"],
-        subject=given["subject"],
+        subject=given.get("subject") or "",
         audiences=tuple(given["audiences"]),
         description=given.get("description") or "",
         created=request.now,
+        expression=given.get(_EXPRESSION) or "",
     )
 
     def step(old: Identity) -> Identity:
@@ -142,9 +165,10 @@ def _change_step(key: ObjectKey, given: Mapping[str, Any]) -> Callable[[Identity
         new = replace(
             one,
             issuer=given.get("issuer", one.issuer),
-            subject=given.get("subject", one.subject),
+            subject=given.get("subject", one.subject) or "",
             audiences=tuple(given.get("audiences", one.audiences)),
             description=given.get("description", one.description) or "",
+            expression=given.get(_EXPRESSION, one.expression) or "",
         )
         _reject_duplicate_trust(old, new)
         return replace(old, credentials=rules.put_credential(old.credentials, new))
@@ -154,10 +178,16 @@ def _change_step(key: ObjectKey, given: Mapping[str, Any]) -> Callable[[Identity
 
 def _reject_duplicate_trust(old: Identity, new: FederatedCredential) -> None:
     for one in old.credentials:
-        if one.name != new.name and (one.issuer, one.subject) == (new.issuer, new.subject):
+        same = (one.issuer, one.subject, one.expression) == (
+            new.issuer,
+            new.subject,
+            new.expression,
+        )
+        if one.name != new.name and same:
+            trust = f"subject {new.subject}" if new.subject else f"expression {new.expression}"
             raise InvalidRequest(
                 f"The federated credential {one.name} of the application already has issuer {new.issuer} and"
-                f" subject {new.subject}.",
+                f" {trust}.",
                 wire_code="InvalidFederatedIdentityCredentialValue",
             )
 
@@ -165,16 +195,9 @@ def _reject_duplicate_trust(old: Identity, new: FederatedCredential) -> None:
 def _parse(
     request: GraphRequest, body: Mapping[str, Any], one: FederatedCredential | None = None
 ) -> dict[str, Any]:
-    body = dict(body)
-    expression = body.pop("claimsMatchingExpression", None) if request.beta else None
-    if expression is not None:
-        raise InvalidRequest(
-            "podpass does not support claimsMatchingExpression. Entra accepts expressions only for a few"
-            " issuers, and for no Kubernetes cluster. Create one credential for each subject.",
-            wire_code="InvalidFederatedIdentityCredentialValue",
-        )
-    current = None if one is None else to_json(one)
-    found = parse_properties(body, _MEMBERS, frozenset({"id"}), current)
+    current = None if one is None else to_json(one, beta=request.beta)
+    members = _BETA_MEMBERS if request.beta else _MEMBERS
+    found = parse_properties(body, members, frozenset({"id"}), current)
     if "audiences" in found and len(found["audiences"]) != 1:
         raise InvalidRequest(
             "A federated credential must have exactly one audience.",
@@ -199,7 +222,7 @@ def _find(identity: Identity, key: ObjectKey) -> FederatedCredential | None:
 
 
 def _show_version(request: GraphRequest, one: FederatedCredential) -> JsonObject:
-    return to_json(one) | ({"claimsMatchingExpression": None} if request.beta else {})
+    return to_json(one, beta=request.beta)
 
 
 def _context_path(identity: Identity) -> str:

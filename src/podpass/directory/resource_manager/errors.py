@@ -107,7 +107,7 @@ _INSTEAD = {
 
 def not_served(method: str, path: str) -> ManagerError:
     instead = [text for part, text in _INSTEAD.items() if part in path.lower()]
-    hint = [*instead, "see docs/guides/resource-manager.md for the served paths"][0]
+    hint = [*instead, "see docs/develop/resource-manager.md for the served paths"][0]
     return not_found("NotFound", f"podpass does not serve {method} {path}; {hint}.")
 
 

@@ -4,11 +4,12 @@ Source:  https://learn.microsoft.com/entra/workload-id/workload-identity-federat
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from podpass.directory import rules
+from podpass.directory.claims_expression import LANGUAGE_VERSION
 from podpass.directory.errors import (
     InvalidCredential,
     NotFound,
@@ -27,18 +28,37 @@ from podpass.directory.resource_manager.model import (
 TYPE = f"{identities.TYPE}/federatedIdentityCredentials"
 
 
-def to_json(identity: Identity, credential: FederatedCredential) -> dict[str, Any]:
-    """Return a credential as a response body."""
+_EXPRESSION = "claimsMatchingExpression"
+# The preview versions from this one on have expressions.
+_EXPRESSIONS_SINCE = "2025-01-31"
+
+
+def to_json(
+    identity: Identity, credential: FederatedCredential, *, preview: bool = False
+) -> dict[str, Any]:
+    """Return a credential as a response body; only preview versions show an expression."""
+    properties: dict[str, Any] = {
+        "issuer": credential.issuer,
+        "audiences": list(credential.audiences),
+    }
+    if not credential.expression:
+        properties["subject"] = credential.subject
+    elif preview:
+        properties[_EXPRESSION] = {
+            "value": credential.expression,
+            "languageVersion": LANGUAGE_VERSION,
+        }
     return {
         "id": f"{identity.resource_id}/federatedIdentityCredentials/{credential.name}",
         "name": credential.name,
         "type": TYPE,
-        "properties": {
-            "issuer": credential.issuer,
-            "subject": credential.subject,
-            "audiences": list(credential.audiences),
-        },
+        "properties": properties,
     }
+
+
+def _has_expressions(context: OperationContext) -> bool:
+    version = context.query.api_version
+    return version.endswith("-preview") and version[:10] >= _EXPRESSIONS_SINCE
 
 
 def parse(context: OperationContext, name: str) -> FederatedCredential:
@@ -49,21 +69,43 @@ def parse(context: OperationContext, name: str) -> FederatedCredential:
     given = wire.object_member(context.body, "properties")
     if not given:
         raise _bad_request("A federated identity credential must have 'properties'.")
-    if given.get("claimsMatchingExpression") is not None:
-        raise _bad_request("podpass does not support claimsMatchingExpression; set 'subject'.")
+    expression = _parse_expression(context, given)
     # The rules check the real maximum lengths; this limit only bounds the size of the input.
     issuer, subject = (wire.text(given, one, limit=4096) for one in ("issuer", "subject"))
     audiences = wire.text_list(given, "audiences")
-    if issuer is None or subject is None or audiences is None:
+    if issuer is None or audiences is None or (subject is None and not expression):
         raise _bad_request(
-            "A federated identity credential needs 'issuer', 'subject' and 'audiences'."
+            "A federated identity credential needs 'issuer', 'subject' and 'audiences'; a preview version of"
+            f" the API also accepts '{_EXPRESSION}' instead of 'subject'."
         )
     if len(audiences) != 1:
         raise _bad_request(
             "A federated identity credential must have exactly one audience, in most clouds"
             f" api://AzureADTokenExchange; the request has {len(audiences)}."
         )
-    return FederatedCredential(name=name, issuer=issuer, subject=subject, audiences=audiences)
+    return FederatedCredential(
+        name=name,
+        issuer=issuer,
+        subject=subject or "",
+        audiences=audiences,
+        expression=expression,
+    )
+
+
+def _parse_expression(context: OperationContext, properties: Mapping[str, Any]) -> str:
+    given = wire.object_member(properties, _EXPRESSION)
+    if not given:
+        return ""
+    if not _has_expressions(context):
+        raise _bad_request(
+            f"'{_EXPRESSION}' needs a preview version of the API: {_EXPRESSIONS_SINCE}-preview or later."
+        )
+    if given.get("languageVersion") != LANGUAGE_VERSION:
+        raise _bad_request(f"'{_EXPRESSION}.languageVersion' must be {LANGUAGE_VERSION}.")
+    text = wire.text(given, "value", limit=4096)
+    if not text:
+        raise _bad_request(f"'{_EXPRESSION}' needs a 'value'.")
+    return text
 
 
 @contextmanager
@@ -117,7 +159,8 @@ async def _put(context: OperationContext) -> ManagerResponse:
     with _exclusive(context, identity):
         await asyncio.sleep(context.subscription.write_seconds)
         await _write(context, identity, new)
-    return ManagerResponse(status=200 if old else 201, body=to_json(identity, new))
+    shown = to_json(identity, new, preview=_has_expressions(context))
+    return ManagerResponse(status=200 if old else 201, body=shown)
 
 
 def require_region(identity: Identity) -> None:
@@ -160,7 +203,7 @@ async def _get(context: OperationContext) -> ManagerResponse:
             "NotFound",
             f"The managed identity '{identity.name}' has no federated identity credential '{context.name}'.",
         )
-    return ManagerResponse(body=to_json(identity, credential))
+    return ManagerResponse(body=to_json(identity, credential, preview=_has_expressions(context)))
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
@@ -185,7 +228,8 @@ async def _list(context: OperationContext) -> ManagerResponse:
         return [one for one in credentials if after is None or one.name > after][:limit]
 
     found = await paging.collect_page(context, fetch, _page_key)
-    return wire.page_response(context, found, lambda one: to_json(identity, one))
+    preview = _has_expressions(context)
+    return wire.page_response(context, found, lambda one: to_json(identity, one, preview=preview))
 
 
 def _page_key(credential: FederatedCredential) -> str:

@@ -62,6 +62,8 @@ def put_many(write: Write, given: Sequence[Identity]) -> list[WriteResult]:
         for one in given
         if key_of(one) not in existing
     ]
+    for identity in new:
+        rules.check_new_expressions((), identity.credentials, write.expressions)
     rows.insert_identities(write.connection, new)
     for identity in new:
         _record(write, None, identity)
@@ -117,6 +119,8 @@ def write_change(
     new = identity_changes.normalize(old, given, write.now)
     if old == new:
         return WriteResult.UNCHANGED, new
+    before = () if old is None else old.credentials
+    rules.check_new_expressions(before, new.credentials, write.expressions)
     if old is not None:
         identity_changes.check_immutable(old, new)
     rows.write_identity(write.connection, old, new)

@@ -175,11 +175,12 @@ def _to_credential(row: Row[Any]) -> FederatedCredential:
     return FederatedCredential(
         name=row.name,
         issuer=row.issuer,
-        subject=row.subject,
+        subject="" if row.is_flexible else row.subject,
         audiences=(row.audience,),
         description=row.description,
         id=row.id,
         created=row.created,
+        expression=row.subject if row.is_flexible else "",
     )
 
 
@@ -263,11 +264,12 @@ def _credential_rows(identity: Identity) -> list[dict[str, Any]]:
             **_key(identity),
             "name": one.name,
             "issuer": one.issuer,
-            "subject": one.subject,
+            "subject": one.expression or one.subject,
             "audience": one.audiences[0],
             "description": one.description,
             "id": one.id,
             "created": one.created,
+            "is_flexible": bool(one.expression),
         }
         for one in identity.credentials
     ]

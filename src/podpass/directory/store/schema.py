@@ -20,7 +20,7 @@ from sqlalchemy import (
 from podpass.database.column_types import Flag, Moment, Text, WholeNumber, strict_table
 from podpass.database.migrate import MigrationChain
 
-CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0001")
+CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0002")
 metadata = MetaData()
 
 
@@ -106,11 +106,13 @@ federated_credentials = strict_table(
     Column("client_id", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("issuer", Text, nullable=False),
+    # Of a flexible credential this is the expression, so that the constraint keeps expressions unique too.
     Column("subject", Text, nullable=False),
     Column("audience", Text, nullable=False),
     Column("description", Text, nullable=False),
     _text("id"),
     _time("created"),
+    Column("is_flexible", Flag, nullable=False, server_default=false()),
     _identity_key(),
     UniqueConstraint("tenant_id", "client_id", "issuer", "subject"),
 )

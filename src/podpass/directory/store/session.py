@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from podpass.clock import Clock, system
 from podpass.database import Database, PreparedStatement, UnstorableValue
 from podpass.directory import errors
+from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.directory.model import AuditEntry
 from podpass.directory.store import audit_writer
 from podpass.directory.store.cache import Cache
@@ -27,6 +28,7 @@ class Write:
 
     connection: Connection
     now: float
+    expressions: KubernetesIssuers = NO_KUBERNETES
     entries: list[AuditEntry] = field(default_factory=list)
 
     def record(self, action: str, target: str, details: Mapping[str, str] | None = None) -> None:
@@ -37,8 +39,14 @@ class Write:
 class Session:
     """One database, with caches that every write of any process clears."""
 
-    def __init__(self, database: Database, clock: Clock = system) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock = system,
+        expressions: KubernetesIssuers = NO_KUBERNETES,
+    ) -> None:
         self.clock = clock
+        self.expressions = expressions
         self.database = database
         self._opened = False
         self._caches: list[Cache[Any, Any]] = []
@@ -105,7 +113,7 @@ class Session:
         """
 
         def run(connection: Connection) -> Result:
-            write = Write(connection, self.clock())
+            write = Write(connection, self.clock(), self.expressions)
             result = step(write)
             audit_writer.write_entries(connection, write.entries)
             return result

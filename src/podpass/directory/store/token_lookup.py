@@ -22,6 +22,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    false,
     literal_column,
     null,
     select,
@@ -63,8 +64,8 @@ class _Row(NamedTuple):
     number: int
     begins: Any
     expires: Any
-    has_principal: Any
-    enabled: Any
+    flag: Any
+    flag_2: Any
     blob: Any
     text: Any
     text_2: Any
@@ -149,6 +150,7 @@ _PARTS = (
         *(_federated.name, _federated.issuer, _federated.subject, _federated.audience),
         *(_federated.description, _federated.id),
         first=_federated.created,
+        flags=(_federated.is_flexible, null()),
         # Always true. It makes SQLite use the index of names, which is smaller.
         where=(_federated.name > "",),
     ),
@@ -207,6 +209,8 @@ TRUSTING = PreparedStatement(
             _federated.client_id == _identity.client_id,
             _federated.issuer == bindparam("issuer"),
             _federated.subject == bindparam("subject"),
+            # A token whose subject is the text of an expression must not match it.
+            _federated.is_flexible.is_(false()),
         ),
     )
     .where(
@@ -242,7 +246,7 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
             resource_id=resource_id,
             has_principal=bool(has_principal),
             enabled=bool(enabled),
-            credentials=(_to_credential(*credential),),
+            credentials=(_to_credential(*credential, is_flexible=0),),
             created=created,
         )
     except database.DECODE_ERRORS as exc:
@@ -284,12 +288,13 @@ def _build(tenant_id: str, client_id: str, by_table: Sequence[Sequence[_Row]]) -
         resource_id=row.text_4,
         application_id=row.text_5,
         unique_name=row.text_6,
-        has_principal=bool(row.has_principal),
-        enabled=bool(row.enabled),
+        has_principal=bool(row.flag),
+        enabled=bool(row.flag_2),
         identifier_uris=_build_children(_URI, by_table, _first_text),
         credentials=tuple(
             _to_credential(
-                one.begins, one.text, one.text_2, one.text_3, one.text_4, one.text_5, one.text_6
+                *(one.begins, one.text, one.text_2, one.text_3, one.text_4, one.text_5, one.text_6),
+                is_flexible=one.flag,
             )
             for one in sorted(by_table[_CREDENTIAL], key=_first_text)
         ),
@@ -318,19 +323,36 @@ def _build_children(
 # Creating twenty instances of a frozen dataclass takes most of the CPU of a lookup. Setting the slots
 # directly takes a third of it. If the fields of FederatedCredential change, this line fails at import.
 _SLOTS = (getattr(FederatedCredential, one.name).__set__ for one in fields(FederatedCredential))
-_set_name, _set_issuer, _set_subject, _set_audiences, _set_description, _set_id, _set_created = (
-    _SLOTS
-)
+(
+    _set_name,
+    _set_issuer,
+    _set_subject,
+    _set_audiences,
+    _set_description,
+    _set_id,
+    _set_created,
+    _set_expression,
+) = _SLOTS
 _new = object.__new__
+_FLAGS = (0, 1)
 
 
 def _to_credential(
-    created: Any, name: Any, issuer: Any, subject: Any, audience: Any, description: Any, id_: Any
+    created: Any,
+    name: Any,
+    issuer: Any,
+    subject: Any,
+    audience: Any,
+    description: Any,
+    id_: Any,
+    *,
+    is_flexible: Any,
 ) -> FederatedCredential:
     # The same rules as `_Part.check`, in a fifth of its time. If they fail, the caller finds the column.
     if not (
         type(name) is type(subject) is type(description) is type(id_) is str
         and MIN_TIME <= created < MAX_TIME
+        and is_flexible in _FLAGS
     ):
         raise ValueError("a federated credential holds a corrupt value")
     built = _new(FederatedCredential)
@@ -339,7 +361,8 @@ def _to_credential(
     # Many identities trust the same issuer and audience: each text is stored once. A corrupt one is not a
     # str.
     _set_issuer(built, sys.intern(issuer))
-    _set_subject(built, subject)
+    _set_subject(built, "" if is_flexible else subject)
+    _set_expression(built, subject if is_flexible else "")
     _set_audiences(built, _audiences(audience))
     _set_description(built, description)
     _set_id(built, id_)

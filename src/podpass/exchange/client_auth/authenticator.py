@@ -16,6 +16,7 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.clouds import CLOUDS
 from podpass.crypto import jose
+from podpass.directory.claims_expression import KubernetesIssuers, is_public_issuer
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.exchange.client_auth import certificate, managed_identity
 from podpass.exchange.client_auth.assertion import (
@@ -91,6 +92,9 @@ class ClientAuthenticator:
         self._keys = keys
         self._settings = settings
         self._clock = clock
+        self._kubernetes = KubernetesIssuers(
+            issuers=frozenset(settings.flexible_kubernetes), allow_wide=settings.allow_wide
+        )
         self._cloud = CLOUDS[settings.cloud]
         self._own = managed_identity.issuer_prefixes(settings.origins, self._cloud)
 
@@ -140,8 +144,12 @@ class ClientAuthenticator:
     ) -> ClientAuthentication:
         assertion = read_claims(token, self._settings.assertion_algorithms)
         _record_claims(assertion, record)
-        credential = match(assertion, self._without_new_credentials(identity))
+        credential = match(
+            assertion, self._without_new_credentials(identity), kubernetes=self._kubernetes
+        )
         record.add(credential=credential.name)
+        if credential.expression and not is_public_issuer(credential.issuer):
+            record.add(not_in_entra="flexible credential of a cluster")
         check_lifetime(assertion, self._settings.assertion_seconds)
         await self._check_signature(assertion, credential, record)
         check_time(assertion, self._clock(), self._settings.early_seconds)

@@ -3,6 +3,12 @@
 The assertion is not verified yet: the match only decides which issuer's keys are fetched.
 """
 
+from podpass.directory.claims_expression import (
+    NO_KUBERNETES,
+    KubernetesIssuers,
+    failing_clauses,
+    is_usable,
+)
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
 from podpass.exchange.errors import numbers
@@ -14,13 +20,15 @@ def match(
     identity: Identity,
     *,
     other_audience: int = numbers.AUDIENCE_MISMATCH,
+    kubernetes: KubernetesIssuers = NO_KUBERNETES,
 ) -> FederatedCredential:
     """Find the credential with the issuer, audience and subject of an assertion, compared in this order.
 
-    Values are compared exactly, without normalization or wildcards.
+    Values are compared exactly, without normalization or wildcards; only the expression of a flexible
+    credential has wildcards. It is compared if no subject is equal.
 
     `other_audience` is the error for an audience that no credential of the issuer has. Raises AadstsError
-    70025, 700211, 700212, 7002138, 700213.
+    70025, 700211, 700212, 7002138, 700213, 7002131.
     """
     if not identity.credentials:
         raise AadstsError(numbers.NO_CREDENTIALS, client=identity.client_id, name=identity.name)
@@ -33,8 +41,24 @@ def match(
     if not of_audience:
         raise AadstsError(other_audience, audience=", ".join(assertion.audiences))
     for each in of_audience:
+        # The subject of a flexible credential is empty, and no token has an empty subject.
         if each.subject == assertion.subject:
             return each
+    compared: set[str] = set()
+    for each in of_audience:
+        if each.expression and is_usable(each.issuer, each.expression, kubernetes):
+            failing = failing_clauses(each.expression, assertion.token.claims)
+            if not failing:
+                return each
+            compared.update(clause.claim for clause in failing)
+    if compared:
+        # The claims of the token, and not the expression: any caller may ask.
+        presented = ", ".join(
+            f"{one}={assertion.token.claims.get(one)}" for one in sorted(compared)
+        )
+        raise AadstsError(
+            numbers.EXPRESSION_MISMATCH, subject=assertion.subject, presented=presented
+        )
     lower = assertion.subject.lower()
     if any(each.subject.lower() == lower for each in of_audience):
         raise AadstsError(numbers.SUBJECT_CASE_MISMATCH, subject=assertion.subject)

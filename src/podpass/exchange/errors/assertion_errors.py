@@ -136,6 +136,17 @@ ASSERTION_ROWS = (
         + _COMPARE,
     ),
     AadstsEntry(
+        number=numbers.EXPRESSION_MISMATCH,
+        step="trust",
+        error="invalid_client",
+        text="No federated identity record matches the presented assertion's subject '{subject}', and no "
+        "expression of a flexible record matches its claims {presented}.",
+        cause="A flexible federated credential has this issuer and audience, and its expression does not "
+        "match the claims of the token.",
+        resolution="Compare each clause with the claim in the token: case matters, `*` matches any text, and "
+        "every clause must match",
+    ),
+    AadstsEntry(
         number=numbers.ISSUER_NOT_PERMITTED,
         step="trust",
         error="invalid_client",

@@ -30,14 +30,6 @@ ENTRA_ONLY_ROWS = (
         "character",
     ),
     EntraOnlyEntry(
-        number=7002131,
-        error="invalid_client",
-        cause="The subject matches no credential, also not the expression of a flexible federated "
-        "credential.",
-        resolution="Compare the token's claims with the expression: a wildcard matches any text, case "
-        "matters",
-    ),
-    EntraOnlyEntry(
         number=7002137,
         error="invalid_client",
         cause="This issuer requires a subject of the form /eid1/c/pub/t/TENANT/a/...",

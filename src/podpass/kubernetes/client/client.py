@@ -111,10 +111,10 @@ class KubeClient:
         accept = _METADATA if metadata_only else _JSON
         return parse_object(await self._request("GET", path, params, accept=accept))
 
-    async def find(self, path: str) -> Object | None:
+    async def find(self, path: str, *, metadata_only: bool = False) -> Object | None:
         """Read an object, None if it does not exist."""
         try:
-            return await self.get(path)
+            return await self.get(path, metadata_only=metadata_only)
         except KubeError as exc:
             if exc.status == _NOT_FOUND:
                 return None

@@ -15,6 +15,7 @@ from podpass.clock import Clock
 from podpass.diagnose.drift.comparison import Differences, find_differences, injected_values
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.event_recorder import WARNING, EventLimits, EventRecorder, RateLimit
+from podpass.kubernetes.objects import has_ended
 from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ _log = logging.getLogger(__name__)
 COMPONENT = "podpass"
 REASON = "ServiceAccountChanged"
 LABELLED = {"labelSelector": f"{names.USE_LABEL}=true"}
-_ENDED = ("Succeeded", "Failed")
 _LIMITS = EventLimits(max_series=1000, per_bucket=RateLimit(burst=5, seconds_each=60.0))
 
 Object = Mapping[str, Any]
@@ -48,8 +48,7 @@ class LabelledPod:
 def read_pod(pod: Object) -> LabelledPod | None:
     """Return what matters of a pod; None if it has ended, is being deleted, or was not mutated."""
     metadata, spec = pod["metadata"], pod["spec"]
-    is_ended = (pod.get("status") or {}).get("phase") in _ENDED
-    if is_ended or metadata.get("deletionTimestamp"):
+    if has_ended(pod):
         return None
     for container in spec.get("containers") or ():
         if variables := injected_values(container.get("env") or ()):

@@ -8,27 +8,13 @@ from typing import Any
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import APPLY_PATCH
+from podpass.kubernetes.paths import path_of
 from podpass.lab.install.objects import OWNER_LABELS, Object
 
 FIELD_MANAGER = "podpass-cloud"
 _NOT_FOUND, _CONFLICT = 404, 409
 # The deployment controller writes it some time after the object is created.
 _REVISION = "deployment.kubernetes.io/revision"
-_PLURALS = {
-    "Namespace": "namespaces",
-    "ServiceAccount": "serviceaccounts",
-    "Role": "roles",
-    "RoleBinding": "rolebindings",
-    "Secret": "secrets",
-    "ConfigMap": "configmaps",
-    "Service": "services",
-    "Deployment": "deployments",
-    "NetworkPolicy": "networkpolicies",
-    "PodDisruptionBudget": "poddisruptionbudgets",
-    "ClusterRole": "clusterroles",
-    "ClusterRoleBinding": "clusterrolebindings",
-    "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
-}
 
 
 class NotOurs(Error):
@@ -116,11 +102,6 @@ async def read(client: KubeClient, item: Object) -> Object | None:
     return await client.find(_path(item))
 
 
-def plural(item: Object) -> str:
-    """Return the resource of an object as paths and roles name it."""
-    return _PLURALS[item["kind"]]
-
-
 def group_of(item: Object) -> str:
     """Return the API group of an object; the core group is empty."""
     group, slash, _ = item["apiVersion"].partition("/")
@@ -133,10 +114,7 @@ def namespace_of(item: Object) -> str:
 
 
 def _path(item: Object) -> str:
-    version, namespace = item["apiVersion"], namespace_of(item)
-    root = f"/apis/{version}" if group_of(item) else f"/api/{version}"
-    scope = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}{scope}/{plural(item)}/{item['metadata']['name']}"
+    return path_of(item["kind"], item["metadata"]["name"], namespace=namespace_of(item))
 
 
 def _is_owned(item: Object) -> bool:

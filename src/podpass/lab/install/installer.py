@@ -102,7 +102,7 @@ class Installer:
     changes: int = field(default=0, init=False)
 
     async def check(self, request: InstallRequest, default_image: str) -> CheckedCluster:
-        """Check that the installation may begin; complete the values by those of an earlier one.
+        """Check that the installation may begin; take missing values from an earlier installation.
 
         Raises MissingRights, NotATestCluster, InstalledElsewhere, NotOurs, NoCoreDns, CorefileError,
         NoPullSecret, UsageError, KubeError.

@@ -6,6 +6,7 @@ from typing import Any
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import MERGE_PATCH
+from podpass.kubernetes.paths import path_of
 from podpass.lab.names.trust_objects import ENABLED, MANAGED_LABEL, NAMESPACE_LABEL
 
 _NOT_FOUND = 404
@@ -15,7 +16,7 @@ async def check_namespaces(client: KubeClient, names: Sequence[str]) -> None:
     """Check that all namespaces exist. Raises UsageError, KubeError."""
     for name in names:
         try:
-            await client.get(f"/api/v1/namespaces/{name}")
+            await client.get(path_of("Namespace", name))
         except KubeError as exc:
             if exc.status != _NOT_FOUND:
                 raise
@@ -32,7 +33,7 @@ async def enable(client: KubeClient, names: Sequence[str]) -> list[str]:
     """
     changed = []
     for name in names:
-        path = f"/api/v1/namespaces/{name}"
+        path = path_of("Namespace", name)
         labels = (await client.get(path))["metadata"].get("labels") or {}
         if NAMESPACE_LABEL not in labels:
             await client.patch(
@@ -55,13 +56,13 @@ async def clear(client: KubeClient) -> list[str]:
     removed = []
     for each in await _list_bundles(client):
         namespace, name = each["metadata"]["namespace"], each["metadata"]["name"]
-        await _delete(client, f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        await _delete(client, path_of("ConfigMap", name, namespace=namespace))
         removed.append(f"configmap/{name} in {namespace}")
     labelled, _ = await client.list("/api/v1/namespaces", {"labelSelector": NAMESPACE_LABEL})
     for each in labelled:
         name = each["metadata"]["name"]
         change = {"metadata": {"labels": {NAMESPACE_LABEL: None}}}
-        await client.patch(f"/api/v1/namespaces/{name}", change, MERGE_PATCH)
+        await client.patch(path_of("Namespace", name), change, MERGE_PATCH)
         removed.append(f"label {NAMESPACE_LABEL} of namespace {name}")
     return removed
 

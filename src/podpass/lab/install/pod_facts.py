@@ -5,6 +5,7 @@ from typing import Any
 
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.paths import path_of
 from podpass.lab.install import cluster_dns
 from podpass.lab.install.object_names import NAME
 from podpass.lab.install.pod_report import InstallationFacts, PodFacts
@@ -23,7 +24,7 @@ class NoSuchPod(Error):
 
 async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
     """Read a pod, its namespace, and the ConfigMap with the CA there. Raises NoSuchPod, KubeError."""
-    pod = await client.find(f"/api/v1/namespaces/{namespace}/pods/{name}")
+    pod = await client.find(path_of("Pod", name, namespace=namespace))
     if pod is None:
         raise NoSuchPod(
             f"pod {namespace}/{name} does not exist",
@@ -32,8 +33,8 @@ async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
     bundle = BundleNames().bundle
     return PodFacts(
         pod=pod,
-        namespace=await client.get(f"/api/v1/namespaces/{namespace}"),
-        bundle=await client.find(f"/api/v1/namespaces/{namespace}/configmaps/{bundle}"),
+        namespace=await client.get(path_of("Namespace", namespace)),
+        bundle=await client.find(path_of("ConfigMap", bundle, namespace=namespace)),
     )
 
 
@@ -44,7 +45,7 @@ async def read_cloud(
 
     `status` is that of the running cloud. Raises KubeError.
     """
-    service = await client.get(f"/api/v1/namespaces/{namespace}/services/{NAME}")
+    service = await client.get(path_of("Service", NAME, namespace=namespace))
     return InstallationFacts(
         namespace=namespace,
         tenant_id=status["tenant_id"],

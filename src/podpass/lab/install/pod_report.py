@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
+from podpass.kubernetes.objects import list_containers, list_projected_tokens
 from podpass.lab.gateway.gateway import list_served_names
 from podpass.lab.names.bundles import CA
 from podpass.lab.names.injection import (
@@ -129,7 +130,7 @@ def _check_identity(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
         each.strip()
         for each in str(_annotations(facts.pod).get(names.SKIP_CONTAINERS, "")).split(";")
     }
-    containers = [each for each in _containers(facts.pod) if each.get("name") not in skipped]
+    containers = [each for each in list_containers(facts.pod) if each.get("name") not in skipped]
     for container in containers:
         found = _variables(container)
         lacking = [each for each in _REQUIRED if each not in found]
@@ -157,12 +158,10 @@ def _check_identity(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
 
 
 def _check_token(facts: PodFacts) -> PodCheck:
-    for volume in facts.pod["spec"].get("volumes") or ():
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            token = source.get("serviceAccountToken") or {}
-            if token.get("audience") == names.EXCHANGE_AUDIENCE:
-                seconds = token.get("expirationSeconds", 3600)
-                return _ok("token", f"audience {names.EXCHANGE_AUDIENCE}, {seconds} seconds")
+    for _, token in list_projected_tokens(facts.pod):
+        if token.get("audience") == names.EXCHANGE_AUDIENCE:
+            seconds = token.get("expirationSeconds", 3600)
+            return _ok("token", f"audience {names.EXCHANGE_AUDIENCE}, {seconds} seconds")
     detail = f"no volume has a token with the audience {names.EXCHANGE_AUDIENCE}"
     return _wrong("token", detail, f"check the webhook: podpass doctor; {_AGAIN}")
 
@@ -171,7 +170,7 @@ def _check_trust(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
     volumes = {each.get("name") for each in facts.pod["spec"].get("volumes") or ()}
     without = [
         str(each["name"])
-        for each in _containers(facts.pod)
+        for each in list_containers(facts.pod)
         if _NAMES.bundle not in volumes or not _has_bundle(each)
     ]
     if not without:
@@ -232,7 +231,7 @@ def _check_names(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
 
 def _find_limits(facts: PodFacts, served: Collection[str]) -> Iterator[PodCheck]:
     """Name what the cloud cannot decide: values of the user that win, and clients with their own roots."""
-    for container in _containers(facts.pod):
+    for container in list_containers(facts.pod):
         for name in sorted(_variables(container).keys() & build_variables(_NAMES).keys()):
             detail = f"container {container['name']} sets {name}; its value wins"
             fix = f"{fix_own_value(name, _NAMES)}, or remove the variable"
@@ -252,11 +251,6 @@ def _find_limits(facts: PodFacts, served: Collection[str]) -> Iterator[PodCheck]
         detail="a client with roots of its own ignores the CA: Rust with webpki roots, native images of"
         " Java, pinned certificates; an image's ENV is replaced",
     )
-
-
-def _containers(pod: Object) -> list[Object]:
-    groups = ("initContainers", "containers")
-    return [each for group in groups for each in pod["spec"].get(group) or ()]
 
 
 def _variables(container: Object) -> dict[str, str]:

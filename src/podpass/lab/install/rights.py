@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
-from podpass.lab.install.apply import group_of, namespace_of, plural
+from podpass.kubernetes.paths import plural_of
+from podpass.lab.install.apply import group_of, namespace_of
 from podpass.lab.install.objects import Object
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -70,7 +71,12 @@ def list_removal_rights(objects: Sequence[Object]) -> list[Right]:
 
 def _list_for(objects: Sequence[Object], verbs: Sequence[str]) -> list[Right]:
     return [
-        Right(verb=verb, resource=plural(item), group=group_of(item), namespace=namespace_of(item))
+        Right(
+            verb=verb,
+            resource=plural_of(item["kind"]),
+            group=group_of(item),
+            namespace=namespace_of(item),
+        )
         for item in objects
         for verb in verbs
     ]

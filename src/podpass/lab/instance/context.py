@@ -1,9 +1,8 @@
 """What all parts of one instance share: data directory, configuration, sockets, and the exit stack."""
 
 import asyncio
-import importlib
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from podpass.lab.data.served_tls import ServedTls
 from podpass.lab.gateway.tunnel_sources import TunnelSources
 
 if TYPE_CHECKING:
+    from podpass.directory.claims_expression import KubernetesIssuers
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App, Receive, Scope, Send
     from podpass.settings import LocalSettings
@@ -32,6 +32,12 @@ class CloudRules(Protocol):
 
     @property
     def azurite(self) -> str: ...
+
+    @property
+    def flexible_kubernetes(self) -> bool: ...
+
+    @property
+    def allow_wide(self) -> bool: ...
 
 
 class ServiceWrapper(Protocol):
@@ -73,6 +79,17 @@ class CloudContext:
     cluster: TrustedCluster | None = None
     sources: TunnelSources = field(default_factory=TunnelSources)
     faults: ServiceWrapper | None = None
+
+    @property
+    def expressions(self) -> "KubernetesIssuers":
+        """Return the cluster that expressions of flexible credentials may name, if the user allows it."""
+        from podpass.directory.claims_expression import KubernetesIssuers
+
+        allowed = self.settings.flexible_kubernetes and self.cluster is not None
+        return KubernetesIssuers(
+            issuers=frozenset({self.cluster.issuer} if allowed and self.cluster else ()),
+            allow_wide=self.settings.allow_wide,
+        )
 
     @property
     def direct_vault(self) -> str:
@@ -147,14 +164,14 @@ A = TypeVar("A", bound="App")
 
 
 class LazyApp(Generic[A]):
-    """An ASGI application that is imported and created with the first request; `app` is None before.
+    """An ASGI application that is loaded and created with the first request; `app` is None before.
 
     Most programs only exchange tokens and read secrets, so an instance starts without the other applications.
     """
 
-    def __init__(self, modules: Sequence[str], create: Callable[[], A]) -> None:
+    def __init__(self, load: Callable[[], object], create: Callable[[], A]) -> None:
         self.app: A | None = None
-        self._modules, self._create = modules, create
+        self._load, self._create = load, create
         self._creating = asyncio.Lock()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -165,10 +182,6 @@ class LazyApp(Generic[A]):
         async with self._creating:
             if self.app is None:
                 # In a thread: the import takes a tenth of a second or more.
-                await asyncio.to_thread(self._import)
+                await asyncio.to_thread(self._load)
                 self.app = self._create()
         return self.app
-
-    def _import(self) -> None:
-        for name in self._modules:
-            importlib.import_module(name)

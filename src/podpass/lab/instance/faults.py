@@ -54,7 +54,7 @@ class FaultInjector:
     def add(self, given: dict[str, Any]) -> InjectedFault:
         """Add a fault. Raises UsageError."""
         if problem := _problem(given):
-            raise UsageError(problem, hint="see docs/guides/pytest.md, Faults")
+            raise UsageError(problem, hint="see docs/develop/pytest.md, Faults")
         if len(self._faults) >= MAX_FAULTS:
             raise UsageError(f"an instance has at most {MAX_FAULTS} faults", hint="remove some")
         self._last_id += 1

@@ -48,7 +48,7 @@ def build(public_roots: bytes, ca: bytes) -> dict[str, bytes]:
     own, public = _parse(ca), _parse(public_roots)
     if not own or not public:
         raise BadBundle(f"the {'public roots' if own else 'CA'} have no certificate in PEM")
-    # The own CA is first: some clients read no further than the first that fits.
+    # The own CA is first: some clients stop at the first certificate that matches.
     roots = list({root.pem: root for root in (*own, *public)}.values())
     files = {
         BUNDLE: b"".join(root.pem for root in roots),

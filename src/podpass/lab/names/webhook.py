@@ -1,7 +1,7 @@
-"""HTTP edge of the trust webhook. It decides nothing.
+"""HTTP edge of the trust webhook. Its decisions are in other modules.
 
-It is apart from the webhook for identities: another process, another registration, another CA. The response
-to every request is an AdmissionReview; after an error it denies the pod with the reason.
+The trust webhook and the identity webhook have separate processes, registrations and CAs. The response to
+every request is an AdmissionReview; after an error the review denies the pod with the reason.
 """
 
 import logging

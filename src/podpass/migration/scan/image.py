@@ -49,7 +49,7 @@ class ImageFile:
 
     def images(self) -> list[Image]:
         """Return the images of the file. Raises NotAnImage, LimitExceeded."""
-        # docker writes both; its own list has the names.
+        # `docker save` writes both files; only manifest.json has the names of the images.
         if (manifest := self._json("manifest.json", required=False)) is not None:
             entries = _objects(manifest)
             _check_images(len(entries))

@@ -11,6 +11,7 @@ from typing import TypeVar
 from podpass.clock import Clock
 from podpass.clouds import CLOUDS
 from podpass.database import Database, DatabaseFailed, DatabaseUnusable
+from podpass.directory.claims_expression import KubernetesIssuers
 from podpass.directory.model import ResourcePrincipal
 from podpass.directory.resources import GRAPH_APP_ID, resources_of_cloud
 from podpass.directory.store.directory import Directory
@@ -75,7 +76,15 @@ async def _open(
     async with contextlib.AsyncExitStack() as opening:
         database = await opening.enter_async_context(Database(settings.process.database))
         directory = await opening.enter_async_context(
-            Directory(database, list_resource_principals(settings), clock)
+            Directory(
+                database,
+                list_resource_principals(settings),
+                clock,
+                KubernetesIssuers(
+                    issuers=frozenset(settings.exchange.flexible_kubernetes),
+                    allow_wide=settings.exchange.allow_wide,
+                ),
+            )
         )
         keys = await AuthorityKeys.open(
             database, settings.process.sealing_key_file, clock, create_schedule(settings)

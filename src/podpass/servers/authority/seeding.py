@@ -8,6 +8,7 @@ from typing import Any
 from podpass.clock import Clock, system
 from podpass.database import Database
 from podpass.directory.actor import Actor, acting
+from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.directory.model import Tenant, WriteResult
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
@@ -31,6 +32,7 @@ class SeedTarget:
     domains: tuple[str, ...]
     subscription_id: str
     cluster_issuer: str | None
+    expressions: KubernetesIssuers = NO_KUBERNETES
 
 
 def seed(document: Seed, target: SeedTarget, clock: Clock = system) -> dict[str, Any]:
@@ -44,7 +46,9 @@ def seed(document: Seed, target: SeedTarget, clock: Clock = system) -> dict[str,
 async def _apply(document: Seed, target: SeedTarget, clock: Clock) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(target.database))
-        directory = await stack.enter_async_context(Directory(database, (), clock))
+        directory = await stack.enter_async_context(
+            Directory(database, (), clock, target.expressions)
+        )
         stack.enter_context(acting(_ACTOR))
         tenant_id = await _find_or_create_tenant(directory, target)
         applied = await apply_seed(

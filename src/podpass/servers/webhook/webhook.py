@@ -103,7 +103,7 @@ def _listen(settings: WebhookSettings, stack: ExitStack) -> dict[str, socket.soc
 
 @dataclass(slots=True)
 class _State:
-    """The readiness state that no component has itself."""
+    """The facts for the readiness check that belong to the process and to no single component."""
 
     draining: bool = False
     version: str = "the version of the API server is not known yet"

@@ -30,8 +30,8 @@ def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
     found = next((each for each in ports if each["port"] == port), None)
     if found is None:
         raise WebhookFailed(f'no service port {port} found for service "{name}"')
-    for endpoint, number in ready_endpoints(store, namespace, name, found.get("name") or ""):
-        address = endpoint["addresses"][0]
+    for pod, number in ready_pods(store, namespace, name, found.get("name") or ""):
+        address = pod["status"]["podIP"]
         return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
     raise WebhookFailed(f'no endpoints available for service "{name}"')
 
@@ -49,7 +49,45 @@ def tls_context(bundle: str, *, verify: bool = True) -> ssl.SSLContext:
     return context
 
 
-def ready_endpoints(
+def ready_pods(
+    store: ObjectStore, namespace: str, name: str, port_name: str
+) -> Iterator[tuple[Object, int]]:
+    """Yield the pod of each ready endpoint of a port of a Service, with the number of its port.
+
+    Users write EndpointSlices: without the pod, an endpoint could be a program of the machine.
+    """
+    pods = kind_by_name("Pod")
+    for endpoint, number in _ready_endpoints(store, namespace, name, port_name):
+        reference = endpoint.get("targetRef") or {}
+        pod = store.get(pods, namespace, reference.get("name") or "")
+        if pod is None or reference.get("kind") != "Pod":
+            continue
+        has_address = (pod.get("status") or {}).get("podIP") == endpoint["addresses"][0]
+        if has_address and may_connect(pod, number):
+            yield pod, number
+
+
+def may_connect(pod: Object, port: int) -> bool:
+    """Return whether a request may be sent to a port of a pod.
+
+    Of a pod at the address of the machine, only the declared ports belong to the pod: at the others, programs
+    of the machine listen. The real API server refuses loopback addresses.
+    """
+    status = pod.get("status") or {}
+    address = status.get("podIP")
+    is_own = address != status.get("hostIP") and not pod["spec"].get("hostNetwork")
+    return bool(address) and (is_own or port in declared_ports(pod))
+
+
+def declared_ports(pod: Object) -> Iterator[int]:
+    """Yield the TCP ports that the containers of a pod declare."""
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if port.get("protocol", _TCP) == _TCP:
+                yield port["containerPort"]
+
+
+def _ready_endpoints(
     store: ObjectStore, namespace: str, name: str, port_name: str
 ) -> Iterator[tuple[Object, int]]:
     """Yield the ready endpoints of a port of a Service, each with the number of its port."""

@@ -1,18 +1,23 @@
-"""The subresource `proxy` of Services and pods: send an HTTP request on to a pod, through its kubelet.
+"""The subresource `proxy` of Services and pods: send requests and WebSockets on to a pod, by its kubelet.
 
 Source:  ResourceLocation of Services and of pods, and proxy.Transport of kube-apiserver.
 """
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
 from kubeling import asgi, int64
-from kubeling.apiserver.admission.service_resolver import ready_endpoints
+from kubeling.apiserver.admission.service_resolver import (
+    declared_ports,
+    may_connect,
+    ready_pods,
+)
+from kubeling.apiserver.auth.websocket_token import without_tokens
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.registry import kubelets
 from kubeling.apiserver.registry.kubelets import Kubelets
@@ -45,15 +50,14 @@ class ProxyHandler:
     async def open(self, request: Request) -> PassedOnResponse | Response:
         """Find the pod of a request, and its kubelet. Raises StatusError 400, 404, 500, 503."""
         info = request.info
-        if request.scope["type"] == "websocket":
-            raise bad_request("WebSockets are not sent on to pods")
+        is_websocket = request.scope["type"] == "websocket"
         await admit_connect(
             self._registry, request, {"path": unquote(info.proxied)} if info.proxied else {}
         )
         scheme, name, port = _parse(info.plural.removesuffix("s"), info.name)
         find = self._find_endpoint if info.plural == _SERVICE.plural else self._find_port
         pod, number = find(info.namespace, name, port, scheme)
-        if not info.proxied and request.method in ("GET", "HEAD"):
+        if not info.proxied and request.method in ("GET", "HEAD") and not is_websocket:
             query = request.scope["query_string"].decode("latin-1")
             location = f"{info.path}/" + (f"?{query}" if query else "")
             return Response(301, b"", "", headers=((b"location", location.encode("latin-1")),))
@@ -61,7 +65,12 @@ class ProxyHandler:
         metadata = pod["metadata"]
         target = f"/proxy/{metadata['namespace']}/{metadata['name']}/{scheme}/{number}"
         raw_path = (target + (info.proxied or "/")).encode("latin-1")
-        scope = {**request.scope, "raw_path": raw_path, "headers": _request_headers(request)}
+        scope = {
+            **request.scope,
+            "raw_path": raw_path,
+            "headers": _request_headers(request),
+            "subprotocols": without_tokens(request.scope.get("subprotocols") or ()),
+        }
         prefix = info.path.removesuffix(info.proxied)
 
         async def pass_on(receive: Receive, send: Send, headers: Headers) -> None:
@@ -82,11 +91,11 @@ class ProxyHandler:
         """Return a pod and the number of its port; the default is its first declared port."""
         if (pod := self._registry.store.get(_POD, namespace, name)) is None:
             raise not_found(_POD, name)
-        declared = [*_declared_ports(pod)]
+        declared = [*declared_ports(pod)]
         given = int64.parse(port) if port else next(iter(declared), _DEFAULT_PORTS[scheme])
         if given is None or not 0 < given < 65536:
             raise service_unavailable(f"error trying to reach service: unknown port {port[:20]}")
-        if not _may_connect(pod, given):
+        if not may_connect(pod, given):
             raise bad_request("address not allowed")
         return pod, given
 
@@ -102,24 +111,10 @@ class ProxyHandler:
                 message = f'no service port {number} found for service "{name}"'
                 raise service_unavailable(message)
             port = ports[0].get("name") or ""
-        found = [*self._endpoints(namespace, name, port)]
+        found = [*ready_pods(self._registry.store, namespace, name, port)]
         if not found:
             raise service_unavailable(f'no endpoints available for service "{name}"')
         return random.choice(found)  # noqa: S311 only spreads the load
-
-    def _endpoints(
-        self, namespace: str, service: str, port_name: str
-    ) -> Iterator[tuple[Object, int]]:
-        """Yield the ready endpoints that are pods: users write the addresses of an EndpointSlice."""
-        store = self._registry.store
-        for endpoint, number in ready_endpoints(store, namespace, service, port_name):
-            reference = endpoint.get("targetRef") or {}
-            pod = store.get(_POD, namespace, reference.get("name") or "")
-            if pod is None or reference.get("kind") != "Pod":
-                continue
-            has_address = (pod.get("status") or {}).get("podIP") == endpoint["addresses"][0]
-            if has_address and _may_connect(pod, number):
-                yield pod, number
 
 
 def _parse(kind: str, text: str) -> tuple[str, str, str]:
@@ -132,25 +127,6 @@ def _parse(kind: str, text: str) -> tuple[str, str, str]:
     if len(parts) != 3 or parts[0] not in ("", *_DEFAULT_PORTS) or not parts[1]:
         raise bad_request(f'invalid {kind} request "{text}"')
     return parts[0] or "http", parts[1], parts[2]
-
-
-def _declared_ports(pod: Object) -> Iterator[int]:
-    for container in pod["spec"]["containers"]:
-        for port in container.get("ports") or ():
-            if port.get("protocol", "TCP") == "TCP":
-                yield port["containerPort"]
-
-
-def _may_connect(pod: Object, port: int) -> bool:
-    """Return whether a request may be sent to a port of a pod.
-
-    Of a pod at the address of the machine, only the declared ports belong to the pod: at the others, programs
-    of the machine listen. The real API server refuses loopback addresses.
-    """
-    status = pod.get("status") or {}
-    address = status.get("podIP")
-    is_own = address != status.get("hostIP") and not pod["spec"].get("hostNetwork")
-    return bool(address) and (is_own or port in _declared_ports(pod))
 
 
 def _request_headers(request: Request) -> list[tuple[bytes, bytes]]:
@@ -171,7 +147,10 @@ def _request_headers(request: Request) -> list[tuple[bytes, bytes]]:
 
 
 class _Rewriter:
-    """An ASGI `send` that adds the path of the proxy to redirects, and to links in HTML pages."""
+    """An ASGI `send` that adds the path of the proxy to redirects, and to links in HTML pages.
+
+    Messages of WebSockets are sent on unchanged.
+    """
 
     def __init__(self, send: Send, headers: Headers, prefix: str) -> None:
         self._send, self._headers, self._prefix = send, headers, prefix.encode("latin-1")
@@ -181,7 +160,9 @@ class _Rewriter:
 
     async def __call__(self, message: Message) -> None:
         self.is_started = True
-        if message["type"] == "http.response.start":
+        if message["type"] == "websocket.accept":
+            await self._send({**message, "headers": [*message.get("headers", ()), *self._headers]})
+        elif message["type"] == "http.response.start":
             await self._begin(message)
         elif self._page is None:
             await self._send(message)

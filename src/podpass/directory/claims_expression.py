@@ -1,0 +1,267 @@
+"""The language of flexible federated credentials, version 1, and what each issuer allows in it. Pure.
+
+    claims['sub'] matches 'repo:contoso/*' and claims['repository_id'] eq '1234'
+
+Every clause must hold. `eq` compares the whole claim; in `matches`, `?` stands for one character and `*` for
+any number of characters. Case matters.
+
+Source: https://learn.microsoft.com/entra/workload-id/workload-identities-flexible-federated-identity-credentials
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from podpass.directory.errors import InvalidExpression
+
+LANGUAGE_VERSION = 1
+# A subject has at most 600 characters; an expression names up to three claims.
+MAX_CHARS = 1024
+# Each `*` is a search through the claim, and nothing of the token is verified yet.
+MAX_WILDCARDS = 16
+_MAX_CLAIM_CHARS = 2048
+
+# One space between the parts. A quote inside a value is not defined by Entra's documentation: refused.
+_CLAUSE = re.compile(r"claims\['([A-Za-z_][A-Za-z0-9_.-]{0,63})'\] (eq|matches) '([^']{1,600})'")
+_AND = " and "
+_EXAMPLE = "claims['sub'] matches 'repo:contoso/app:*' and claims['repository_id'] eq '1234'"
+
+_GITHUB = "https://token.actions.githubusercontent.com"
+_GITLAB = re.compile(r"https://gitlab\.com|https://gitlab\.[a-z0-9.-]+\.(?:com|ca)")
+_TERRAFORM = ("https://app.terraform.io", "https://app.eu.terraform.io")
+_ANY_OPERATOR = ("eq", "matches")
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clause:
+    """A condition on one claim."""
+
+    claim: str
+    operator: str
+    value: str
+    pattern: re.Pattern[str]
+
+    def holds(self, claims: Mapping[str, Any]) -> bool:
+        """Compare the whole claim. A claim that is no text never matches."""
+        given = claims.get(self.claim)
+        return (
+            isinstance(given, str)
+            and len(given) <= _MAX_CLAIM_CHARS
+            and self.pattern.fullmatch(given) is not None
+        )
+
+    def describe_difference(self, claims: Mapping[str, Any]) -> str:
+        """Say where the claim differs from the clause, for a clause that does not hold."""
+        given = claims.get(self.claim)
+        if not isinstance(given, str):
+            return f"{self}: the token has no text claim {self.claim}"
+        is_pattern = self.operator == "matches"
+        fixed = self.value.partition("*")[0] if is_pattern else self.value
+        for place, want in enumerate(fixed):
+            if place >= len(given) or not (given[place] == want or (is_pattern and want == "?")):
+                return f"{self}: the token has '{given}', which differs at character {place + 1}"
+        if fixed == self.value:
+            return f"{self}: the token has '{given}', which is longer"
+        return f"{self}: the token has '{given}', which does not match after the first '*'"
+
+    def __str__(self) -> str:
+        return f"claims['{self.claim}'] {self.operator} '{self.value}'"
+
+
+@lru_cache(4096)
+def parse(expression: str) -> tuple[Clause, ...]:
+    """Parse an expression.
+
+    Raises InvalidExpression.
+    """
+    if len(expression) > MAX_CHARS:
+        raise InvalidExpression(f"it is longer than {MAX_CHARS} characters")
+    clauses = []
+    place = 0
+    while True:
+        found = _CLAUSE.match(expression, place)
+        if found is None:
+            raise InvalidExpression(
+                f"character {place + 1} does not begin a clause such as {_EXAMPLE}: one space between the "
+                "parts, the operator eq or matches, and no quote inside a value"
+            )
+        claim, operator, value = found.groups()
+        clauses.append(
+            Clause(claim=claim, operator=operator, value=value, pattern=_compile(operator, value))
+        )
+        place = found.end()
+        if place == len(expression):
+            break
+        if not expression.startswith(_AND, place):
+            raise InvalidExpression(
+                f"after the clause that ends at character {place} only ' and ' and another clause can follow"
+            )
+        place += len(_AND)
+    if sum(one.value.count("*") for one in clauses if one.operator == "matches") > MAX_WILDCARDS:
+        raise InvalidExpression(f"it has more than {MAX_WILDCARDS} wildcards '*'")
+    return tuple(clauses)
+
+
+def _compile(operator: str, value: str) -> re.Pattern[str]:
+    if operator == "eq":
+        return re.compile(re.escape(value))
+    first, *others = (
+        "".join("." if char == "?" else re.escape(char) for char in part)
+        for part in re.split(r"\*+", value)
+    )
+    if not others:
+        return re.compile(first, re.DOTALL)
+    # An atomic group keeps the first place of each part, so no input makes the search start again:
+    # the time is the length of the claim times the length of the pattern.
+    *middle, last = others
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}", re.DOTALL)
+
+
+def failing_clauses(expression: str, claims: Mapping[str, Any]) -> Sequence[Clause]:
+    """Return the clauses that do not hold for the claims of a token; none if the expression matches.
+
+    Raises InvalidExpression.
+    """
+    return [one for one in parse(expression) if not one.holds(claims)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerRule:
+    """What expressions for one issuer may contain: operators by claim, and a check of the whole."""
+
+    operators: Mapping[str, Collection[str]]
+    check: Callable[[Mapping[str, Sequence[Clause]]], str | None]
+
+
+def _check_github(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
+    if "sub" in clauses and ("repository_id" in clauses or "repository_owner_id" in clauses):
+        return None
+    return "it needs a clause for sub and one for repository_id or repository_owner_id"
+
+
+def _check_gitlab(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
+    if "sub" not in clauses:
+        return "it needs a clause for sub"
+    by_id = all(one.value.startswith("project_id:") for one in clauses["sub"])
+    if by_id or "project_id" in clauses:
+        return None
+    return "it needs a clause for project_id, because sub does not begin with project_id:"
+
+
+def _check_nothing(_: Mapping[str, Sequence[Clause]]) -> str | None:
+    return None
+
+
+_RULES = {
+    "github": IssuerRule(
+        operators={
+            "sub": _ANY_OPERATOR,
+            "job_workflow_ref": _ANY_OPERATOR,
+            "repository_id": ("eq",),
+            "repository_owner_id": ("eq",),
+        },
+        check=_check_github,
+    ),
+    "gitlab": IssuerRule(
+        operators={"sub": _ANY_OPERATOR, "project_id": ("eq",)}, check=_check_gitlab
+    ),
+    "terraform": IssuerRule(operators={"sub": _ANY_OPERATOR}, check=_check_nothing),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesIssuers:
+    """The clusters whose ServiceAccounts expressions may match; Entra allows none.
+
+    `allow_wide` permits a pattern that does not fix the beginning of the namespace.
+    """
+
+    issuers: frozenset[str] = frozenset()
+    allow_wide: bool = False
+
+
+NO_KUBERNETES = KubernetesIssuers()
+
+
+@lru_cache(4096)
+def is_usable(issuer: str, expression: str, kubernetes: KubernetesIssuers = NO_KUBERNETES) -> bool:
+    """Return whether a stored expression counts: it parses, and its issuer allows expressions today.
+
+    A stored expression of a public issuer stays valid if the issuer's rules change, as in Entra.
+    """
+    try:
+        if is_public_issuer(issuer):
+            parse(expression)
+        else:
+            check_expression(issuer, expression, kubernetes)
+    except InvalidExpression:
+        return False
+    return True
+
+
+def is_public_issuer(issuer: str) -> bool:
+    """Return whether Entra allows expressions for an issuer."""
+    return issuer == _GITHUB or issuer in _TERRAFORM or _GITLAB.fullmatch(issuer) is not None
+
+
+def check_expression(
+    issuer: str, expression: str, kubernetes: KubernetesIssuers = NO_KUBERNETES
+) -> None:
+    """Check that an expression can be stored for an issuer.
+
+    Raises InvalidExpression.
+    """
+    clauses: dict[str, list[Clause]] = {}
+    for clause in parse(expression):
+        clauses.setdefault(clause.claim, []).append(clause)
+    rule = _find_rule(issuer, kubernetes)
+    for claim, each in clauses.items():
+        allowed = rule.operators.get(claim)
+        if allowed is None:
+            raise InvalidExpression(
+                f"the claim {claim} is not allowed for issuer {issuer}; allowed: {', '.join(rule.operators)}"
+            )
+        for clause in each:
+            if clause.operator not in allowed:
+                raise InvalidExpression(
+                    f"the claim {claim} of issuer {issuer} allows only {' and '.join(allowed)}"
+                )
+    if reason := rule.check(clauses):
+        raise InvalidExpression(f"{reason} (issuer {issuer})")
+
+
+def _find_rule(issuer: str, kubernetes: KubernetesIssuers) -> IssuerRule:
+    if issuer in kubernetes.issuers:
+        check = _check_nothing if kubernetes.allow_wide else _check_service_accounts
+        return IssuerRule(operators={"sub": _ANY_OPERATOR}, check=check)
+    if issuer == _GITHUB:
+        return _RULES["github"]
+    if _GITLAB.fullmatch(issuer):
+        return _RULES["gitlab"]
+    if issuer in _TERRAFORM:
+        return _RULES["terraform"]
+    raise InvalidExpression(
+        f"issuer {issuer} cannot be used with expressions; GitHub Actions, GitLab and HCP Terraform can"
+    )
+
+
+def _check_service_accounts(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
+    """Require a namespace prefix up to a separator, so that no tenant can create a matching namespace.
+
+    `env-*` admits every namespace whose name begins with `env-`; `e*` would admit `evil`, and `*:sa` every
+    namespace of the cluster.
+    """
+    for clause in clauses["sub"]:
+        namespace, colon, _ = clause.value.removeprefix(_SERVICE_ACCOUNT).partition(":")
+        if not clause.value.startswith(_SERVICE_ACCOUNT) or not colon:
+            return f"sub must have the form {_SERVICE_ACCOUNT}NAMESPACE:NAME"
+        fixed = re.split(r"[*?]", namespace)[0] if clause.operator == "matches" else namespace
+        if fixed != namespace and not re.fullmatch(r"[a-z0-9][a-z0-9-]*-", fixed):
+            return (
+                f"the namespace {namespace} must begin with a fixed text that ends with '-', such as env-*; "
+                "the operator can allow wider patterns with --allow-wide"
+            )
+    return None
