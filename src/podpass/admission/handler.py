@@ -8,7 +8,6 @@ import logging
 import time
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
@@ -17,7 +16,7 @@ from podpass.account.model import Pod, PodIdentityConfig, ServiceAccount, parse_
 from podpass.admission.events import RefusalRecorder
 from podpass.admission.memory_budget import UNRESERVED_BYTES, MemoryBudget, Reservation
 from podpass.admission.metrics_reasons import INTERNAL_ERROR, MetricsRecorder
-from podpass.admission.mutate import PatchOperation, mutate
+from podpass.admission.mutate import mutate
 from podpass.admission.request_log import StageLogger
 from podpass.admission.service_accounts import ServiceAccountReader
 from podpass.admission.warn_handler import WarningHandler
@@ -105,17 +104,6 @@ class _WebhookApp:
         return Reply(200, (JSON,), await self._admission.answer(scope, receive))
 
 
-@dataclass(slots=True)
-class _RequestState:
-    """The state of one request, and its outcome."""
-
-    review: AdmissionRequest | None = None
-    pod: Pod | None = None
-    started: float = 0.0
-    outcome: str = "failed"
-    reason: str = ""
-
-
 class AdmissionHandler:
     """Answers admission requests for pods."""
 
@@ -135,106 +123,89 @@ class AdmissionHandler:
 
     async def answer(self, scope: Scope, receive: Receive) -> bytes:
         """Return the response to an AdmissionReview, also to an invalid one."""
-        state, reservation = _RequestState(), Reservation(self._budget)
+        settings, reservation = self._settings, Reservation(self._budget)
+        review: AdmissionRequest | None = None
+        pod: Pod | None = None
+        started, outcome, reason = 0.0, "unchanged", ""
         try:
             body = await read_body(receive, MAX_BODY_BYTES, reservation.reserve)
-            state.started = time.perf_counter()
-            state.review = parse_review(body, header(scope, b"content-type"))
-            correlation_id.set(state.review.uid)
-            verdict = await self._decide(state, state.review)
+            started = time.perf_counter()
+            review = parse_review(body, header(scope, b"content-type"))
+            correlation_id.set(review.uid)
+            if not review.creates_pod:
+                _log.info("review_ignored", extra={"namespace": review.namespace})
+                response = build_allow_response(review.api_version, review.uid)
+            else:
+                asked, dry_run = "ServiceAccount {pod.namespace}/{pod.account}", review.dry_run
+                with StageLogger(_log, "account", asked, dry_run=dry_run) as this:
+                    this.pod = pod = parse_pod(review.object, review.namespace)
+                    annotations = await self._accounts.read_annotations(pod.namespace, pod.account)
+                    account = ServiceAccount(
+                        namespace=pod.namespace, name=pod.account, annotations=annotations
+                    )
+                    this.checked.append("the account exists")
+                    config = parse_identity_config(
+                        pod,
+                        account,
+                        tenant_id=settings.tenant_id,
+                        custom_endpoint_annotation=settings.custom_endpoint_annotation,
+                        proxy_mode=settings.proxy_mode,
+                        legacy_path=settings.legacy_token_path,
+                    )
+                    this.checked.append("annotations are in range")
+                    this.facts = {"client_id": config.client_id, "tenant_id": config.tenant_id}
+                    this.outcome = "read"
+
+                asked = names.WEBHOOK_PATH + " for {pod}"
+                with StageLogger(_log, "admission", asked, pod, dry_run=dry_run) as this:
+                    mutation = mutate(pod, config, settings)
+                    operations = mutation.operations
+                    this.checked.append("no other volume is mounted at the token's path")
+                    warnings = list_warnings(
+                        pod, account, config, mutation, settings.custom_endpoint_annotation
+                    )
+                    this.facts["operations"] = len(operations)
+                    if warnings:
+                        this.facts["warnings"] = warnings
+                    this.outcome = "mutated" if operations else "unchanged"
+
+                audit = _build_audit_annotations(config) if operations else None
+                response = build_allow_response(
+                    review.api_version, review.uid, operations, warnings=warnings, audit=audit
+                )
+                outcome = this.outcome
         except Error as exc:
-            verdict = self._deny(state, exc)
+            # refused: the author of the pod can fix it; failed: only an operator of the cluster can.
+            outcome, reason = "refused" if exc.status < 500 else "failed", exc.code
+            response = self._deny(exc, review, pod)
         except Exception:  # noqa: BLE001 an internal error becomes a denial, not a broken connection
-            verdict = self._deny_internal_error(state)
+            outcome, reason = "failed", INTERNAL_ERROR
+            response = _deny_internal_error(review, pod)
         finally:
             reservation.release()
         if self._metrics is not None:
-            seconds = time.perf_counter() - state.started if state.started else 0.0
-            namespace = state.review.namespace if state.review else ""
-            self._metrics(state.outcome, state.reason, namespace, seconds)
-        return verdict
+            seconds = time.perf_counter() - started if started else 0.0
+            self._metrics(outcome, reason, review.namespace if review else "", seconds)
+        return response
 
-    async def _decide(self, state: _RequestState, review: AdmissionRequest) -> bytes:
-        if not review.creates_pod:
-            _log.info("review_ignored", extra={"namespace": review.namespace})
-            state.outcome = "unchanged"
-            return build_allow_response(review.api_version, review.uid)
-        account, config = await self._read_config(state, review)
-        assert state.pod is not None
-        operations, warnings = self._mutate(state.pod, account, config, dry_run=review.dry_run)
-        state.outcome = "mutated" if operations else "unchanged"
-        audit = _build_audit_annotations(config) if operations else None
-        return build_allow_response(
-            review.api_version, review.uid, operations, warnings=warnings, audit=audit
-        )
-
-    async def _read_config(
-        self, state: _RequestState, review: AdmissionRequest
-    ) -> tuple[ServiceAccount, PodIdentityConfig]:
-        settings = self._settings
-        asked, dry_run = "ServiceAccount {pod.namespace}/{pod.account}", review.dry_run
-        with StageLogger(_log, "account", asked, dry_run=dry_run) as this:
-            this.pod = state.pod = pod = parse_pod(review.object, review.namespace)
-            account = ServiceAccount(
-                namespace=pod.namespace,
-                name=pod.account,
-                annotations=await self._accounts.read_annotations(pod.namespace, pod.account),
-            )
-            this.checked.append("the account exists")
-            config = parse_identity_config(
-                pod,
-                account,
-                tenant_id=settings.tenant_id,
-                custom_endpoint_annotation=settings.custom_endpoint_annotation,
-                proxy_mode=settings.proxy_mode,
-                legacy_path=settings.legacy_token_path,
-            )
-            this.checked.append("annotations are in range")
-            this.facts = {"client_id": config.client_id, "tenant_id": config.tenant_id}
-            this.outcome = "read"
-        return account, config
-
-    def _mutate(
-        self, pod: Pod, account: ServiceAccount, config: PodIdentityConfig, *, dry_run: bool
-    ) -> tuple[list[PatchOperation], list[str]]:
-        asked = names.WEBHOOK_PATH + " for {pod}"
-        with StageLogger(_log, "admission", asked, pod, dry_run=dry_run) as this:
-            mutation = mutate(pod, config, self._settings)
-            operations = mutation.operations
-            this.checked.append("no other volume is mounted at the token's path")
-            warnings = list_warnings(
-                pod, account, config, mutation, self._settings.custom_endpoint_annotation
-            )
-            this.facts["operations"] = len(operations)
-            if warnings:
-                this.facts["warnings"] = warnings
-            this.outcome = "mutated" if operations else "unchanged"
-        return operations, warnings
-
-    def _deny(self, state: _RequestState, exc: Error) -> bytes:
-        # refused: the author of the pod can fix it; failed: only an operator of the cluster can.
-        state.outcome = "refused" if exc.status < 500 else "failed"
-        state.reason = exc.code
-        message = _format_message(exc, state.pod)
-        if state.review is None:
+    def _deny(self, exc: Error, review: AdmissionRequest | None, pod: Pod | None) -> bytes:
+        message = _format_message(exc, pod)
+        if review is None:
             _log.warning("review_refused", extra={"code": exc.code, "reason": exc.message})
             version = str(exc.facts.get("api_version", VERSIONS[0]))
             return build_deny_response(version, str(exc.facts.get("uid", "")), exc.status, message)
-        if self._events is not None and not state.review.dry_run:
-            self._events.refused(state.review.namespace, state.review.object, exc.code, message)
-        return build_deny_response(state.review.api_version, state.review.uid, exc.status, message)
+        if self._events is not None and not review.dry_run:
+            self._events.refused(review.namespace, review.object, exc.code, message)
+        return build_deny_response(review.api_version, review.uid, exc.status, message)
 
-    def _deny_internal_error(self, state: _RequestState) -> bytes:
-        state.outcome, state.reason = "failed", INTERNAL_ERROR
-        uid = state.review.uid if state.review else ""
-        cid = uid or uuid.uuid4().hex
-        correlation_id.set(cid)
-        _log.exception("admission_failed")
-        about = state.pod or "this pod"
-        message = f"podpass failed on {about}; search its log for correlation id {cid}"
-        return build_deny_response(
-            state.review.api_version if state.review else VERSIONS[0], uid, 500, message
-        )
+
+def _deny_internal_error(review: AdmissionRequest | None, pod: Pod | None) -> bytes:
+    uid = review.uid if review else ""
+    cid = uid or uuid.uuid4().hex
+    correlation_id.set(cid)
+    _log.exception("admission_failed")
+    message = f"podpass failed on {pod or 'this pod'}; search its log for correlation id {cid}"
+    return build_deny_response(review.api_version if review else VERSIONS[0], uid, 500, message)
 
 
 def _build_audit_annotations(config: PodIdentityConfig) -> dict[str, str]:

@@ -40,9 +40,7 @@ from podpass.exchange.throttling import (
     require_no_wait,
 )
 from podpass.exchange.token_endpoint import TokenEndpoint
-from podpass.exchange.token_request import Facts
 from podpass.http.server import (
-    BodyRefused,
     Headers,
     Receive,
     Reply,
@@ -136,22 +134,17 @@ class TokenService:
         version = _token_version(rest)
         if version is None or header(scope, b"content-encoding") is not None:
             return None
-        return self._handle_token(scope, body, tenant, version)
+        return self._tokens.handle(scope, body, tenant=tenant, version=version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tenant, rest = _split_path(scope["path"])
         version = _token_version(rest)
         if version is not None:
             body = await receive_form(scope, receive, self._settings.max_body_bytes)
-            reply = await self._handle_token(scope, body, tenant, version)
+            reply = await self._tokens.handle(scope, body, tenant=tenant, version=version)
         else:
             reply = await self._handle_other(scope, receive, tenant, rest)
         await respond(send, reply.status, reply.body, reply.headers)
-
-    def _handle_token(
-        self, scope: Scope, body: bytes | BodyRefused, tenant: str, version: int
-    ) -> Coroutine[Any, Any, Reply]:
-        return self._tokens.handle(scope, body, tenant=tenant, version=version)
 
     async def _handle_other(self, scope: Scope, receive: Receive, tenant: str, rest: str) -> Reply:
         correlation = token_request.correlation_id(scope["headers"], scope["query_string"])
@@ -177,11 +170,10 @@ class TokenService:
     def _error_reply(
         self, exc: Exception, page: Handler | None, source: str, trace: str, correlation: str
     ) -> Reply:
-        facts: Facts = {"source": source}
-        refused, level = responses.as_refusal(exc, facts)
+        refused, level, fields = responses.as_refusal(exc, {"source": source})
         if level != responses.ALREADY_LOGGED:
             event = "document_refused" if page is None else "sign_in_refused"
-            _log.log(level, event, extra={"stage": "exchange", **facts})
+            _log.log(level, event, extra={"stage": "exchange", "source": source, **fields})
         body = responses.error_body(refused, self._origins, trace, correlation, self._clock())
         headers = responses.JSON_HEADERS if page is None else responses.NO_STORE_HEADERS
         return Reply(refused.status, (*responses.error_headers(exc), *headers), body)

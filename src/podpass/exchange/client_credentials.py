@@ -15,7 +15,7 @@ from podpass.exchange.client_auth.authenticator import ClientAuthenticator
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
 from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
-from podpass.exchange.token_request import Facts, TokenRequest, read_capabilities
+from podpass.exchange.token_request import TokenRequest, read_capabilities
 
 # Steps that apply only to the sign-in of a user.
 USER_STEPS = ("grant", "user")
@@ -32,12 +32,9 @@ class ClientCredentialsVerifier:
         self._directory = directory
         self._authenticator = authenticator
 
-    async def check(self, request: TokenRequest, facts: Facts) -> Exchange:
-        """Run every check on a request.
-
-        `facts` receives fields for the log. Raises AadstsError of the first check that fails.
-        """
-        facts["skipped"] = USER_STEPS
+    async def check(self, request: TokenRequest) -> Exchange:
+        """Run every check on a request. Raises AadstsError of the first check that fails."""
+        request.record.skip(USER_STEPS)
         directory = self._directory
         tenant = await directory_lookup.find_tenant(
             directory, request.tenant, grant=request.get("grant_type")
@@ -47,10 +44,10 @@ class ClientCredentialsVerifier:
         identity = await directory_lookup.find_client(
             directory, tenant, request.get("client_id"), self._authenticator.peek_claim(request)
         )
-        facts["tenant_id"], facts["client_id"] = tenant.id, identity.client_id
-        client_auth = await self._authenticator.authenticate(tenant, identity, request, facts)
+        request.record.add(tenant_id=tenant.id, client_id=identity.client_id)
+        client_auth = await self._authenticator.authenticate(tenant, identity, request)
         requested = scope.requested_resource(request)
-        facts["resource"] = requested
+        request.record.add(resource=requested)
         resource, roles = await self.find_access(tenant, identity, requested)
         return Exchange(
             tenant=tenant,

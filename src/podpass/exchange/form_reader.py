@@ -3,13 +3,12 @@
 A body that is not accepted is passed on as its error, because the response needs the IDs of the request.
 """
 
-from typing import Any
-
 from podpass import log
 from podpass.exchange import token_request
 from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.origins import Origins
+from podpass.exchange.token_request import RequestRecord
 from podpass.guids import is_guid
 from podpass.http.server import BodyRefused, BodyTooLarge, Receive, Scope, header, read_decoded_body
 
@@ -39,9 +38,9 @@ def read_request(
     version: int,
     origins: Origins,
     limit: int,
-    facts: dict[str, Any],
+    record: RequestRecord,
 ) -> token_request.TokenRequest:
-    """Parse a request, and add the fields that may be logged to `facts`.
+    """Parse a request, and record the fields that may be logged.
 
     Raises AadstsError 900561, 9002313.
     """
@@ -55,13 +54,14 @@ def read_request(
         body, header(scope, b"content-type"), header(scope, b"authorization")
     )
     if assertion := form.get("client_assertion"):
-        facts["token_sha256"] = log.fingerprint(assertion.strip())
+        record.add(token_sha256=log.fingerprint(assertion.strip()))
     if is_guid(client := form.get("client_id", "")):
-        facts["client_id"] = client
+        record.add(client_id=client)
     return token_request.TokenRequest(
         tenant=tenant,
         version=version,
         origin=origins.for_host(header(scope, b"host")),
         form=form,
         cloud=origins.cloud,
+        record=record,
     )

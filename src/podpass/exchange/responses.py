@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from podpass.database import DatabaseFailed
 from podpass.exchange import token_request
@@ -10,7 +12,6 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.metrics import THROTTLED
 from podpass.exchange.origins import Origins
 from podpass.exchange.throttling import is_throttled
-from podpass.exchange.token_request import Facts
 from podpass.http.server import BodyRefused, Headers, Reply
 
 _log = logging.getLogger(__name__)
@@ -43,26 +44,30 @@ def not_found() -> Reply:
     return Reply(404, JSON_HEADERS, b'{"error":"not_found"}')
 
 
-def as_refusal(exc: Exception, facts: Facts) -> tuple[AadstsError, int]:
-    """Convert an exception into the error to return and a log level; add the cause to `facts`.
+class LoggedRefusal(NamedTuple):
+    """The error to return, and the level and the outcome of its log line.
 
-    The level ALREADY_LOGGED means that a bug was logged here, with its traceback.
+    The level ALREADY_LOGGED means that a bug was logged, with its traceback.
     """
+
+    error: AadstsError
+    level: int
+    fields: Mapping[str, Any]
+
+
+def as_refusal(exc: Exception, known: Mapping[str, Any]) -> LoggedRefusal:
+    """Convert an exception into a refusal; log a bug, with the fields that are known of the request."""
     if isinstance(exc, AadstsError):
         outcome = THROTTLED if is_throttled(exc) else exc.entry.name
-        facts |= {"outcome": outcome, "cause": exc.message}
-        return exc, logging.INFO
+        return LoggedRefusal(exc, logging.INFO, {"outcome": outcome, "cause": exc.message})
     if isinstance(exc, DatabaseFailed):
         unavailable = AadstsError(numbers.DIRECTORY_UNAVAILABLE)
-        facts |= {"outcome": unavailable.entry.name, **exc.facts}
-        return unavailable, logging.ERROR
-    _log.error("request_failed", exc_info=exc, extra={"stage": "exchange", **facts})
+        fields = {"outcome": unavailable.entry.name, **exc.facts}
+        return LoggedRefusal(unavailable, logging.ERROR, fields)
+    _log.error("request_failed", exc_info=exc, extra={"stage": "exchange", **known})
     failure = AadstsError(numbers.INTERNAL_ERROR)
-    facts |= {
-        "outcome": failure.entry.name,
-        "cause": "podpass failed; see the traceback in its log",
-    }
-    return failure, ALREADY_LOGGED
+    cause = "podpass failed; see the traceback in its log"
+    return LoggedRefusal(failure, ALREADY_LOGGED, {"outcome": failure.entry.name, "cause": cause})
 
 
 def error_headers(exc: Exception) -> Headers:

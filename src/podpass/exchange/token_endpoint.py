@@ -32,7 +32,7 @@ from podpass.exchange.throttling import (
     is_client_error,
     require_no_wait,
 )
-from podpass.exchange.token_request import Facts
+from podpass.exchange.token_request import RequestRecord, TokenRequest
 from podpass.http.server import BodyRefused, Reply, Scope, header
 from podpass.names import DOCTOR_AGENT
 from podpass.settings import AuthoritySettings
@@ -74,7 +74,7 @@ class TokenEndpoint:
         correlation = token_request.correlation_id(scope["headers"], scope["query_string"])
         log.correlation_id.set(correlation)
         trace = token_request.new_id()
-        facts: Facts = {"source": client_address(scope)}
+        record = RequestRecord(source=client_address(scope))
         headers = responses.with_ids(responses.NO_STORE_HEADERS, trace, correlation)
         try:
             request = read_request(
@@ -84,42 +84,48 @@ class TokenEndpoint:
                 version=version,
                 origins=self._origins,
                 limit=self._settings.max_body_bytes,
-                facts=facts,
+                record=record,
             )
             if (header(scope, b"user-agent") or "").startswith(DOCTOR_AGENT):
-                facts[log.BY_DOCTOR] = not _is_of_pod(request)
+                record.add(**{log.BY_DOCTOR: not _is_of_pod(request)})
             client_key = _rate_limit_key(request)
             if self._limiter is not None:
-                require_no_wait(self._limiter.acquire(facts["source"], client_key))
-            response = await self._issue_token(request, facts)
+                require_no_wait(self._limiter.acquire(record.source, client_key))
+            response = await self._issue_token(request)
         except Exception as exc:  # noqa: BLE001 a bug must have a response too
-            refused, level = responses.as_refusal(exc, facts)
-            self._log_result(facts, refused.checked, began, version, level)
+            refused, level, fields = responses.as_refusal(
+                exc, {"source": record.source, **record.fields}
+            )
+            record.add(**fields)
+            self._log_result(record, refused.checked, began, version, level)
             if self._limiter is not None and is_client_error(refused.status):
-                self._limiter.on_rejection(facts["source"])
+                self._limiter.on_rejection(record.source)
             if self._settings.uniform_refusals:
                 refused = await uniform.as_uniform_error(refused, began)
             text = responses.error_body(refused, self._origins, trace, correlation, self._clock())
             return Reply(refused.status, (*responses.error_headers(exc), *headers), text)
-        facts["outcome"] = GRANTED
-        self._log_result(facts, STEPS, began, version, logging.INFO)
+        record.add(outcome=GRANTED)
+        self._log_result(record, STEPS, began, version, logging.INFO)
         if self._limiter is not None:
-            self._limiter.on_success(facts["source"], client_key)
+            self._limiter.on_success(record.source, client_key)
         return Reply(200, headers, response)
 
-    async def _issue_token(self, request: token_request.TokenRequest, facts: Facts) -> bytes:
+    async def _issue_token(self, request: TokenRequest) -> bytes:
         if request.get("grant_type") in GRANTS:
-            signed_in = await self._signin.check(request, facts)
-            return await self._user_tokens.issue(signed_in, request, facts)
+            signed_in = await self._signin.check(request)
+            return await self._user_tokens.issue(signed_in, request)
         try:
-            exchange = await self._verifier.check(request, facts)
+            exchange = await self._verifier.check(request)
         finally:
-            self._count_extra_work(facts)
+            # Each signature check after the first counts as one more request of the address.
+            extra = request.record.signatures_checked - 1
+            if extra and self._limiter is not None:
+                self._limiter.on_extra_work(request.record.source, extra)
         now, seconds = self._clock(), self._settings.token_seconds
         uti = jose.b64encode(os.urandom(16))
         key = await self._keys.current()
         claims = access_token.build_claims(exchange, now=now, seconds=seconds, uti=uti)
-        facts.update(access_token.log_facts(claims))
+        request.record.add(**access_token.log_facts(claims))
         token = await self._signer.sign(key, claims, access_token.build_header(claims, key.kid))
         return orjson.dumps(
             access_token.build_response(
@@ -131,32 +137,35 @@ class TokenEndpoint:
             )
         )
 
-    def _count_extra_work(self, facts: Facts) -> None:
-        """Count each signature check after the first as one more request of the address."""
-        extra = facts.get("signatures_checked", 1) - 1
-        if extra and self._limiter is not None:
-            self._limiter.on_extra_work(facts["source"], extra)
-
     def _log_result(
-        self, facts: Facts, checked: Sequence[str], began: float, version: int, level: int
+        self,
+        record: RequestRecord,
+        checked: Sequence[str],
+        began: float,
+        version: int,
+        level: int,
     ) -> None:
         seconds = time.perf_counter() - began
+        fields = record.fields
+        if record.signatures_checked > 1:
+            fields["signatures_checked"] = record.signatures_checked
         if self._observe is not None:
-            self._observe(facts["outcome"], version, seconds)
+            self._observe(fields["outcome"], version, seconds)
         log.hop(
             _log,
             "token_request_answered",
             # The traceback of a bug has a line of its own.
             level=logging.INFO if level == responses.ALREADY_LOGGED else level,
             stage="exchange",
-            asked=f"token for {facts.get('resource', 'a resource')}",
-            checked=_without_skipped(tuple(checked), tuple(facts.pop("skipped", ()))),
+            asked=f"token for {fields.get('resource', 'a resource')}",
+            checked=_without_skipped(tuple(checked), record.skipped),
             seconds=seconds,
-            **facts,
+            source=record.source,
+            **fields,
         )
 
 
-def _is_of_pod(request: token_request.TokenRequest) -> bool:
+def _is_of_pod(request: TokenRequest) -> bool:
     """Return whether the credential is the token of a pod, which must not be marked as doctor's."""
     try:
         return bool(request.get("client_assertion") and read_pod(request.assertion))
@@ -164,7 +173,7 @@ def _is_of_pod(request: token_request.TokenRequest) -> bool:
         return False
 
 
-def _rate_limit_key(request: token_request.TokenRequest) -> str:
+def _rate_limit_key(request: TokenRequest) -> str:
     """Return the client that the limit applies to; empty for sign-ins, whose users share one client ID."""
     client = request.get("client_id")
     if not client or request.get("grant_type") in GRANTS:

@@ -28,8 +28,26 @@ _MAX_CLAIMS_CHARS = 4096
 # The client handles the challenges of Continuous Access Evaluation.
 _CAPABILITY = "cp1"
 
-# The fields of a request's log line.
-Facts = dict[str, Any]
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What the log line of a request says; the checks add to it while they run.
+
+    `skipped` are the steps that do not apply to the grant or the kind of credential.
+    """
+
+    source: str = ""
+    skipped: tuple[str, ...] = ()
+    signatures_checked: int = 1
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, **fields: Any) -> None:
+        """Add fields to the log line, or replace them."""
+        self.fields.update(fields)
+
+    def skip(self, steps: tuple[str, ...]) -> None:
+        """Record further steps that do not apply."""
+        self.skipped += steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +55,8 @@ class TokenRequest:
     """A parsed token request, which is not checked yet.
 
     `tenant` is as in the path; `version` is that of the endpoint, 1 or 2; `origin` is the origin of this
-    service that the request was sent to. The form's values may contain credentials.
+    service that the request was sent to. The form's values may contain credentials. `record` is the only part
+    that changes.
     """
 
     tenant: str
@@ -45,6 +64,7 @@ class TokenRequest:
     origin: str
     form: Mapping[str, str] = field(repr=False)
     cloud: Cloud = PUBLIC
+    record: RequestRecord = field(default_factory=RequestRecord, repr=False, compare=False)
 
     def get(self, name: str) -> str:
         """Return a parameter; empty if it is missing."""

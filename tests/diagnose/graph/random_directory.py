@@ -103,7 +103,7 @@ class RandomDirectory:
         }
         request = TokenRequest(tenant=TENANT, version=2, origin=ORIGIN, form=form)
         try:
-            exchange = await self.verifier.check(request, {})
+            exchange = await self.verifier.check(request)
         except AadstsError:
             return None
         claims = build_claims(exchange, now=NOW, seconds=3600, uti="u")

@@ -21,7 +21,7 @@ from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable
 from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
-from podpass.exchange.token_request import Facts, TokenRequest
+from podpass.exchange.token_request import RequestRecord, TokenRequest
 from podpass.settings import AuthoritySettings
 from tests.exchange.client_auth.test_secrets import (
     DER,
@@ -100,7 +100,7 @@ class AuthenticatorHarness:
     known: dict[tuple[str, str], Identity] = field(default_factory=dict)
     settings: AuthoritySettings = SETTINGS
     now: float = NOW
-    facts: Facts = field(default_factory=dict)
+    record: RequestRecord = field(default_factory=RequestRecord)
     identity: Identity = IDENTITY
 
     async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None:
@@ -113,8 +113,10 @@ class AuthenticatorHarness:
         authenticator = ClientAuthenticator(
             cast("DirectoryReader", self), issuers, keys, self.settings, lambda: self.now
         )
-        request = TokenRequest(tenant="D.test", version=2, origin=OURS, form=form)
-        return await authenticator.authenticate(TENANT, self.identity, request, self.facts)
+        request = TokenRequest(
+            tenant="D.test", version=2, origin=OURS, form=form, record=self.record
+        )
+        return await authenticator.authenticate(TENANT, self.identity, request)
 
     async def authenticate_with_assertion(self, token: str) -> ClientAuthentication:
         return await self.authenticate(
@@ -165,7 +167,7 @@ async def test_federated_assertion_authenticates_by_its_credential(
         f" {sign_assertion()}\n"
     ) == ClientAuthentication(acr=Acr.ASSERTION, credential="web", is_federated=True)
     assert harness.published.asked == [(ISSUER, "key")]
-    assert harness.facts == {
+    assert harness.record.fields == {
         "iss": ISSUER,
         "sub": "sub",
         "aud": ("aud",),
@@ -220,7 +222,7 @@ async def test_unavailable_issuer_is_reported_and_logged_with_reason(
 ) -> None:
     harness.published.down = True
     assert (await harness.expect_refusal(sign_assertion())).entry.number == 501661
-    assert harness.facts["reason"] == "timeout"
+    assert harness.record.fields["reason"] == "timeout"
 
 
 async def test_credential_takes_effect_after_the_propagation_delay(
@@ -241,7 +243,7 @@ async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorH
     assert await harness.authenticate(client_secret="secret") == ClientAuthentication(
         acr=Acr.SECRET, credential="s"
     )
-    assert harness.facts["skipped"] == (
+    assert harness.record.skipped == (
         *("assertion", "trust", "lifetime", "issuer", "key", "signature", "time"),
     )
     with pytest.raises(AadstsError) as caught:
@@ -252,13 +254,13 @@ async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorH
 async def test_self_issued_assertion_is_verified_with_the_certificate(
     harness: AuthenticatorHarness,
 ) -> None:
-    harness.facts["skipped"] = ("before",)
+    harness.record.skip(("before",))
     assert await harness.authenticate_with_assertion(sign_self_issued()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="c"
     )
     assert harness.published.asked == []
-    assert harness.facts["skipped"] == ("before", "lifetime", "issuer")
-    assert (harness.facts["iss"], harness.facts["credential"]) == (CLIENT, "c")
+    assert harness.record.skipped == ("before", "lifetime", "issuer")
+    assert (harness.record.fields["iss"], harness.record.fields["credential"]) == (CLIENT, "c")
 
 
 @pytest.mark.parametrize(
@@ -310,8 +312,8 @@ async def test_own_managed_identity_token_is_accepted_as_credential(
         acr=Acr.ASSERTION, credential="mi", is_federated=True
     )
     assert harness.published.asked == []
-    assert (harness.facts["skipped"], harness.facts["credential"]) == (("issuer",), "mi")
-    assert harness.facts["sub"] == "object"
+    assert (harness.record.skipped, harness.record.fields["credential"]) == (("issuer",), "mi")
+    assert harness.record.fields["sub"] == "object"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -50,24 +50,50 @@ from podpass.directory.store.schema import (
 
 _IDENTITY, _CREDENTIAL, _URI, _PASSWORD, _KEY = range(5)
 _TEXTS = 10
-_name, _age = itemgetter(6), itemgetter(1, 6)
 _NO_BLOB = cast(null(), LargeBinary)
 _identity, _federated = identities.c, federated_credentials.c
 Owned = TypeVar("Owned")
 
 
+class _Row(NamedTuple):
+    """A row of any of the tables; a column that the table does not have is NULL.
+
+    `begins` is also the time of creation, and the place in a list.
+    """
+
+    number: int
+    begins: Any
+    expires: Any
+    flag: Any
+    flag_2: Any
+    blob: Any
+    text: Any
+    text_2: Any
+    text_3: Any
+    text_4: Any
+    text_5: Any
+    text_6: Any
+    text_7: Any
+    text_8: Any
+    text_9: Any
+    text_10: Any
+
+
+_first_text, _age = attrgetter("text"), attrgetter("begins", "text")
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The rows of one table: their query, the check of their values, and the index of the name."""
+    """The rows of one table: their query, the check of their values, and the column with the key."""
 
     table: Table
     query: Select[Any]
     values: database.RowCheck
-    name_index: int
+    key: str
 
-    def check(self, client_id: str, row: Sequence[Any]) -> None:
+    def check(self, client_id: str, row: _Row) -> None:
         """Check one row. Raises CorruptRowError."""
-        key = client_id if self.table is identities else f"{client_id}/{row[self.name_index]}"
+        key = client_id if self.table is identities else f"{client_id}/{getattr(row, self.key)}"
         with database.decoding_row(self.table.name, key):
             self.values.check(row)
 
@@ -80,7 +106,7 @@ def _part(
     second: ColumnElement[Any] = literal_column("0.0", Double),  # noqa: B008 - a constant
     flags: Sequence[ColumnElement[Any]] = (null(), null()),
     blob: ColumnElement[Any] = _NO_BLOB,
-    name_index: int = 6,
+    key: str = "text",
     where: Sequence[ColumnElement[bool]] = (),
 ) -> _Part:
     padding = [null()] * (_TEXTS - len(texts))
@@ -90,7 +116,7 @@ def _part(
         table.c.client_id == bindparam("client_id"),
         *where,
     )
-    return _Part(table, query, _row_check(given), name_index)
+    return _Part(table, query, _row_check(given), key)
 
 
 def _row_check(given: Sequence[object]) -> database.RowCheck:
@@ -133,7 +159,7 @@ _PARTS = (
         identifier_uris,
         *(identifier_uris.c.uri, identifier_uris.c.uri_key),
         first=identifier_uris.c.place,
-        name_index=7,
+        key="text_2",
     ),
     *(
         _part(
@@ -193,9 +219,6 @@ TRUSTING = PreparedStatement(
     )
 )
 
-_CREDENTIAL_NAME = (
-    8  # the index of the credential in that row; NULL if the identity has no such credential
-)
 _IDENTITY_CHECK, _CREDENTIAL_CHECK = _row_check(_TRUSTED), _row_check(_TRUST)
 
 
@@ -204,12 +227,16 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
 
     Raises CorruptRowError.
     """
-    if not found or found[0][_CREDENTIAL_NAME] is None:
+    if not found:
         return None
     [row] = found
-    object_id, name, kind, resource_id, has_principal, enabled, created, *credential = row
+    identity, credential = row[: len(_TRUSTED)], row[len(_TRUSTED) :]
+    object_id, name, kind, resource_id, has_principal, enabled, created = identity
+    _, credential_name, *_ = credential
+    if credential_name is None:  # the identity has no such credential
+        return None
     try:
-        _IDENTITY_CHECK.check(row[:7])
+        _IDENTITY_CHECK.check(identity)
         return Identity(
             tenant_id=tenant_id,
             client_id=client_id,
@@ -223,7 +250,7 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
             created=created,
         )
     except database.DECODE_ERRORS as exc:
-        with database.decoding_row("federated_credentials", f"{client_id}/{credential[1]}"):
+        with database.decoding_row("federated_credentials", f"{client_id}/{credential_name}"):
             _CREDENTIAL_CHECK.check(credential)
         raise database.corrupt_row("identities", client_id, exc) from exc
 
@@ -233,9 +260,10 @@ def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) 
 
     Raises CorruptRowError.
     """
-    by_table: list[list[Sequence[Any]]] = [[] for _ in _PARTS]
-    for part in parts:
-        by_table[part[0]].append(part)
+    rows = [_Row._make(part) for part in parts]
+    by_table: list[list[_Row]] = [[] for _ in _PARTS]
+    for row in rows:
+        by_table[row.number].append(row)
     if not by_table[_IDENTITY]:
         return None
     try:
@@ -243,47 +271,45 @@ def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) 
     except database.DECODE_ERRORS as exc:
         # Find the corrupt row only now: every token request reads up to twenty credentials, and a check of
         # each would be slow.
-        for part in parts:
-            _PARTS[part[0]].check(client_id, part)
+        for row in rows:
+            _PARTS[row.number].check(client_id, row)
         raise database.corrupt_row("identities", client_id, exc) from exc
 
 
-def _build(tenant_id: str, client_id: str, by_table: Sequence[Sequence[Sequence[Any]]]) -> Identity:
+def _build(tenant_id: str, client_id: str, by_table: Sequence[Sequence[_Row]]) -> Identity:
     [row] = by_table[_IDENTITY]
     _PARTS[_IDENTITY].values.check(row)
-    _, created, _, has_principal, enabled, _, *texts = row
-    object_id, name, kind, resource_id, application_id, unique_name, *rest = texts
-    location, tags, document, principal = rest
     return Identity(
         tenant_id=tenant_id,
         client_id=client_id,
-        object_id=object_id,
-        name=name,
-        kind=IdentityKind(kind),
-        resource_id=resource_id,
-        application_id=application_id,
-        unique_name=unique_name,
-        has_principal=bool(has_principal),
-        enabled=bool(enabled),
-        identifier_uris=_build_children(_URI, by_table, _name),
+        object_id=row.text,
+        name=row.text_2,
+        kind=IdentityKind(row.text_3),
+        resource_id=row.text_4,
+        application_id=row.text_5,
+        unique_name=row.text_6,
+        has_principal=bool(row.flag),
+        enabled=bool(row.flag_2),
+        identifier_uris=_build_children(_URI, by_table, _first_text),
         credentials=tuple(
-            _to_credential(one[1], *one[6:12], is_flexible=one[3])
-            for one in sorted(by_table[_CREDENTIAL], key=_name)
+            _to_credential(
+                *(one.begins, one.text, one.text_2, one.text_3, one.text_4, one.text_5, one.text_6),
+                is_flexible=one.flag,
+            )
+            for one in sorted(by_table[_CREDENTIAL], key=_first_text)
         ),
         passwords=_build_children(_PASSWORD, by_table, _to_password),
         keys=_build_children(_KEY, by_table, _to_key),
-        location=location,
-        tags=from_json(tags),
-        created=created,
-        document=from_json(document),
-        principal=from_json(principal),
+        location=row.text_7,
+        tags=from_json(row.text_8),
+        created=row.begins,
+        document=from_json(row.text_9),
+        principal=from_json(row.text_10),
     )
 
 
 def _build_children(
-    number: int,
-    by_table: Sequence[Sequence[Sequence[Any]]],
-    build: Callable[[Sequence[Any]], Owned],
+    number: int, by_table: Sequence[Sequence[_Row]], build: Callable[[_Row], Owned]
 ) -> tuple[Owned, ...]:
     """Build the objects of an identity from the rows of one table, oldest first."""
     if not (rows := by_table[number]):
@@ -350,25 +376,23 @@ def _audiences(audience: object) -> tuple[str, ...]:
     return (audience,)
 
 
-def _to_password(part: Sequence[Any]) -> PasswordCredential:
-    _, begins, expires, _, _, digest, key_id, display_name, hint, *_ = part
+def _to_password(row: _Row) -> PasswordCredential:
     return PasswordCredential(
-        key_id=key_id,
-        display_name=display_name,
-        hint=hint,
-        digest=bytes(digest),
-        begins=begins,
-        expires=expires,
+        key_id=row.text,
+        display_name=row.text_2,
+        hint=row.text_3,
+        digest=bytes(row.blob),
+        begins=row.begins,
+        expires=row.expires,
     )
 
 
-def _to_key(part: Sequence[Any]) -> KeyCredential:
-    _, begins, expires, _, _, certificate, key_id, display_name, thumbprint, *_ = part
+def _to_key(row: _Row) -> KeyCredential:
     return KeyCredential(
-        key_id=key_id,
-        display_name=display_name,
-        certificate=bytes(certificate),
-        thumbprint=thumbprint,
-        begins=begins,
-        expires=expires,
+        key_id=row.text,
+        display_name=row.text_2,
+        certificate=bytes(row.blob),
+        thumbprint=row.text_3,
+        begins=row.begins,
+        expires=row.expires,
     )

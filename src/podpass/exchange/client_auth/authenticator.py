@@ -37,7 +37,7 @@ from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.errors.issuer_reasons import describe_reason
 from podpass.exchange.signing.key import AuthorityKey
-from podpass.exchange.token_request import Facts, TokenRequest
+from podpass.exchange.token_request import RequestRecord, TokenRequest
 from podpass.guids import is_guid
 from podpass.settings import AuthoritySettings
 
@@ -99,7 +99,7 @@ class ClientAuthenticator:
         self._own = managed_identity.issuer_prefixes(settings.origins, self._cloud)
 
     async def authenticate(
-        self, tenant: Tenant, identity: Identity, request: TokenRequest, facts: Facts
+        self, tenant: Tenant, identity: Identity, request: TokenRequest
     ) -> ClientAuthentication:
         """Check the credential in a request; the issuer of an assertion selects the checks.
 
@@ -107,17 +107,17 @@ class ClientAuthenticator:
         """
         check_credential_parameters(request)
         if secret := request.get("client_secret"):
-            _record_skipped(facts, ASSERTION_STEPS)
+            request.record.skip(ASSERTION_STEPS)
             return ClientAuthentication(
                 acr=Acr.SECRET, credential=check_secret(secret, identity, self._clock())
             )
         token = parse_assertion(request)
         if certificate.is_self_issued(token):
-            return self._by_certificate(token, tenant, identity, request.tenant, facts)
+            return self._by_certificate(token, tenant, identity, request)
         issuer = token.claims.get("iss")
         if isinstance(issuer, str) and issuer.startswith(self._own):
-            return await self._by_managed_identity(token, tenant, identity, facts)
-        return await self._by_federation(token, identity, facts)
+            return await self._by_managed_identity(token, tenant, identity, request.record)
+        return await self._by_federation(token, identity, request.record)
 
     def peek_claim(self, request: TokenRequest) -> UnverifiedClaim | None:
         """Return the issuer, subject and audiences of a federated assertion, without any check.
@@ -140,28 +140,28 @@ class ClientAuthenticator:
         return claim
 
     async def _by_federation(
-        self, token: jose.UnverifiedToken, identity: Identity, facts: Facts
+        self, token: jose.UnverifiedToken, identity: Identity, record: RequestRecord
     ) -> ClientAuthentication:
         assertion = read_claims(token, self._settings.assertion_algorithms)
-        _record_claims(assertion, facts)
+        _record_claims(assertion, record)
         credential = match(
             assertion, self._without_new_credentials(identity), kubernetes=self._kubernetes
         )
-        facts["credential"] = credential.name
+        record.add(credential=credential.name)
         if credential.expression and not is_public_issuer(credential.issuer):
-            facts["not_in_entra"] = "flexible credential of a cluster"
+            record.add(not_in_entra="flexible credential of a cluster")
         check_lifetime(assertion, self._settings.assertion_seconds)
-        await self._check_signature(assertion, credential, facts)
+        await self._check_signature(assertion, credential, record)
         check_time(assertion, self._clock(), self._settings.early_seconds)
         return _federated(credential)
 
     async def _by_managed_identity(
-        self, token: jose.UnverifiedToken, tenant: Tenant, identity: Identity, facts: Facts
+        self, token: jose.UnverifiedToken, tenant: Tenant, identity: Identity, record: RequestRecord
     ) -> ClientAuthentication:
-        _record_skipped(facts, _ISSUER_STEP)
+        record.skip(_ISSUER_STEP)
         settings, now = self._settings, self._clock()
         assertion = read_claims(token, managed_identity.ALGORITHMS)
-        _record_claims(assertion, facts)
+        _record_claims(assertion, record)
         credential = managed_identity.match_credential(
             assertion,
             self._without_new_credentials(identity),
@@ -169,7 +169,7 @@ class ClientAuthenticator:
             settings.origins,
             self._cloud,
         )
-        facts["credential"] = credential.name
+        record.add(credential=credential.name)
         issuing = managed_identity.issuing_client_id(assertion)
         found = await self._directory.find_identity(tenant.id, issuing) if issuing else None
         managed_identity.check_issuing_identity(assertion, found)
@@ -179,22 +179,18 @@ class ClientAuthenticator:
         return _federated(credential)
 
     def _by_certificate(
-        self,
-        token: jose.UnverifiedToken,
-        tenant: Tenant,
-        identity: Identity,
-        segment: str,
-        facts: Facts,
+        self, token: jose.UnverifiedToken, tenant: Tenant, identity: Identity, request: TokenRequest
     ) -> ClientAuthentication:
-        _record_skipped(facts, _FEDERATION_STEPS)
+        record = request.record
+        record.skip(_FEDERATION_STEPS)
         assertion = read_claims(token, certificate.ALGORITHMS)
-        _record_claims(assertion, facts)
+        _record_claims(assertion, record)
         audiences = certificate.allowed_audiences(
-            self._settings.origins, tenant, segment, self._cloud
+            self._settings.origins, tenant, request.tenant, self._cloud
         )
         certificate.check_claims(assertion, identity.client_id, audiences)
         key = certificate.find_key(assertion, identity, self._clock())
-        facts["credential"] = key.key_id
+        record.add(credential=key.key_id)
         certificate.check_signature(assertion, key)
         check_time(assertion, self._clock(), self._settings.early_seconds)
         return ClientAuthentication(acr=Acr.ASSERTION, credential=key.key_id)
@@ -208,22 +204,25 @@ class ClientAuthenticator:
         return replace(identity, credentials=replicated)
 
     async def _check_signature(
-        self, assertion: UnverifiedAssertion, credential: FederatedCredential, facts: Facts
+        self,
+        assertion: UnverifiedAssertion,
+        credential: FederatedCredential,
+        record: RequestRecord,
     ) -> None:
         try:
             # The issuer of the credential, not of the token: both are equal here, but this stays safe if the
             # matching changes.
             keys = await self._issuers.find_keys(credential.issuer, assertion.key_id)
         except IssuerUnavailable as exc:
-            facts["reason"] = reason = str(exc.facts.get("reason"))
+            reason = str(exc.facts.get("reason"))
+            record.add(reason=reason)
             raise AadstsError(numbers.ISSUER_UNREACHABLE, reason=describe_reason(reason)) from exc
         if not keys:
             raise AadstsError(
                 numbers.KEY_NOT_PUBLISHED, key=key_hex(assertion.key_id), issuer=credential.issuer
             )
         for checked, key in enumerate(keys, start=1):
-            if checked > 1:
-                facts["signatures_checked"] = checked
+            record.signatures_checked = checked
             try:
                 jose.verify(assertion.token, key)
             except jose.BadSignature:
@@ -236,13 +235,8 @@ def _federated(credential: FederatedCredential) -> ClientAuthentication:
     return ClientAuthentication(acr=Acr.ASSERTION, credential=credential.name, is_federated=True)
 
 
-def _record_skipped(facts: Facts, steps: tuple[str, ...]) -> None:
-    """Record for the log which steps do not apply to this kind of credential."""
-    facts["skipped"] = (*facts.get("skipped", ()), *steps)
-
-
-def _record_claims(assertion: UnverifiedAssertion, facts: Facts) -> None:
-    facts.update(
+def _record_claims(assertion: UnverifiedAssertion, record: RequestRecord) -> None:
+    record.add(
         iss=assertion.issuer,
         sub=assertion.subject,
         aud=assertion.audiences,
@@ -250,7 +244,7 @@ def _record_claims(assertion: UnverifiedAssertion, facts: Facts) -> None:
         exp=assertion.expires,
     )
     if pod := read_pod(assertion.token):
-        facts["pod"] = pod
+        record.add(pod=pod)
 
 
 def check_credential_parameters(request: TokenRequest) -> None:

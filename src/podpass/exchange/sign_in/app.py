@@ -24,7 +24,7 @@ from podpass.exchange.sign_in.pages import LOGIN, SignInPages, error_reply, sign
 from podpass.exchange.sign_in.sign_in import DEVICE_STEPS, SignIn
 from podpass.exchange.signing.token_sealer import TokenSealer
 from podpass.exchange.throttling import RequestLimiter, client_address, require_no_wait
-from podpass.exchange.token_request import TokenRequest
+from podpass.exchange.token_request import RequestRecord, TokenRequest
 from podpass.http.server import Receive, Reply, Scope
 from podpass.settings import AuthoritySettings
 
@@ -114,7 +114,6 @@ class SignInApp:
         self, tenant: str, version: int, scope: Scope, receive: Receive
     ) -> Reply:
         began = time.perf_counter()
-        facts: dict[str, Any] = {}
         limit = self._settings.max_body_bytes
         request = read_request(
             scope,
@@ -123,12 +122,12 @@ class SignInApp:
             version=version,
             origins=self._origins,
             limit=limit,
-            facts=facts,
+            record=RequestRecord(),
         )
         if self._limiter is not None:
             # The number of stored codes is limited, and one caller must not use all of them.
             require_no_wait(self._limiter.acquire_device_code(client_address(scope)))
-        text, device = await self._signin.create_device_code(request, facts)
+        text, device = await self._signin.create_device_code(request)
         log.hop(
             _log,
             "device_code_issued",
@@ -136,7 +135,7 @@ class SignInApp:
             asked="a device code",
             checked=DEVICE_STEPS,
             seconds=time.perf_counter() - began,
-            **facts,
+            **request.record.fields,
         )
         response = self._device_code_response(request, text, device)
         return Reply(200, responses.JSON_HEADERS, orjson.dumps(response))

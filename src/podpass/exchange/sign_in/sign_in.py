@@ -37,7 +37,7 @@ from podpass.exchange.sign_in.tokens import UserExchange
 from podpass.exchange.sign_in.used_forms import UsedForms
 from podpass.exchange.sign_in.users import UserAuthenticator
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.exchange.token_request import Facts, TokenRequest, read_capabilities
+from podpass.exchange.token_request import TokenRequest, read_capabilities
 
 PASSWORD = "password"  # noqa: S105 the name of a grant
 REFRESH = "refresh_token"
@@ -92,18 +92,16 @@ class SignIn:
         self.devices = DeviceCodes(keys.database, keys.token_sealer, clock)
         self.used_forms = UsedForms(keys.database, keys.token_sealer, clock)
 
-    async def check(self, request: TokenRequest, facts: Facts) -> UserExchange:
-        """Check a token request for a user.
-
-        Values for the log are added to `facts`. Raises AadstsError of the first check that fails.
-        """
-        facts["skipped"] = ASSERTION_STEPS
+    async def check(self, request: TokenRequest) -> UserExchange:
+        """Check a token request for a user. Raises AadstsError of the first check that fails."""
+        record = request.record
+        record.skipped = ASSERTION_STEPS
         tenant = await self.find_tenant(request.tenant, grant=request.get("grant_type"))
         check_request(request)
         capabilities = read_capabilities(request)
         registered, client = await self.find_client(tenant, request.get("client_id"))
-        facts["client_id"] = client.id
-        authentication = await self._authenticate_client(registered, client, request, facts)
+        record.add(client_id=client.id)
+        authentication = await self._authenticate_client(registered, client, request)
         if request.get("grant_type") not in _GRANTS_WITH_PLATFORM:
             # Checked before the password, so that a client ID alone does not suffice to guess passwords.
             check_client_authentication(client, authentication)
@@ -111,9 +109,9 @@ class SignIn:
         check_client_authentication(client, authentication, grant.platform)
         home = await self._find_home_tenant(tenant, grant)
         user = await self.users.find_user(grant.approval)
-        facts["tenant_id"], facts["oid"] = home.id, user.id
+        record.add(tenant_id=home.id, oid=user.id)
         requested = _requested_scope(request, grant)
-        facts["resource"] = requested.resource
+        record.add(resource=requested.resource)
         resource = await directory_lookup.find_resource(self._directory, home, requested.resource)
         await self.users.check_assignment(client, user)
         return UserExchange(
@@ -135,9 +133,7 @@ class SignIn:
             cloud=request.cloud,
         )
 
-    async def create_device_code(
-        self, request: TokenRequest, facts: Facts
-    ) -> tuple[str, DeviceCode]:
+    async def create_device_code(self, request: TokenRequest) -> tuple[str, DeviceCode]:
         """Check a request for a device code; return the code and its data.
 
         Raises AadstsError of the first check that fails, or 90055.
@@ -147,7 +143,7 @@ class SignIn:
         require_parameter(request, "client_id")
         require_parameter(request, parameter)
         _, client = await self.find_client(tenant, request.get("client_id"))
-        facts["client_id"] = client.id
+        request.record.add(client_id=client.id)
         check_client_authentication(client, _NO_AUTHENTICATION)
         user_scope.parse(request.get(parameter), version=request.version)
         return await self.devices.create(
@@ -225,15 +221,15 @@ class SignIn:
         raise AadstsError(numbers.UNKNOWN_CLIENT, client=client_id, tenant="organizations")
 
     async def _authenticate_client(
-        self, tenant: Tenant | None, client: Client, request: TokenRequest, facts: Facts
+        self, tenant: Tenant | None, client: Client, request: TokenRequest
     ) -> ClientAuthentication:
         presented = request.get("client_secret") or request.get("client_assertion").strip()
         if not presented:
             return _NO_AUTHENTICATION
         if client.identity is None or tenant is None:
             raise AadstsError(numbers.CLIENT_IS_PUBLIC)
-        facts["skipped"] = ()
-        return await self._authenticator.authenticate(tenant, client.identity, request, facts)
+        request.record.skipped = ()
+        return await self._authenticator.authenticate(tenant, client.identity, request)
 
     # ------------------------------------------------------------------------------ grants and users
 

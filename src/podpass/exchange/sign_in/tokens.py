@@ -26,7 +26,7 @@ from podpass.exchange.sign_in.clients import Client
 from podpass.exchange.sign_in.scope import RequestedScope
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.signer import Signer
-from podpass.exchange.token_request import Facts, TokenRequest
+from podpass.exchange.token_request import TokenRequest
 from podpass.settings import AuthoritySettings
 
 # The directory role of every member, by the ID of its template.
@@ -180,7 +180,7 @@ class UserTokens:
         self._settings = settings
         self._clock = clock
 
-    async def issue(self, exchange: UserExchange, request: TokenRequest, facts: Facts) -> bytes:
+    async def issue(self, exchange: UserExchange, request: TokenRequest) -> bytes:
         """Sign the requested tokens, and return the response as JSON."""
         now, seconds = self._clock(), self._settings.user_token_seconds
         uti = jose.b64encode(os.urandom(16))
@@ -191,7 +191,7 @@ class UserTokens:
             uti=uti,
             administers=exchange.user.id in self._settings.administrators,
         )
-        facts.update(log_facts(claims))
+        request.record.add(**log_facts(claims))
         key = await self._keys.current()
         tokens = {
             "access_token": await self._signer.sign(key, claims, build_header(claims, key.kid))
