@@ -8,6 +8,7 @@ from typing import Any
 
 from kubeling.asgi import Receive, Scope, Send, wait_for_disconnect
 from kubeling.kubelet.pod_network import PodNetwork
+from kubeling.tasks import run_until_first
 
 # Of one connection; the client adds its own.
 HOP_BY_HOP = frozenset(
@@ -33,16 +34,7 @@ async def forward(
         await _forward_websocket(scope, receive, send, origin, network)
         return
     body = _Body(scope, receive)
-    work = asyncio.create_task(_forward(scope, body, send, origin, network))
-    disconnect = asyncio.create_task(body.wait_for_disconnect())
-    try:
-        await asyncio.wait({work, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (work, disconnect):
-            task.cancel()
-        await asyncio.gather(work, disconnect, return_exceptions=True)
-    if not work.cancelled():
-        work.result()
+    await run_until_first(_forward(scope, body, send, origin, network), body.wait_for_disconnect())
 
 
 class _Body:
