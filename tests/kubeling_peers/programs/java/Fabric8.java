@@ -24,8 +24,13 @@ public class Fabric8 {
                         System.out.println("exit " + running.exitCode().get());
                     }
                 }
-                default -> client.pods().inNamespace(namespace).withName(words[2]).watchLog(System.out)
-                        .getOutput();
+                default -> {
+                    var pod = client.pods().inNamespace(namespace).withName(words[2]);
+                    // Without waiting, the end of the program closes the connection.
+                    try (var log = pod.watchLog(System.out)) {
+                        log.onClose().toCompletableFuture().get();
+                    }
+                }
             }
         }
     }
