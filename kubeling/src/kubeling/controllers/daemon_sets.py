@@ -299,11 +299,10 @@ class DaemonSetController:
             if failed and (wait := self._backoff(daemon_set, pod.node)) > 0:
                 waits.append(wait)
                 continue
-            state, does = (
-                ("failed", "try to kill it") if failed else ("succeeded", "try to delete it")
-            )
-            reason = "FailedDaemonPod" if failed else "SucceededDaemonPod"
-            message = f"Found {state} daemon pod {pod.namespace}/{pod.name} on node {pod.node}, will {does}"
+            state, does = ("failed", "kill") if failed else ("succeeded", "delete")
+            reason = f"{state.capitalize()}DaemonPod"
+            message = f"Found {state} daemon pod {pod.namespace}/{pod.name} on node {pod.node},"
+            message += f" will try to {does} it"
             self._recorder.record(
                 event_reference(_KIND, daemon_set), WARNING if failed else NORMAL, reason, message
             )

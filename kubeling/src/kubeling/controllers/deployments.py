@@ -18,11 +18,7 @@ from kubeling.event_recorder import NORMAL, WARNING, EventRecorder
 AVAILABLE, PROGRESSING = "Available", "Progressing"
 DONE, TIMED_OUT = "NewReplicaSetAvailable", "ProgressDeadlineExceeded"
 PAUSED, RESUMED = "DeploymentPaused", "DeploymentResumed"
-_COUNTS = {
-    "replicas": "replicas",
-    "readyReplicas": "readyReplicas",
-    "availableReplicas": "availableReplicas",
-}
+_COUNTS = ("replicas", "readyReplicas", "availableReplicas")
 
 
 def condition(status: Mapping[str, Any], kind: str) -> Object | None:
@@ -66,7 +62,7 @@ def calculate_status(
     """Return the status with the counts of the ReplicaSets and the condition Available."""
     old = deployment.get("status") or {}
     status: Object = {"observedGeneration": deployment["metadata"].get("generation") or 0}
-    found = {name: _sum(sets, part) for name, part in _COUNTS.items()}
+    found = {name: _sum(sets, name) for name in _COUNTS}
     found["updatedReplicas"] = _sum([new] if new else [], "replicas")
     found["unavailableReplicas"] = max(rollout.total(sets) - found["availableReplicas"], 0)
     status |= {name: count for name, count in found.items() if count}
@@ -138,10 +134,8 @@ def seconds_until_timeout(
     deployment: Object, status: Mapping[str, Any], now: float
 ) -> float | None:
     """Return the seconds until the progress deadline; None if no progress is expected."""
-    known, deadline = (
-        condition(status, PROGRESSING),
-        deployment["spec"].get("progressDeadlineSeconds"),
-    )
+    known = condition(status, PROGRESSING)
+    deadline = deployment["spec"].get("progressDeadlineSeconds")
     if known is None or deadline is None or rollout.is_complete(deployment, status):
         return None
     if known.get("reason") in (DONE, TIMED_OUT, PAUSED):

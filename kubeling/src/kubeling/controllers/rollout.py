@@ -105,12 +105,7 @@ def scale_all(deployment: Object, new: Object | None, old: Sequence[Object]) -> 
     if len(active) <= 1:
         only = active[0] if active else new or (oldest_first(old)[-1] if old else None)
         return {} if only is None else {_name(only): wanted}
-    if (
-        new
-        and replicas_of(new) == wanted
-        and available(new) == wanted
-        and _annotation(new, DESIRED) == wanted
-    ):
+    if new and {replicas_of(new), available(new), _annotation(new, DESIRED)} == {wanted}:
         return {_name(each): 0 for each in old if replicas_of(each)}
     return _in_proportion(deployment, active) if is_rolling(deployment) else {}
 
@@ -137,15 +132,10 @@ def _share(deployment: Object, replica_set: Object, to_add: int, added: int) -> 
     if not _desired(deployment):
         fraction = -replicas_of(replica_set)
     else:
-        before = _annotation(replica_set, MAX_REPLICAS) or (deployment.get("status") or {}).get(
-            "replicas"
-        )
-        scaled = (
-            replicas_of(replica_set)
-            * max_replicas(deployment)
-            / (before or max_replicas(deployment))
-        )
-        fraction = math.floor(scaled + 0.5) - replicas_of(replica_set)
+        observed = (deployment.get("status") or {}).get("replicas")
+        most, now = max_replicas(deployment), replicas_of(replica_set)
+        before = _annotation(replica_set, MAX_REPLICAS) or observed or most
+        fraction = math.floor(now * most / before + 0.5) - now
     return min(fraction, left) if to_add > 0 else max(fraction, left)
 
 

@@ -281,20 +281,13 @@ def _egress_rules() -> bytes:
         _expression("nat", (1, 1), (2, socket.AF_INET), (3, 1), (5, 2)),
     )
     rule = table + _attribute(2, chain) + _attribute(4 | _NESTED, b"".join(expressions))
+    base = _attribute(3, chain) + _attribute(4 | _NESTED, hook) + _attribute(7, b"nat\0")
     create = _CREATE | _ACK
     return b"".join(
         (
             _message(0x10, struct.pack("!BBH", 0, 0, 10), 0),
             _message(0xA00, _family() + table, create),
-            _message(
-                0xA03,
-                _family()
-                + table
-                + _attribute(3, chain)
-                + _attribute(4 | _NESTED, hook)
-                + _attribute(7, b"nat\0"),
-                create,
-            ),
+            _message(0xA03, _family() + table + base, create),
             _message(0xA06, _family() + rule, create | _APPEND),
             _message(0x11, struct.pack("!BBH", 0, 0, 10), 0),
         )

@@ -162,12 +162,8 @@ class NodeRegistration:
         except ApiError as exc:
             if exc.status != 404:
                 raise
-            owner = {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "name": self._spec.name,
-                "uid": self._uid,
-            }
+            name = self._spec.name
+            owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self._uid}
             body = {
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
@@ -196,10 +192,8 @@ class NodeRegistration:
                     await self._create_or_update()
                     deleted = False
                 await self._renew_lease()
-                if (
-                    self._clock() - reported_at >= _STATUS_SECONDS
-                    or await self._is_marked_not_ready()
-                ):
+                is_due = self._clock() - reported_at >= _STATUS_SECONDS
+                if is_due or await self._is_marked_not_ready():
                     await self._patch_status()
                     reported_at = self._clock()
             except ApiError as exc:

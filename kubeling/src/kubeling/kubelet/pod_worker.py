@@ -78,10 +78,8 @@ class PodWorker:
         """Use a newer version of the pod."""
         if "deletionTimestamp" in pod["metadata"]:
             self.containers.forbid_start()
-        if any(
-            self._pod["metadata"].get(name) != pod["metadata"].get(name)
-            for name in ("labels", "annotations")
-        ):
+        before, after = self._pod["metadata"], pod["metadata"]
+        if any(before.get(name) != after.get(name) for name in ("labels", "annotations")):
             self._refresh_at = 0.0
         self._pod = self.containers.pod = pod
         self._wake.set()
@@ -149,9 +147,8 @@ class PodWorker:
         now = self._context.clock()
         if self._stopping:
             return None
-        if (self._pod.get("status") or {}).get(
-            "phase"
-        ) in TERMINAL_PHASES and not self.containers.running:
+        phase = (self._pod.get("status") or {}).get("phase")
+        if phase in TERMINAL_PHASES and not self.containers.running:
             self._finish_deletion()
             return None
         if not self._mounted and not self._must_stop(now) and not await self._mount(now):

@@ -147,9 +147,8 @@ class ContainerProcess:
         while pending := [output for output in self._outputs if not output.task.done()]:
             before = [output.chunks for output in pending]
             await asyncio.wait([output.task for output in pending], timeout=_DRAIN_SECONDS)
-            if before == [output.chunks for output in pending] and not any(
-                output.is_delivering for output in pending
-            ):
+            is_busy = any(output.is_delivering for output in pending)
+            if before == [output.chunks for output in pending] and not is_busy:
                 break
         await cancel_all(output.task for output in self._outputs)
 

@@ -205,19 +205,12 @@ class Scheduler:
 
     async def _reject(self, pod: Pod) -> None:
         if "deletionTimestamp" in pod["metadata"]:
-            options = {
-                "gracePeriodSeconds": 0,
-                "preconditions": {"uid": pod["metadata"]["uid"]},
-            }
+            uid = pod["metadata"]["uid"]
+            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
             await self._client.delete(_path(pod), options)
             return
-        reason, why = (
-            OUT_OF_PODS,
-            (
-                "Node didn't have enough resource: pods, requested: 1,"
-                f" used: {self._capacity.count}, capacity: {self._capacity.max_pods}"
-            ),
-        )
+        reason, why = OUT_OF_PODS, "Node didn't have enough resource: pods, requested: 1,"
+        why += f" used: {self._capacity.count}, capacity: {self._capacity.max_pods}"
         if self._capacity.used_ports(pod):
             reason, why = NODE_PORTS, PORTS_IN_USE
         status = {"phase": "Failed", "reason": reason, "message": f"Pod was rejected: {why}"}

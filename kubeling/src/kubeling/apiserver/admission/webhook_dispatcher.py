@@ -129,21 +129,13 @@ class WebhookDispatcher:
         try:
             response = await self._call(webhook, attributes, mutates=mutates)
         except WebhookFailed as exc:
-            _log.warning(
-                "webhook_call_failed",
-                extra={
-                    "webhook": webhook.name,
-                    "cause": exc.message,
-                    "policy": webhook.failure_policy,
-                },
-            )
+            failed = {"cause": exc.message, "policy": webhook.failure_policy}
+            _log.warning("webhook_call_failed", extra={"webhook": webhook.name, **failed})
             if webhook.failure_policy == "Ignore":
                 return None
             raise _call_error(webhook, exc) from exc
-        seconds, annotations = (
-            time.monotonic() - started,
-            sorted(response.get("auditAnnotations") or ()),
-        )
+        seconds = time.monotonic() - started
+        annotations = sorted(response.get("auditAnnotations") or ())
         facts = {"webhook": webhook.name, "seconds": seconds, "audit_annotations": annotations}
         _log.debug("webhook_called", extra=facts)
         return response

@@ -49,10 +49,8 @@ class _Rules:
                 }
             if "atomic" in notes:
                 self.atomic_types.add(owner)
-            if "atomicField" in notes:
-                self.atomic_fields.update((owner, field) for field in notes["atomicField"])
-            if "retain" in notes:
-                self.retained.update((owner, field) for field in notes["retain"])
+            self.atomic_fields.update((owner, field) for field in notes.get("atomicField", ()))
+            self.retained.update((owner, field) for field in notes.get("retain", ()))
 
 
 @functools.cache

@@ -189,12 +189,8 @@ def _check_version_match(request: Request, store: ObjectStore) -> str:
 
     Raises StatusError 422, 504.
     """
-    requested, match, causes = (
-        requested_revision(request),
-        request.option("resourceVersionMatch"),
-        [],
-    )
-    path = "resourceVersionMatch"
+    path, causes = "resourceVersionMatch", []
+    requested, match = requested_revision(request), request.option(path)
     if match and requested is None:
         causes.append(Cause(CauseType.FORBIDDEN, "is forbidden without resourceVersion", path))
     if match and request.option("continue"):

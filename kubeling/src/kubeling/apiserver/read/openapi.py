@@ -115,7 +115,11 @@ def _paths(kinds: Iterable[Kind], refs: str) -> Document:
         base = f"{kind.prefix}{space}/{kind.plural}"
         paths[base] = _collection(kind, refs)
         if kind.stored:
-            paths[base + "/{name}"] = _item(kind, refs)
+            item = {"parameters": [*_in_path(kind, refs), _parameter("name", "path", refs)]}
+            methods = {method: verb for verb, method in _METHODS.items() if verb in kind.verbs}
+            paths[base + "/{name}"] = item | {
+                method: _operation(kind, verb, refs) for method, verb in methods.items()
+            }
         if kind.stored and kind.namespaced:
             paths[f"{kind.prefix}/{kind.plural}"] = {"get": _operation(kind, "list", refs)}
     return paths
@@ -126,14 +130,6 @@ def _collection(kind: Kind, refs: str) -> Document:
     if kind.stored:
         path["get"] = _operation(kind, "list", refs)
     return path | {"post": _operation(kind, "create", refs)}
-
-
-def _item(kind: Kind, refs: str) -> Document:
-    path: Document = {"parameters": [*_in_path(kind, refs), _parameter("name", "path", refs)]}
-    for verb, method in _METHODS.items():
-        if verb in kind.verbs:
-            path[method] = _operation(kind, verb, refs)
-    return path
 
 
 def _in_path(kind: Kind, refs: str) -> list[Document]:

@@ -123,7 +123,9 @@ class Registry:
             await self.webhooks.validate(dataclasses.replace(admission, obj=made, name=name))
             quotas = resource_quota.check(self.store, self.kinds.stored, kind, made, None)
             if write_options.dry_run:
-                self._require_unused_name(kind, made)
+                of = made["metadata"]
+                if self.store.get_stored(kind, of.get("namespace", ""), of["name"]):
+                    raise already_exists(kind, of["name"])
                 return made
             try:
                 created = self.store.create(kind, made)
@@ -136,11 +138,6 @@ class Registry:
                 resource_quota.store_all(self.store, quotas)
                 return created
         raise StatusError(500, "ServerTimeout", "no free name was generated", retry_after=1)
-
-    def _require_unused_name(self, kind: Kind, obj: Object) -> None:
-        metadata = obj["metadata"]
-        if self.store.get_stored(kind, metadata.get("namespace", ""), metadata["name"]):
-            raise already_exists(kind, metadata["name"])
 
     def _prepare(self, kind: Kind, obj: Object) -> Object:
         """Set name, uid and creation time, and the fields that the strategy of the kind sets."""
