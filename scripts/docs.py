@@ -9,7 +9,6 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 from chart_page import chart_page
@@ -125,6 +124,17 @@ CLI_SETTINGS = {
     "podpass authority": ("AuthorityProcessSettings", "AuthoritySettings"),
     "podpass cloud serve": ("CloudSettings",),
 }
+# The options of each command that signs in to Azure.
+AZURE_SIGN_IN = {
+    "`--azure-env`",
+    "`--subscription-id`",
+    "`--auth-method`",
+    "`--client-id`",
+    "`--client-secret`",
+    "`--certificate-path`",
+    "`--private-key-path`",
+    "`--debug`",
+}
 # An option that so many commands have with the same text is described once.
 COMMON = 4
 
@@ -136,13 +146,14 @@ def cli_page() -> str:
         record
         for _, command, context in found
         for option in command.get_params(context)
-        if (record := option.get_help_record(context))
+        if isinstance(option, click.Option) and (record := option.get_help_record(context))
     )
     common = {record for record, count in counts.items() if count >= COMMON}
     lines = [
         "# Command line\n",
         MADE,
-        "Options of several commands. Each command names those that it has, and `--help` shows them too:\n",
+        "Options of several commands. Each command names those that it has, and `--help` shows them too.",
+        f"Sign-in to Azure: {', '.join(sorted(AZURE_SIGN_IN))}.\n",
         *(
             f"- `{name}`: {text}"
             for name, text in sorted(common, key=lambda each: (each[0].lstrip("-"), each[1]))
@@ -150,21 +161,40 @@ def cli_page() -> str:
         "",
     ]
     for path, command, context in found:
-        lines += [f"## {path}\n", "```", _own_help(path, command, context, common), "```\n"]
-        shared = [
-            f"`{max(option.opts, key=len)}`"
+        shared = common | _records_above(context)
+        text = _own_help(path, command, context, shared)
+        lines += [f"## {path}\n", "```", text, "```\n"]
+        names = [
+            f"`{name}`"
             for option in command.get_params(context)
-            if "--help" not in option.opts and option.get_help_record(context) in common
+            if (name := max(option.opts, key=len)) != "--help"
+            and option.get_help_record(context) in shared
         ]
-        lines += [f"Also: {', '.join(shared)}.\n"] if shared else []
-        if names := CLI_SETTINGS.get(path):
-            links = ", ".join(f"[{name}](settings.md#{name.lower()})" for name in names)
+        if {*names} >= AZURE_SIGN_IN:
+            kept = [name for name in names if name not in AZURE_SIGN_IN]
+            names = [*kept, "those of the sign-in to Azure"]
+        lines += [f"Also: {', '.join(names)}.\n"] if names else []
+        if classes := CLI_SETTINGS.get(path):
+            links = ", ".join(f"[{name}](settings.md#{name.lower()})" for name in classes)
             lines += [f"Flags and variables: {links}.\n"]
     return "\n".join(lines)
 
 
+def _records_above(context: click.Context) -> set[tuple[str, str]]:
+    """Return the options of the commands that contain this one."""
+    parent, found = context.parent, set()
+    while parent is not None:
+        found |= {
+            record
+            for option in parent.command.get_params(parent)
+            if (record := option.get_help_record(parent))
+        }
+        parent = parent.parent
+    return found
+
+
 def _own_help(
-    path: str, command: click.Command, context: click.Context, common: set[tuple[str, str]]
+    path: str, command: click.Command, context: click.Context, shared: set[tuple[str, str]]
 ) -> str:
     """Return the help of a command without options that the page describes elsewhere."""
     listed = {
@@ -174,7 +204,7 @@ def _own_help(
     }
     with contextlib.ExitStack() as restored:
         for option in command.get_params(context):
-            elsewhere = option.get_help_record(context) in common or listed.intersection(
+            elsewhere = option.get_help_record(context) in shared or listed.intersection(
                 option.opts
             )
             if isinstance(option, click.Option) and elsewhere:
@@ -183,7 +213,10 @@ def _own_help(
         text = command.get_help(context)
     if listed:
         text = re.sub(r"\n\nEnvironment variables.*?(?=\n\n[A-Z]|\Z)", "", text, flags=re.DOTALL)
-    return text.rstrip()
+    if context.parent is not None:
+        # The sections of these commands follow.
+        text = re.sub(r"\n\nCommands:\n.*", "", text, flags=re.DOTALL)
+    return text.rstrip().removeprefix(f"Usage: {path} [OPTIONS]\n").lstrip("\n")
 
 
 def _commands(
@@ -200,31 +233,30 @@ def _commands(
 
 
 def attacks_page() -> str:
-    """List the attacks that the tests try."""
+    """List the groups of attacks that the tests try, and the vulnerabilities of other projects."""
     listed = tomllib.loads((DOCS.parent / "tests/vectors/attacks.toml").read_text())
     lines = [
         "# Attacks in the tests\n",
         MADE,
-        "Each of these attacks has tests, which `tests/vectors/attacks.toml` names. The attackers:",
-        "[security.md](../security.md).\n",
-    ]
-    for group in listed["group"]:
-        lines += [
-            f"## {group['number']}. {group['title']}\n",
-            *_format_attacks(group.get("item", [])),
-        ]
-        lines += [f"{group['note']}\n"] if "note" in group else []
-    lines += [
-        "## Published vulnerabilities of other projects\n",
-        *_format_attacks(listed["advisory"]),
+        "How many attacks of each kind the tests try. `tests/vectors/attacks.toml` lists each with its",
+        "tests; [security.md](../security.md) describes the attackers.\n",
+        "| | kind | attacks |",
+        "|---|---|---|",
+        *(
+            f"| {group['number']} | {group['title']} | {len(group.get('item', [])) or '-'} |"
+            for group in listed["group"]
+        ),
+        "",
+        *(
+            f"- Kind {group['number']}: {' '.join(group['note'].split())}"
+            for group in listed["group"]
+            if "note" in group
+        ),
+        "\n## Published vulnerabilities of other projects\n",
+        *(f"- {item['what']}" for item in listed["advisory"]),
+        "",
     ]
     return "\n".join(lines)
-
-
-def _format_attacks(items: list[dict[str, Any]]) -> Iterator[str]:
-    yield from (f"- {item['what']}" for item in items)
-    if items:
-        yield ""
 
 
 STATUSES = {"yes": "Works", "differs on purpose": "Differs on purpose", "not yet": "Missing"}

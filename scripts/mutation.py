@@ -6,7 +6,6 @@ docs/contribute/mutation.md from the last results.
 """
 
 import argparse
-import collections
 import json
 import os
 import re
@@ -282,12 +281,8 @@ def page() -> str:
         "|---|---|---|---|---|---|---|",
         *(format_result(result, reasons) for result in results),
         *_missing(),
-        "\n## Surviving mutations\n",
-        "How many of each module survived, and why they are harmless.",
-        "`tests/vectors/survivors.toml` has the lines.\n",
+        "\n`tests/vectors/survivors.toml` says of each survivor why it is harmless.",
     ]
-    for result in results:
-        lines += _explained(result, reasons)
     return "\n".join(lines) + "\n"
 
 
@@ -298,14 +293,6 @@ def _missing() -> list[str]:
         if not (RESULTS / f"{name}.json").exists()
     ]
     return [f"\nNot in the last run: {', '.join(left)}."] if left else []
-
-
-def _explained(result: Result, reasons: list[dict[str, Any]]) -> list[str]:
-    given = [find_explanation(each, reasons, result["module"]) for each in result["survivors"]]
-    counts = collections.Counter(reason or "Not explained" for reason in given if reason != "text")
-    if not counts:
-        return []
-    return [f"### `{result['file']}`\n", *(f"- {n}: {why}" for why, n in counts.items()), ""]
 
 
 def _short(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.exchange_facts import request_token
+from podpass.diagnose.doctor.cloud_facts import request_token
 from podpass.facts import Unread
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.install.pod_facts import NoSuchPod, read_pod

@@ -12,7 +12,6 @@ from podpass.database import CorruptRowError, collecting_errors
 from podpass.directory.model import (
     AppRoleAssignment,
     AuditEntry,
-    Cluster,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -26,9 +25,11 @@ from podpass.directory.model import (
     User,
     Vault,
 )
-from podpass.directory.roles import BY_NAME
+from podpass.directory.roles import RoleCatalogue
 from podpass.directory.store import schema
 from podpass.directory.store.directory import Directory
+from podpass.lab.services.clusters.model import Cluster
+from podpass.lab.services.clusters.store import Clusters
 from tests.directory.conftest import TENANT
 from tests.directory.database_faults import (
     INVALID_TIMES,
@@ -41,7 +42,7 @@ from tests.directory.database_faults import (
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 SUB = f"/subscriptions/{SUBSCRIPTION}"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
-OWNER, READER = BY_NAME["owner"].id, BY_NAME["reader"].id
+OWNER, READER = (RoleCatalogue().by_name[name].id for name in ("owner", "reader"))
 WRITE = "Microsoft.Resources/subscriptions/resourceGroups/write"
 READ = WRITE.replace("write", "read")
 BAD = 2
@@ -117,7 +118,7 @@ async def put_group(directory: Directory, number: int) -> None:
 async def put_cluster(directory: Directory, number: int) -> None:
     here = f"{SUB}/resourceGroups/rg/providers/x/managedClusters/{guid(number)}"
     of: dict[str, Any] = {"subscription_id": SUBSCRIPTION, "group": "rg", "resource_id": here}
-    await directory.clusters.put(Cluster(name=guid(number), location="eastus", **of))
+    await directory.store(Clusters).put(Cluster(name=guid(number), location="eastus", **of))
 
 
 async def put_role(directory: Directory, number: int) -> None:
@@ -206,7 +207,7 @@ ROWS = {
     schema.clusters: Rows(
         "name",
         put_cluster,
-        lambda directory, _: _names(directory.clusters.page(SUBSCRIPTION)),
+        lambda directory, _: _names(directory.store(Clusters).page(SUBSCRIPTION)),
         selected_by=("resource_key",),
     ),
     schema.role_definitions: Rows("name", put_role, list_roles),

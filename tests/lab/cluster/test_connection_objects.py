@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resource_manager.errors import ManagerError
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.lab.cluster.backend import ConnectionObjects
 from podpass.lab.cluster.connection_objects import written
 
 CLIENT_ID = "11111111-aaaa-4bbb-8ccc-000000000001"

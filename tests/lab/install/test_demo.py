@@ -14,7 +14,7 @@ import pytest
 from podpass.clock import system
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.install.demo import CloudDemo, CloudDemoFailed, build_pod, build_seed
-from podpass.seed.model import parse_seed
+from podpass.lab.services import parse_seed
 
 
 @dataclass

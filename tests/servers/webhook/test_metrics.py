@@ -12,6 +12,7 @@ from tests.servers.webhook.running import Webhook, pod, review
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "metrics.md").read_text().partition("# Metrics of the webhook")[2]
 GUIDE = (DOCS / "operate/webhook.md").read_text()
+ALERTS = (DOCS.parent / "deploy/observability/alerts/webhook.yaml").read_text()
 OWN = r"podpass_(?:admission|certificate)_\w+"
 
 
@@ -93,7 +94,7 @@ def test_alerts_use_existing_series(webhook: Webhook) -> None:
     webhook.review(pod(account="missing"), "team-0")
     series = webhook.metrics()
     names = {name.partition("{")[0] for name in series}
-    used = re.findall(rf"({OWN}|process_\w+)(?:\{{(\w+)=\"(\w+)\"\}})?", GUIDE)
+    used = re.findall(rf"({OWN}|process_\w+)(?:\{{(\w+)=\"(\w+)\"\}})?", ALERTS)
     assert len(used) > 8
     assert not [name for name, _, _ in used if name not in names]
     labelled = [(name, f'{label}="{value}"') for name, label, value in used if label]
@@ -117,7 +118,7 @@ def test_alerts_use_the_job_of_the_charts_service_monitor() -> None:
     templates = DOCS.parent / "charts" / "podpass" / "templates"
     service, _, monitor = (templates / "servicemonitor.yaml").read_text().partition("\n---\n")
     named = re.findall(r"^  name: (\S+)$", service, re.MULTILINE)
-    assert set(re.findall(r'job="([^"]+)"', GUIDE)) == set(named)
+    assert set(re.findall(r'job="([^"]+)"', ALERTS)) == set(named)
     assert "jobLabel" not in monitor
 
 
