@@ -24,9 +24,10 @@ _MAKEFILE = Path(__file__).parents[1] / "Makefile"
 # The Makefile's variable with the folders and files of a mark; the suite of the mark collects no others.
 _FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
-# The tests of each of these groups share a control plane, a port or an image, so one worker of their suite
-# runs all of them. The first prefix that matches counts.
+# The tests of each of these groups share a control plane, an instance, a port or an image, so one worker of
+# their suite runs all of them. The first prefix that matches counts. `not` is the suite of `make test`.
 _ONE_WORKER = {
+    "not": {"tests/journey/": "journey"},
     "kubernetes": {
         "tests/control_plane/contract/": "contract",
         "tests/control_plane/": "instance",
@@ -192,8 +193,9 @@ def shared_by(suite: str, nodeid: str) -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Start each control plane and build each image in one worker only."""
-    return _SharedScheduling(config, log) if _suite(config) in _ONE_WORKER else None
+    """Start each control plane and instance, and build each image, in one worker only."""
+    by_file = config.getoption("dist") == "loadfile"
+    return _SharedScheduling(config, log) if by_file and _suite(config) in _ONE_WORKER else None
 
 
 @functools.cache

@@ -12,19 +12,11 @@ import pytest
 from podpass import __version__
 from podpass.provision import naming
 from tests.cli.azure_world import AzureWorld
-from tests.lab.instance.instances import Podpass
 
 CLIENT_ID = "azure.workload.identity/client-id"
 TENANT_ID = "azure.workload.identity/tenant-id"
 EXPIRATION = "azure.workload.identity/service-account-token-expiration"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
-
-
-@pytest.fixture(scope="module")
-def world(running: Podpass) -> AzureWorld:
-    world = AzureWorld.of(running)
-    world.create_group("rg")
-    return world
 
 
 def _named(world: AzureWorld, name: str) -> tuple[str, ...]:

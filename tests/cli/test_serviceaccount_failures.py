@@ -18,14 +18,6 @@ from podpass.provision.plan import PhaseFailed
 from podpass.provision.request_checks import CREATE_ORDER, DELETE_ORDER, select_phases
 from tests.cli.azure_world import AUDIENCE, AzureWorld, clients_of, graph_api, ignore
 from tests.imds.raw_server import read_request, serving_connections
-from tests.lab.instance.instances import Podpass
-
-
-@pytest.fixture(scope="module")
-def world(running: Podpass) -> AzureWorld:
-    world = AzureWorld.of(running)
-    world.create_group("rg")
-    return world
 
 
 @pytest.fixture(scope="module")

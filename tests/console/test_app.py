@@ -1,7 +1,6 @@
 """The pages of the console over HTTP."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,12 +11,6 @@ from podpass.console.timeline import Timeline
 from podpass.errors import Error
 from tests.console.consoles import BASE, GivenSource, RunningConsole, running_console
 from tests.console.hops import CLIENT, exchange_facts, hop
-
-
-@pytest.fixture
-async def console() -> AsyncIterator[RunningConsole]:
-    async with running_console() as running:
-        yield running
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -1,6 +1,5 @@
 """Attacks on the console: other hosts, other origins, other cookies, used links, hostile names."""
 
-from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 
 import pytest
@@ -23,12 +22,6 @@ class Time:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-async def console() -> AsyncIterator[RunningConsole]:
-    async with running_console() as running:
-        yield running
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -12,7 +12,7 @@ from podpass.console import app, live, pages, texts
 from podpass.console.live import LISTINGS, LiveView, format_event
 from podpass.console.pages import PageContext
 from podpass.errors import Error
-from tests.console.consoles import BASE, GivenSource, RunningConsole, running_console
+from tests.console.consoles import BASE, GivenSource, RunningConsole
 from tests.console.hops import exchange_facts, hop
 
 PATIENCE_SECONDS = 60
@@ -58,12 +58,6 @@ def open_stream(
 def numbers(event: Event) -> list[int]:
     """Return the numbers of the lines that an event inserts."""
     return [int(each) for each in re.findall(r'id="[xf]-([0-9]+)"', event.data)]
-
-
-@pytest.fixture
-async def console() -> AsyncIterator[RunningConsole]:
-    async with running_console() as running:
-        yield running
 
 
 def add(console: RunningConsole, first: int, last: int) -> None:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from podpass.exchange.metrics import OUTCOMES
 from tests.observability import (
     COMPONENTS,
     PACK,
@@ -58,6 +59,13 @@ def test_selected_label_values_are_documented(component: str) -> None:
     # The numbers of errors are on the page of errors.
     errors = (ROOT / "docs/errors.md").read_text()
     assert not [(name, value) for name, _, value in selected if value not in _row(name) + errors]
+
+
+def test_alerts_and_panels_select_outcomes_of_the_exchange() -> None:
+    """An alert on an outcome that is never counted would never fire."""
+    selected = {value for _, label, value in selected_values("authority") if label == "outcome"}
+    assert len(selected) > 2
+    assert selected <= OUTCOMES
 
 
 @pytest.mark.parametrize("component", COMPONENTS)

@@ -203,6 +203,8 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
         ("kubernetes", "tests/charts/test_lint.py::test_it", None),
         ("processes", "tests/control_plane/storm/test_storm.py::test_it", None),
         ("processes", "tests/deploy/test_image_targets.py::test_it", "image"),
+        ("not", "tests/journey/test_issuer.py::test_it", "journey"),
+        ("not", "tests/exchange/test_app.py::test_it", None),
     ],
 )
 def test_tests_that_share_a_control_plane_or_an_image_are_run_by_one_worker(

@@ -1,11 +1,12 @@
 """The fetch of the authority's keys by the guard of an API, through the proxy in the environment."""
 
+import ssl
 from typing import Any
 
 import pytest
 
 from podpass.http.fetcher import FetchError
-from podpass.http.server import Receive, Scope, Send, bind, respond, server_tls, serving
+from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.resource.guard import Check, Guard, KeysUnavailable, TokenRefused
 from podpass.resource.web_fetcher import WebFetcher
 from tests.tunnel import connect_proxy
@@ -28,14 +29,15 @@ class FakeAuthority:
 
 
 @pytest.fixture
-async def fake_authority(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+async def fake_authority(
+    world: Any, vault_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """Serve every host name behind a proxy in the environment, with a certificate store that trusts it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(world.ca_file))
     served = FakeAuthority(world.authority.document())
-    leaf = str(world.ca_file.with_name("leaf.pem"))
     sock = bind("127.0.0.1", 0)
     async with (
-        serving(served, sock, server_tls(leaf, leaf)),
+        serving(served, sock, vault_tls),
         connect_proxy(sock.getsockname()[1]) as proxy,
     ):
         monkeypatch.setenv("HTTPS_PROXY", proxy)

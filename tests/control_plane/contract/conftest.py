@@ -19,6 +19,12 @@ from podpass.http.server import bind, server_tls, serving
 from podpass.http.websocket_scopes import websocket_scopes
 from tests.control_plane.background_loop import BackgroundLoop
 from tests.control_plane.contract.api import ADMIN, USERS, ContractApi, ContractServer, unique_name
+from tests.control_plane.contract.custom_resources import (
+    CustomApi,
+    definition,
+    establish,
+    unique_group,
+)
 from tests.control_plane.contract.known_differences import KNOWN, OTHERS, skip_reason
 from tests.control_plane.plane import ISSUER, running
 
@@ -115,3 +121,11 @@ async def api(server: ContractServer, request: pytest.FixtureRequest) -> AsyncIt
         )
         yield found
         await found.call("DELETE", f"/api/v1/namespaces/{found.namespace}", token=ADMIN)
+
+
+@pytest.fixture
+async def jobs(api: ContractApi) -> AsyncIterator[CustomApi]:
+    """Serve a custom kind for one test."""
+    made = await establish(api, definition(unique_group()))
+    yield made
+    await api.call("DELETE", made.definition_path)

@@ -1,6 +1,5 @@
 """CustomResourceDefinitions: their validation, names, versions, conditions and deletion."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,14 +19,6 @@ from tests.control_plane.contract.custom_resources import (
 TEXT = {"type": "string"}
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
-
-
-@pytest.fixture
-async def jobs(api: ContractApi) -> AsyncIterator[CustomApi]:
-    """Serve a custom kind for one test."""
-    made = await establish(api, definition(unique_group()))
-    yield made
-    await api.call("DELETE", made.definition_path)
 
 
 def _schema(**spec: Any) -> dict[str, Any]:

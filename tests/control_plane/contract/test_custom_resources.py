@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -29,14 +28,6 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
 DEFAULTS = {"cron": CRON, "image": "busybox", "replicas": 1}
 TEXT = {"type": "string"}
-
-
-@pytest.fixture
-async def jobs(api: ContractApi) -> AsyncIterator[CustomApi]:
-    """Serve a custom kind for one test."""
-    made = await establish(api, definition(unique_group()))
-    yield made
-    await api.call("DELETE", made.definition_path)
 
 
 def _fields(body: Any, manager: str) -> Any:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 import trustme
 import yaml
+from aiohttp import web
 
 from podpass.http.server import (
     Receive,
@@ -23,9 +24,15 @@ from podpass.http.server import (
     server_tls,
     serving,
 )
+from podpass.kubernetes.client import KubeClient, Target
 from podpass.servers.listen import listen
 
 Reply = tuple[int, Any]
+# Takes the protocol, and a function that uses the WebSocket; None refuses the request.
+ServeSockets = Callable[
+    [str, Callable[[web.WebSocketResponse], Awaitable[None]] | None],
+    Awaitable[tuple[KubeClient, list[Any]]],
+]
 Handler = Callable[["RecordedRequest"], Reply | Awaitable[Reply | None] | None]
 
 
@@ -121,3 +128,35 @@ async def server(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Server]:
     )
     async with serving(made, sock, tls):
         yield made
+
+
+@pytest.fixture
+async def serve_sockets() -> AsyncIterator[ServeSockets]:
+    """Start a server of the WebSocket protocol, which records the requests."""
+    runners: list[web.AppRunner] = []
+
+    async def start(
+        protocol: str, handle: Callable[[web.WebSocketResponse], Awaitable[None]] | None
+    ) -> tuple[KubeClient, list[Any]]:
+        seen: list[Any] = []
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            seen.append((request.path, list(request.query.items())))
+            if handle is None:
+                return web.json_response({}, status=403)
+            socket = web.WebSocketResponse(protocols=(protocol,))
+            await socket.prepare(request)
+            await handle(socket)
+            return socket
+
+        app = web.Application()
+        app.router.add_get("/{path:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        runners.append(runner)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return KubeClient(Target(server=f"http://127.0.0.1:{runner.addresses[0][1]}")), seen
+
+    yield start
+    for each in runners:
+        await each.cleanup()

@@ -1,7 +1,7 @@
 """One command in a container, against a server of the WebSocket protocol."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from aiohttp import web
 
 from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable, Target
 from podpass.kubernetes.client.pod_exec import run_command
+from tests.kubernetes.client.conftest import ServeSockets
 from tests.ports import free_port
 
 _SUCCESS = {"status": "Success"}
@@ -24,39 +25,20 @@ Script = list[bytes | dict[str, Any]]
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Script], Any]]:
+def serve(serve_sockets: ServeSockets) -> Callable[..., Any]:
     """Start a server that sends messages: bytes as they are, an object on the error channel."""
-    runners = []
 
     async def start(script: Script, *, ends: bool = True) -> tuple[KubeClient, list[Any]]:
-        seen: list[Any] = []
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            seen.append((request.path, list(request.query.items())))
-            if not script:
-                return web.json_response({}, status=403)
-            socket = web.WebSocketResponse(protocols=("v5.channel.k8s.io",))
-            await socket.prepare(request)
+        async def handle(socket: web.WebSocketResponse) -> None:
             for each in script:
                 sent = each if isinstance(each, bytes) else b"\x03" + orjson.dumps(each)
                 await socket.send_bytes(sent)
             if not ends:
                 await socket.receive()
-            return socket
 
-        app = web.Application()
-        app.router.add_get("/{path:.*}", answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        return KubeClient(Target(server=f"http://127.0.0.1:{port}")), seen
+        return await serve_sockets("v5.channel.k8s.io", handle if script else None)
 
-    yield start
-    for each in runners:
-        await each.cleanup()
+    return start
 
 
 async def _run(client: KubeClient, **limits: Any) -> Any:

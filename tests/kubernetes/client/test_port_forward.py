@@ -1,13 +1,14 @@
 """One connection to a port of a pod, against a server of the WebSocket protocol."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from podpass.kubernetes.client import KubeClient, KubeError, Target
+from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.port_forward import ForwardFailed, forward_port
+from tests.kubernetes.client.conftest import ServeSockets
 
 # The kubelet announces the port on both channels, in little-endian order.
 _PORTS = [b"\x00\xfb\x20", b"\x01\xfb\x20"]
@@ -15,19 +16,11 @@ _ERROR = b"error forwarding port 8443 to pod p: connection refused"
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[..., Any]]:
+def serve(serve_sockets: ServeSockets) -> Callable[..., Any]:
     """Start a server that sends messages, then what it receives, and ends after the word `end`."""
-    runners = []
 
     async def start(messages: list[bytes]) -> tuple[KubeClient, list[Any]]:
-        seen: list[Any] = []
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            seen.append((request.path, dict(request.query)))
-            if not messages:
-                return web.json_response({}, status=403)
-            socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
-            await socket.prepare(request)
+        async def handle(socket: web.WebSocketResponse) -> None:
             for each in messages:
                 await socket.send_bytes(each)
             async for message in socket:
@@ -35,20 +28,10 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
                     break
                 await socket.send_bytes(message.data)
             await socket.close()
-            return socket
 
-        app = web.Application()
-        app.router.add_get("/{path:.*}", answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return KubeClient(Target(server=f"http://127.0.0.1:{runner.addresses[0][1]}")), seen
+        return await serve_sockets("v4.channel.k8s.io", handle if messages else None)
 
-    yield start
-    for each in runners:
-        await each.cleanup()
+    return start
 
 
 async def test_data_is_forwarded_until_the_pod_ends_the_connection(
@@ -63,7 +46,7 @@ async def test_data_is_forwarded_until_the_pod_ends_the_connection(
         assert await stream.receive() == b""
         with pytest.raises(ForwardFailed, match="has ended"):
             await stream.send(b"late")
-    assert seen == [("/api/v1/namespaces/n/pods/p/portforward", {"ports": "8443"})]
+    assert seen == [("/api/v1/namespaces/n/pods/p/portforward", [("ports", "8443")])]
 
 
 async def test_error_of_the_kubelet_is_raised_with_its_text(serve: Callable[..., Any]) -> None:

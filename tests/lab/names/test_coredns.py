@@ -36,12 +36,6 @@ def binary() -> Path:
         pytest.skip(f"coredns: {exc}")
 
 
-@pytest.fixture
-async def cloud() -> AsyncIterator[Cloud]:
-    async with running() as found:
-        yield found
-
-
 def _on_loopback(text: str, port: int, folder: Path) -> str:
     """Return a configuration that runs without a cluster, on another port."""
     (folder / "NodeHosts").write_text("10.1.1.1 node-1\n")

@@ -24,12 +24,6 @@ OTHER = "127.0.0.2"  # another client
 QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
 
 
-@pytest.fixture
-async def cloud() -> AsyncIterator[Cloud]:
-    async with running() as found:
-        yield found
-
-
 def _addresses(reply: dns.message.Message) -> list[str]:
     return [record.address for rrset in reply.answer for record in rrset]
 
