@@ -291,14 +291,13 @@ def checks_page() -> str:
         "# Checks of podpass doctor\n",
         MADE,
         "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
-        "token's path. A check is named after the problem that it finds. How to use the command:",
-        "[develop/doctor.md](develop/doctor.md).\n",
+        "token's path. A check is named after the problem that it finds; the text says what must hold.",
+        "How to use the command: [develop/doctor.md](develop/doctor.md).\n",
     ]
     for stage in Stage:
         rows = [each for each in CHECKS if each.stage is stage]
         if rows:
-            lines += [f"## {stage}\n", "| check | what must hold |", "|---|---|"]
-            lines += [f"| `{each.id}` | {each.meaning} |" for each in rows]
+            lines += [f"## {stage}\n", *(f"- `{each.id}`: {each.meaning}" for each in rows)]
             lines.append("")
     return "\n".join(lines)
 
