@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest
 # The folders and files whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests
 # elsewhere. Each worker imports all files that it collects. tests/diagnose is last: its webhook stays in the control plane.
-STORES   = tests/backup tests/lab/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/resource/test_store.py tests/soak
+STORES   = tests/backup tests/lab/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/lab/services tests/resource/test_store.py tests/soak
 CLUSTERS = tests/charts tests/control_plane tests/kubernetes_clients tests/lab tests/diagnose
 # The files whose tests have the mark `processes`: each worker imports all files that it collects.
 PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_ALL=C sort)
@@ -52,7 +52,7 @@ $(VENV)/.demo: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/p
 
 $(VENV)/.dev: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[dev]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e './kubeling[test]' -e '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.release
 
 $(VENV)/.release: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
@@ -79,8 +79,8 @@ $(VENV)/.docs: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/p
 # One run of pip for all of these, which builds podpass and resolves its dependencies once; for atheris see above.
 $(VENV)/.all: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the tools of all suites into $(VENV)"
-	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e ./kubeling -e '.[dev,browser,docs,fuzz]' \
-	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e ./kubeling -e '.[dev,browser,docs]' mutmut
+	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e './kubeling[test]' -e '.[dev,browser,docs,fuzz]' \
+	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e './kubeling[test]' -e '.[dev,browser,docs]' mutmut
 	@touch $@ $(addprefix $(VENV)/.,demo dev release browser docs fuzz)
 
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step

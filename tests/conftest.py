@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from podpass.pytest.instance import Podpass as Instance
 from tests import postgres
@@ -56,6 +57,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def _repeats(item: pytest.Item) -> bool:
     at_edge = item.nodeid.startswith(_EDGES) and bool(item.get_closest_marker("postgres"))
     return at_edge and (item.path.stem not in _ON_BOTH or _OF_INVALID_REQUESTS in item.nodeid)
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    """A CA that the tests of a process share; each issues certificates of its own."""
+    return trustme.CA()
 
 
 @pytest.fixture(scope="session")

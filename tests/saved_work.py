@@ -1,6 +1,7 @@
 """Saves work that tests repeat and that does not decide their result: keys, hashes, SQL, disk writes."""
 
 import collections
+import contextlib
 import functools
 import hashlib
 import os
@@ -45,18 +46,45 @@ def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> A
 
 serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
 
-# Creating a key takes 60 ms. No test needs more different keys at the same time than these.
+# Creating a key takes 60 ms. No test needs more different keys at the same time than these. The first process
+# creates them for its workers and for later runs.
 _MAX_KEYS = 40
-_keys: collections.deque[rsa.RSAPrivateKey] = collections.deque()
+_KEYS_FILE = Path(__file__).parents[1] / ".cache" / "test_keys.pem"
+_END = b"-----END PRIVATE KEY-----\n"
 _generate = rsa.generate_private_key
 
 
+def _read_keys() -> list[rsa.RSAPrivateKey]:
+    """Return the stored keys; none if they are not complete."""
+    try:
+        parts = _KEYS_FILE.read_bytes().split(_END)[:-1]
+    except OSError:
+        return []
+    return [_parse_once(part + _END) for part in parts] if len(parts) == _MAX_KEYS else []
+
+
+def _create_keys() -> list[rsa.RSAPrivateKey]:
+    """Create the keys, and store them for other processes if the folder can be written."""
+    keys = [_generate(65537, 2048) for _ in range(_MAX_KEYS)]
+    plain = serialization.NoEncryption()
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+    with contextlib.suppress(OSError):
+        _KEYS_FILE.parent.mkdir(exist_ok=True)
+        own = _KEYS_FILE.with_suffix(f".{os.getpid()}")
+        own.touch(mode=0o600)
+        own.write_bytes(b"".join(key.private_bytes(*form) for key in keys))
+        own.replace(_KEYS_FILE)
+    return keys
+
+
+_keys = collections.deque(_read_keys() or _create_keys())
+
+
 def _next_key(public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
-    """Create a key, or return the one that was not used for the longest time."""
+    """Return the key that was not used for the longest time; create one only of another kind."""
     if (public_exponent, key_size) != (65537, 2048):
         return _generate(public_exponent, key_size, backend)
-    full = len(_keys) == _MAX_KEYS
-    _keys.append(_keys.popleft() if full else _generate(public_exponent, key_size))
+    _keys.append(_keys.popleft())
     return _keys[-1]
 
 

@@ -22,11 +22,6 @@ def write(ca: trustme.CA, folder: Path, not_after: datetime | None = None) -> No
     leaf.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 def files(folder: Path, lowest: str = "1.3") -> CertificateFiles:
     return CertificateFiles(folder, tls_min_version=lowest, poll_seconds=QUICK)
 

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from podpass.cli.account_options import AccountOptions
-from podpass.cli.azure_account import AzureAccount, sign_in
+from podpass.cli.azure_account import sign_in
 from podpass.cli.main import run
 from podpass.imds.http_client import HttpResponse
 from podpass.kubernetes.client import KubeClient
+from podpass.provision.account import AzureAccount
 from podpass.provision.api_client import ApiClient
 from podpass.provision.service_accounts import ServiceAccountClient
 from podpass.provision.sign_in import TokenSource

@@ -99,6 +99,7 @@ def test_invalid_since_value_is_refused(running: Podpass, since: str) -> None:
     assert "30m" in done.stderr
 
 
+@pytest.mark.processes
 def test_unreadable_audit_entry_is_reported_and_the_others_are_listed(
     podpass: Podpass, tmp_path: Path
 ) -> None:

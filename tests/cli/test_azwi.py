@@ -155,6 +155,7 @@ def test_subscription_is_that_of_the_azure_cli(tmp_path: Path) -> None:
     assert find_cli_subscription(environ) == other
 
 
+@pytest.mark.processes
 def test_link_named_azwi_behaves_like_the_reference_and_prints_its_log_lines(
     world: AzureWorld, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from podpass.cli import apply, cloud_cluster
 from podpass.cli.cloud_host import find_target
-from podpass.cli.cloud_install import DEFAULT_IMAGE, find_other_issuers, find_unresolved_zones
+from podpass.cli.cloud_install import DEFAULT_IMAGE, find_other_issuers
 from podpass.cli.env import instance_environment
 from podpass.lab.data.lock import hold_lock
 from podpass.lab.install.objects import CloudValues, build_objects
@@ -165,17 +165,6 @@ def test_credential_that_trusts_another_issuer_is_a_warning() -> None:
     assert f"identity web trusts {issuer}/, " in warning
     assert "write `issuer: cluster`" in warning
     assert find_other_issuers("", issuer) == []
-
-
-def test_dns_zones_of_a_seed_that_pods_do_not_resolve_are_a_warning() -> None:
-    seed = "dns_zones: [{name: Example.org}, {name: example.net}]\n"
-    (warning,) = find_unresolved_zones(seed, "cluster")
-    assert "(example.org, example.net)" in warning
-    assert "--dns pods" in warning
-    assert find_unresolved_zones(seed, "none") == [warning]
-    assert find_unresolved_zones(seed, "pods") == []
-    assert find_unresolved_zones("vaults: []", "cluster") == []
-    assert find_unresolved_zones("", "cluster") == []
 
 
 def test_credential_that_the_api_server_refuses_has_a_hint(

@@ -403,6 +403,7 @@ def test_image_is_ready_if_the_kubelet_finds_its_program(podpass: Podpass, tmp_p
     assert ready == {"installed": True, "only-in-images": True, "gone": False}
 
 
+@pytest.mark.processes
 def test_images_added_before_the_first_start_survive_it(podpass: Podpass) -> None:
     podpass("image", "add", "early", "--", "true")
     podpass.up()
@@ -471,6 +472,7 @@ def _complete(podpass: Podpass, words: str) -> set[str]:
     return {line.partition(",")[2] for line in done.stdout.split()}
 
 
+@pytest.mark.processes
 def test_terminal_shows_the_progress_of_the_start(podpass: Podpass) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -119,6 +119,7 @@ def test_error_without_a_code_is_explained_as_text_and_json() -> None:
     assert "az role assignment create" in found["run"]
 
 
+@pytest.mark.processes
 def test_error_at_the_end_of_a_large_log_is_explained() -> None:
     """Sixteen megabytes of lines, with the error in the last one."""
     text = "2026-01-02T03:04:05Z info request served\n" * 400_000

@@ -87,6 +87,7 @@ def test_each_unreadable_row_is_reported_with_its_own_hint(
     assert refused.stderr.splitlines() == lines
 
 
+@pytest.mark.processes
 def test_unreadable_row_is_reported_and_the_others_are_listed(
     podpass: Podpass, tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ COMPLETE = {"account": True, "identities": 1, "principals": 1, "trusts": [1], "r
 NOTHING = {"account": False, "identities": 0, "principals": 0, "trusts": [], "roles": []}
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("is_managed", [False, True], ids=["application", "managed-identity"])
 def test_run_that_is_interrupted_at_any_request_is_resumed_by_the_same_command(

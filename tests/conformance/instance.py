@@ -26,31 +26,47 @@ IMAGES: Mapping[str, Sequence[str]] = {
     f"{_E2E_IMAGES}/agnhost": ("agnhost-image",),
     f"{_E2E_IMAGES}/busybox": ("sh",),
     f"{_E2E_IMAGES}/httpd": ("httpd-image",),
+    f"{_E2E_IMAGES}/nautilus": ("nautilus-image",),
     f"{_E2E_IMAGES}/nginx": ("sleep", "infinity"),
     "registry.k8s.io/pause": ("sleep", "infinity"),
 }
-# The command of an image is its default arguments, too. A pod's own arguments replace these.
+# The command of an image is its default arguments, too. A pod's own arguments replace these. agnhost reads
+# its certificate in the working folder of the image; a container without workingDir has the folder `home`.
 _IMAGE_SCRIPT = """#!/usr/bin/env bash
+[ "${PWD##*/}" != home ] || cd /
 [ $# -gt 0 ] || set -- pause
 exec -a /agnhost agnhost "$@"
 """
 # Specs request the page only from pods of StatefulSets. If pods share the machine's ports, the first one
-# serves it. A spec can end while the page is in /tmp: its pods are deleted before it moves the page back.
+# serves it. It is a file of the image, so each pod has its own.
 _HTTPD_SCRIPT = f"""#!/usr/bin/env bash
 [[ $HOSTNAME =~ ss2?-[0-9]+$ ]] || exec sleep infinity
+mkdir -p {_HTDOCS}/$HOSTNAME/tmp
+cd {_HTDOCS}/$HOSTNAME
+# An earlier pod of this name may have ended while its page was in /tmp.
+echo 'It works!' > index.html
 exec {sys.executable} - <<'EOF'
-import functools, http.server, pathlib, signal
-page = pathlib.Path("{_HTDOCS}/index.html")
-if not page.exists():
-    page.write_text("It works!")
-handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="{_HTDOCS}")
+import http.server, signal
 try:
-    http.server.ThreadingHTTPServer(("", 80), handler).serve_forever()
+    http.server.ThreadingHTTPServer(("", 80), http.server.SimpleHTTPRequestHandler).serve_forever()
 except OSError:
     signal.pause()
 EOF
 """
+# Specs move the page to /tmp and back, in one pod after the other.
+_MV_SCRIPT = f"""#!/usr/bin/env bash
+pages={_HTDOCS}/ own={_HTDOCS}/$HOSTNAME/ temporary=/tmp/
+if [ -d "$own" ]; then
+    set -- "${{@/#$pages/$own}}"
+    set -- "${{@/#$temporary/${{own}}tmp/}}"
+fi
+exec /bin/mv "$@"
+"""
 
+_NAUTILUS_SCRIPT = f"""#!/usr/bin/env bash
+echo '{{"image": "nautilus.jpg"}}' > data.json
+exec {sys.executable} -m http.server 80
+"""
 # Specs send one line by TCP or UDP, and only connect with -z.
 _NC_SCRIPT = f"""#!{sys.executable}
 import contextlib, socket, sys
@@ -127,6 +143,8 @@ def _programs(folder: Path, agnhost: Path) -> Path:
     for name, text in (
         ("agnhost-image", _IMAGE_SCRIPT),
         ("httpd-image", _HTTPD_SCRIPT),
+        ("mv", _MV_SCRIPT),
+        ("nautilus-image", _NAUTILUS_SCRIPT),
         ("nc", _NC_SCRIPT),
         ("nslookup", _NSLOOKUP_SCRIPT),
     ):

@@ -202,6 +202,7 @@ async def test_failed_upgrade_leaves_the_database_unchanged(
     assert dump_lines(path) == before
 
 
+@pytest.mark.processes
 async def test_processes_that_start_together_upgrade_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/old.db"
     # A second run of a migration fails at the column that exists. The rows make the upgrade take long enough.
@@ -227,6 +228,7 @@ async def test_processes_that_start_together_upgrade_once(tmp_path: Path) -> Non
     assert read_revision(url, example_store.CHAIN) == example_store.CHAIN.head
 
 
+@pytest.mark.processes
 def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path) -> None:
     for package in ("directory.store", "resource", "directory.store"):
         code = PREPARE.format(module=f"podpass.{package}.schema")

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.exchange_facts import request_token
+from podpass.diagnose.doctor.cloud_facts import request_token
 from podpass.facts import Unread
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.install.pod_facts import NoSuchPod, read_pod
 from podpass.provision.service_accounts import ServiceAccountClient
-from tests.kubeling.cluster import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, live, ring, serve
 
-__all__ = ["ca", "live", "ring", "serve"]
+__all__ = ["live", "ring", "serve"]
 
 # Without quotes, the client resolves the dots: the path is then that of the ServiceAccount `victim`.
 VICTIM = "../serviceaccounts/victim"

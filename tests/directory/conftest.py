@@ -12,6 +12,7 @@ import pytest
 from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from tests import postgres
 from tests.conftest import BOTH
 from tests.postgres_pool import DatabasePool
@@ -35,7 +36,7 @@ def empty_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _create_tables(url: str) -> None:
-    async with Directory(Database(url)):
+    async with create_directory(Database(url)):
         pass
 
 
@@ -74,7 +75,7 @@ def directory_url(database_url: str, empty_directory: Path) -> str:
 
 @pytest.fixture
 async def directory(directory_url: str, clock: list[float]) -> AsyncIterator[Directory]:
-    async with Directory(Database(directory_url), clock=lambda: clock[0]) as directory:
+    async with create_directory(Database(directory_url), clock=lambda: clock[0]) as directory:
         await directory.create_tenant(
             Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
         )

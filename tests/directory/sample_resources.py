@@ -3,7 +3,8 @@
 from typing import Any
 
 from podpass.directory import resource_ids
-from podpass.directory.model import Cluster, ResourceGroup, Vault
+from podpass.directory.model import ResourceGroup, Vault
+from podpass.lab.services.clusters.model import Cluster
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"

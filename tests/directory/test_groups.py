@@ -8,6 +8,7 @@ import pytest
 from podpass.directory import errors, resource_ids
 from podpass.directory.model import Identity, RoleAssignment, WriteResult
 from podpass.directory.store.directory import Directory
+from podpass.lab.services.clusters.store import Clusters
 from tests.directory.sample_resources import SUB, TENANT, cluster, group, vault
 
 MakeIdentity = Callable[..., Identity]
@@ -53,7 +54,7 @@ async def test_deleting_a_group_deletes_its_content_and_nothing_else(
         )
         await directory.identities.put(mine)
         await directory.vaults.put(vault(f"{name}-vault", name))
-        await directory.clusters.put(cluster("aks", name))
+        await directory.store(Clusters).put(cluster("aks", name))
         for place in (scope, resource_ids.vault_id(SUB, name, f"{name}-vault") + "/secrets/x"):
             await directory.assign_role(
                 RoleAssignment(scope=place, principal_id="p", role="Reader")
@@ -68,7 +69,7 @@ async def test_deleting_a_group_deletes_its_content_and_nothing_else(
     assert [one.name for one in await directory.list_identities(TENANT)] == ["web2-id"]
     assert [one.name for one in await directory.list_vaults()] == ["web2-vault"]
     assert [one.vault.name for one in await directory.vaults.deleted(SUB)] == ["web-vault"]
-    assert [one.group for one in await directory.clusters.page(SUB)] == ["web2"]
+    assert [one.group for one in await directory.store(Clusters).page(SUB)] == ["web2"]
     left = await directory.assignments.list()
     assert len(left) == 3
     assert not [one for one in left if resource_ids.covers(scopes[0], one.scope)]
@@ -76,18 +77,18 @@ async def test_deleting_a_group_deletes_its_content_and_nothing_else(
 
 async def test_clusters_are_stored_by_resource_id(directory: Directory) -> None:
     one = cluster("aks", "web")
-    assert await directory.clusters.put(one) is WriteResult.CREATED
-    changed = await directory.clusters.change(
+    assert await directory.store(Clusters).put(one) is WriteResult.CREATED
+    changed = await directory.store(Clusters).change(
         SUB, "WEB", "AKS", lambda old: replace(old, tags={"a": "b"})
     )
     assert changed.tags == {"a": "b"}
-    assert await directory.clusters.put(changed) is WriteResult.UNCHANGED
-    assert await directory.clusters.get(SUB, "web", "aks") == changed
+    assert await directory.store(Clusters).put(changed) is WriteResult.UNCHANGED
+    assert await directory.store(Clusters).get(SUB, "web", "aks") == changed
     with pytest.raises(errors.Conflict, match="the location of a cluster cannot change"):
-        await directory.clusters.put(replace(one, location="westus"))
+        await directory.store(Clusters).put(replace(one, location="westus"))
     with pytest.raises(errors.InvalidValue):
-        await directory.clusters.put(cluster("-x", "web"))
+        await directory.store(Clusters).put(cluster("-x", "web"))
     with pytest.raises(errors.NotFound):
-        await directory.clusters.change(SUB, "web", "other", lambda old: old)
-    assert await directory.clusters.delete(SUB, "web", "aks")
-    assert not await directory.clusters.delete(SUB, "web", "aks")
+        await directory.store(Clusters).change(SUB, "web", "other", lambda old: old)
+    assert await directory.store(Clusters).delete(SUB, "web", "aks")
+    assert not await directory.store(Clusters).delete(SUB, "web", "aks")

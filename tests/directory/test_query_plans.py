@@ -10,8 +10,8 @@ from sqlalchemy import event
 
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.dns_zones import _look_up
 from podpass.directory.store.identities import Condition
+from podpass.lab.services.clusters.store import Clusters
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -119,12 +119,8 @@ async def test_management_queries_use_an_index(
         await directory.assignments.list(under=SUB, limit=10)
         await directory.assignments.list(above=SUB)
         await directory.vaults.page(SUB.rpartition("/")[2], limit=10)
-        await directory.clusters.page(SUB.rpartition("/")[2], limit=10)
+        await directory.store(Clusters).page(SUB.rpartition("/")[2], limit=10)
         await directory.groups.page(SUB.rpartition("/")[2], limit=10)
-        await directory.dns_zones.page(f"{SUB}/zone", type_="TXT", after="a TXT", limit=10)
-        await directory.dns_zones.look_up("www.example.test")
-        await directory._session.read(lambda connection: _look_up(connection, "www.example.test"))
-        await directory.dns_zones.find_conflict(f"{SUB}/example.test", "example.test")
         await directory.audit.list(after=100, limit=10)
         await directory.identities.delete(TENANT, made.client_id)
         await directory.groups.delete(SUB.rpartition("/")[2], "web")

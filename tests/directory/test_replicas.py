@@ -10,6 +10,7 @@ from podpass.database import Database, DatabaseBusy
 from podpass.directory import errors, resource_ids
 from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.lab.services.clusters.store import Clusters
 from tests.directory import sample_resources
 
 TENANT, SUB = sample_resources.TENANT, sample_resources.SUB
@@ -87,19 +88,19 @@ async def test_write_into_a_group_that_another_replica_deletes_is_refused(
             directory.groups.delete(SUB, name),
             second_directory.identities.put(made, grouped=True),
             second_directory.vaults.put(vault, grouped=True),
-            second_directory.clusters.put(cluster, grouped=True),
+            second_directory.store(Clusters).put(cluster, grouped=True),
             return_exceptions=True,
         )
         for put in (
             second_directory.identities.put(made, grouped=True),
             second_directory.vaults.put(vault, grouped=True),
-            second_directory.clusters.put(cluster, grouped=True),
+            second_directory.store(Clusters).put(cluster, grouped=True),
         ):
             with pytest.raises(errors.GroupNotFound):
                 await put
     assert await directory.list_identities(TENANT) == []
     assert await directory.list_vaults() == []
-    assert await directory.clusters.page(SUB) == []
+    assert await directory.store(Clusters).page(SUB) == []
 
 
 async def test_changes_of_two_replicas_to_one_identity_are_both_stored(

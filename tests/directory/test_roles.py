@@ -21,6 +21,7 @@ from podpass.directory.model import (
 )
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
+from podpass.lab.services import create_roles
 from tests.directory.conftest import TENANT
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -49,9 +50,9 @@ async def assign_role(
 
 
 def test_ids_and_names_of_built_in_roles_are_unique() -> None:
-    assert len({one.id for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
-    assert len({one.name for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
-    assert all(is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
+    assert len({one.id for one in create_roles().all}) == len(create_roles().all)
+    assert len({one.name for one in create_roles().all}) == len(create_roles().all)
+    assert all(is_lower_guid(one.id) and one.description for one in create_roles().all)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_roles_are_found_by_name_and_listed_with_the_built_in_ones(
     )
     assert await directory.role_definitions.get(custom().id.upper()) == found
     every = await directory.role_definitions.list()
-    assert every == [*roles.BUILT_IN, found]
+    assert every == [*create_roles().all, found]
     [owner] = await directory.role_definitions.list("owner")
     assert owner.name == "Owner"
 
@@ -240,13 +241,13 @@ async def test_assignment_without_a_name_is_a_corrupt_row_and_grants_nothing(
     await assign_role(directory, "Owner", name=str(uuid.UUID(int=8)))
     await assign_role(directory, "Reader", name=str(uuid.UUID(int=9)))
     unnamed = text("UPDATE role_assignments SET name = NULL WHERE role = :role")
-    owner = roles.BY_NAME["owner"].id
+    owner = roles.RoleCatalogue().by_name["owner"].id
     await directory._session.write(lambda write: write.connection.execute(unnamed, {"role": owner}))
     assert not await directory.is_permitted("p", ASSIGN, SUB)
     assert await directory.is_permitted("p", READ, SUB)
     with collecting_errors() as errors_found:
         assert [one.role for one in await directory.assignments.list()] == [
-            roles.BY_NAME["reader"].id
+            roles.RoleCatalogue().by_name["reader"].id
         ]
     [row] = errors_found
     assert row.message == (

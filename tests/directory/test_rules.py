@@ -196,10 +196,10 @@ def test_scope_covers_itself_and_its_children_by_whole_segments() -> None:
 
 
 def test_role_is_found_by_name_or_id_and_an_unknown_name_gets_suggestions() -> None:
-    user = roles.find_role("key vault secrets user")
-    assert roles.find_role(user.id.upper()) == user
+    user = roles.RoleCatalogue().find("key vault secrets user")
+    assert roles.RoleCatalogue().find(user.id.upper()) == user
     with pytest.raises(UsageError) as caught:
-        roles.find_role("Key Vault Secret User")
+        roles.RoleCatalogue().find("Key Vault Secret User")
     assert "Key Vault Secrets User" in caught.value.hint
 
 

@@ -21,11 +21,6 @@ Start = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
 def key_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create keys, tables and test data once, because it is slow; each world has a copy."""
     folder = tmp_path_factory.mktemp("keys")

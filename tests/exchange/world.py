@@ -1,5 +1,6 @@
 """A running token service and a running issuer, each on its own TLS listener, and a client for both."""
 
+import functools
 import json
 import shutil
 import ssl
@@ -286,12 +287,18 @@ async def add_test_data(directory: Directory) -> None:
     )
 
 
+@functools.cache
+def _server_tls(ca: trustme.CA, name: str) -> ssl.SSLContext:
+    """Return the TLS of a host name; all worlds of a process share it."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(name).configure_cert(tls)
+    return tls
+
+
 async def listen(
     stack: AsyncExitStack, ca: trustme.CA, app: server.App, name: str, sock: Any = None
 ) -> int:
     """Serve an application at a host name until the stack exits; return its port."""
     sock = sock or server.bind("127.0.0.1", 0)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert(name).configure_cert(tls)
-    await stack.enter_async_context(server.serving(app, sock, tls))
+    await stack.enter_async_context(server.serving(app, sock, _server_tls(ca, name)))
     return int(sock.getsockname()[1])

@@ -127,7 +127,7 @@ def quadratic_part(
 
 
 def _write(kind: Kind, live: Any, _patch: Any) -> None:
-    """Take a new object through every step from its check to the warnings."""
+    """Run every step of the creation of an object, from its validation to the warnings."""
     schema.check(kind, live)
     obj = schema.prune(kind, live)
     defaults.set_defaults(kind, defaults.prepare_for_create(kind, obj))

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests import suite_policy
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 SKIPPING = {
     "in a test": "import pytest\ndef test_it():\n    pytest.skip('no such program')\n",

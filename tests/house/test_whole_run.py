@@ -11,6 +11,8 @@ import pytest
 
 from tests.processes import wait_until_ended
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 # A fake make. The first suite ends as given, also the second time; `others` and `status_of` set how the
 # others end.

@@ -19,6 +19,8 @@ from podpass.http.connection import Connection
 from podpass.http.server import Limits, Receive, RunningServer, Scope, Send
 from podpass.http.upgrade import offered_upgrade
 
+pytestmark = pytest.mark.processes
+
 BODY = b"x" * 4_000_000
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: raw\r\n"
 STALLED = Limits(write_seconds=0.5)

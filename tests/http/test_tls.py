@@ -59,11 +59,6 @@ def _der(leaf: trustme.LeafCert) -> bytes:
     return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def files(ca: trustme.CA, tmp_path: Path) -> Files:
     return Files(folder=tmp_path, ca=ca)
@@ -106,6 +101,7 @@ async def test_new_certificate_is_used_for_new_connections(files: Files) -> None
         assert not reloading.reload()
 
 
+@pytest.mark.processes
 async def test_no_request_fails_during_reloads_under_load(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()

@@ -19,12 +19,12 @@ from podpass.imds.forwarder import Forwarder
 from podpass.imds.metrics import ProxyMetrics
 from podpass.imds.token_cache import TokenCache
 from podpass.servers.proxy.proxy import LIMITS
-from tests.exchange.conftest import ca, key_folders, start, world
+from tests.exchange.conftest import key_folders, start, world
 from tests.exchange.world import World
 
 Answer = tuple[int, str, Mapping[str, str]]
 
-__all__ = ["ca", "key_folders", "start", "world"]
+__all__ = ["key_folders", "start", "world"]
 
 
 @dataclass

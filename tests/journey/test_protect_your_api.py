@@ -12,6 +12,8 @@ import yaml
 from tests.journey.instance import Instance
 from tests.ports import free_port
 
+pytestmark = pytest.mark.processes
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "protect-your-api"
 API = "3f0d4a52-6f0e-4c2b-9d5e-5b1c7d2a8e10"
 SHOP = "8a6be2b1-0c54-4f3d-8d6e-93c1f5b7a2d4"

@@ -17,6 +17,8 @@ from kubernetes.client import ApiException
 from podpass import names
 from tests.journey.instance import Instance
 
+pytestmark = pytest.mark.processes
+
 INJECT = {names.INJECT_PROXY: "true"}
 ENV = INJECT | {names.PROXY_MODE: "env"}
 # Without the variables of App Service, the newest release would use the token file and not the sidecar.

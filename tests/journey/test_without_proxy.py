@@ -4,6 +4,8 @@ import pytest
 
 from tests.journey.instance import Instance
 
+pytestmark = pytest.mark.processes
+
 READ = """
 import asyncio, os, sys, aiohttp
 

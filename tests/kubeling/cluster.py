@@ -102,11 +102,6 @@ class Live:
 
 
 @pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
     return KeyRing.open(tmp_path_factory.mktemp("issuer"))
 

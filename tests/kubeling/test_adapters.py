@@ -13,7 +13,7 @@ from podpass import log
 from podpass.assertion.keys import KeyRing
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.cluster.kubeling_adapters import HttpApi, RingSigner, write_log_of_kubeling
-from tests.kubeling.cluster import Live, ca, live, ring, serve  # noqa: F401 fixtures
+from tests.kubeling.cluster import Live, live, ring, serve  # noqa: F401 fixtures
 
 CLAIMS = {"iss": "https://oidc.example/issuer/", "sub": "system:serviceaccount:default:web"}
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -16,7 +16,7 @@ from kubeling.kubelet.server import API_SERVER_CLIENT, require_api_server
 from kubeling import asgi
 from podpass.http.server import bind, server_tls, serving
 from podpass.http.websocket_scopes import websocket_scopes
-from tests.kubeling.cluster import Live, ca, live, ring, serve  # noqa: F401 fixtures
+from tests.kubeling.cluster import Live, live, ring, serve  # noqa: F401 fixtures
 
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 V4 = "v4.channel.k8s.io"
@@ -107,7 +107,7 @@ def client_session(folder: Path, authority: trustme.CA, name: str | None) -> aio
 )
 async def test_port_of_the_kubelet_serves_only_the_api_server(
     tmp_path: Path,
-    ca: trustme.CA,  # noqa: F811 a fixture
+    ca: trustme.CA,
     name: str | None,
     status: int,
 ) -> None:
@@ -129,7 +129,7 @@ async def test_port_of_the_kubelet_serves_only_the_api_server(
 
 async def test_certificate_of_another_ca_is_refused_at_the_port_of_the_kubelet(
     tmp_path: Path,
-    ca: trustme.CA,  # noqa: F811 a fixture
+    ca: trustme.CA,
 ) -> None:
     async with (
         kubelet_port(tmp_path, ca) as url,

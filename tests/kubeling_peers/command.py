@@ -2,7 +2,8 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,19 @@ class Command:
         )
         assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}{done.stderr}"
         return Output(out=done.stdout, err=done.stderr)
+
+    @contextmanager
+    def running(self, log: Path, *words: object) -> Iterator[Callable[[], list[str]]]:
+        """Run it in the background; yield a function that returns the lines of its stdout up to now."""
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*self.words, *map(str, words)], env=self.environ, stdout=file
+            )
+        try:
+            yield lambda: log.read_text().splitlines()
+        finally:
+            process.kill()
+            process.wait()
 
     def start(self, *words: object) -> "subprocess.Popen[str]":
         """Start it; the caller ends it."""

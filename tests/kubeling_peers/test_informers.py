@@ -1,8 +1,7 @@
 """Clients of JavaScript and Java on kubeling: informers, exec, followed logs, leader election."""
 
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -49,18 +48,6 @@ def kubectl(command: Callable[..., Command]) -> Command:
     return command("kubectl")
 
 
-@contextmanager
-def started(client: Command, log: Path, *words: str) -> Iterator[Callable[[], list[str]]]:
-    """Run a program; yield a function that returns the lines of its stdout up to now."""
-    with log.open("wb") as file:
-        process = subprocess.Popen([*client.words, *words], env=client.environ, stdout=file)
-    try:
-        yield lambda: log.read_text().splitlines()
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_informer_sees_each_change_once(client: Command, kubectl: Command, tmp_path: Path) -> None:
     def write(verb: str, name: str, value: str) -> None:
         lines = ("apiVersion: v1", "kind: ConfigMap", "metadata:", f"  name: {name}")
@@ -68,7 +55,7 @@ def test_informer_sees_each_change_once(client: Command, kubectl: Command, tmp_p
         kubectl(verb, "-f", "-", given="\n".join((*lines, *labels)))
 
     write("create", "early", "1")
-    with started(client, tmp_path / "log", "informer", "default") as lines:
+    with client.running(tmp_path / "log", "informer", "default") as lines:
         seen = ["add early 1"]
         for verb, name, event in (
             ("create", "late", "add late 2"),
@@ -98,7 +85,7 @@ def test_log_is_followed_to_its_end(client: Command, kubectl: Command, tmp_path:
     script = f"echo first; while [ ! -e {go} ]; do sleep 0.1; done; echo last"
     kubectl("run", "web", "--image=none", "--restart=Never", "--command", "--", "sh", "-c", script)
     kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
-    with started(client, tmp_path / "log", "log", "default", "web") as lines:
+    with client.running(tmp_path / "log", "log", "default", "web") as lines:
         eventually(lambda: lines() == ["first"])
         go.touch()
         eventually(lambda: lines() == ["first", "last"])
@@ -110,18 +97,15 @@ def test_fabric8_elects_another_leader_after_the_end_of_the_first(
     def read(field: str) -> str:
         return kubectl("get", "lease", "elected", "-o", f"jsonpath={{.spec.{field}}}").out
 
-    def is_renewed() -> bool:
-        renewals.add(read("renewTime"))
-        return len(renewals) > 8
-
     elector, renewals = command(*java("Fabric8")), set[str]()
     with ExitStack() as ending:
-        one = started(elector, tmp_path / "one.log", "elect", "default", "one")
+        one = elector.running(tmp_path / "one.log", "elect", "default", "one")
         first = ending.enter_context(one)
         eventually(lambda: first() == ["leading"])
-        with started(elector, tmp_path / "two.log", "elect", "default", "two") as second:
+        with elector.running(tmp_path / "two.log", "elect", "default", "two") as second:
             # Renewed for longer than a lease lasts: the other process has tried to acquire it.
-            eventually(is_renewed)
+            while len(renewals) < 9:
+                renewals.add(eventually(lambda: {read("renewTime")} - renewals).pop())
             assert (second(), read("holderIdentity")) == ([], "one")
             ending.close()
             eventually(lambda: second() == ["leading"])

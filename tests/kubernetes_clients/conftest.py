@@ -9,13 +9,13 @@ import pytest
 
 from bench.peers.build import CannotBuild, build_program
 from podpass.http.server import PortInUse, bind
-from tests.kubeling.cluster import ca, ring, serve
+from tests.kubeling.cluster import ring, serve
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.reference import SERVICE, ReferenceWebhook
 from tests.lab.instance.kubectl import binaries
 from tests.ports import exclusive_port
 
-__all__ = ["ca", "ring", "serve"]
+__all__ = ["ring", "serve"]
 
 # The reference listens on this port in any case.
 _PORT = 9443

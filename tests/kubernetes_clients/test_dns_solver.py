@@ -7,7 +7,7 @@ import pytest
 
 from bench.peers.build import CannotBuild, build_program
 from podpass.database import Database
-from podpass.directory.store.directory import Directory
+from podpass.lab.services import answer_names, create_directory
 from tests.journey.instance import CLIENT, NO_ROLE_CLIENT, Instance, started
 from tests.lab.names.server import running
 
@@ -57,8 +57,8 @@ async def find_texts(instance: Instance) -> list[str]:
     """Ask the resolver, on the directory of the instance, for the record of the challenge."""
     database = Database(f"sqlite:///{instance.data_dir / 'directory.db'}")
     async with (
-        Directory(database) as directory,
-        running(look_up=directory.dns_zones.look_up) as dns,
+        create_directory(database) as directory,
+        running(answer_name=answer_names(directory)) as dns,
     ):
         reply = await dns.ask("_acme-challenge.www.example.test", "TXT")
         return sorted(str(item) for each in reply.answer for item in each)

@@ -160,7 +160,7 @@ def cached(name: str, sources: Iterable[Path], build: Callable[[Path], None]) ->
             try:
                 inner.rename(folder)
             except OSError:
-                if not folder.exists():  # otherwise another run has built the same
+                if not folder.exists():  # otherwise another run has built this image
                     raise
     os.utime(folder)
     remove_unused(cache().glob(f"{name}-*"))

@@ -10,10 +10,13 @@ import pytest
 from podpass.directory.graph.paths import USERINFO
 from podpass.directory.graph.routes import TABLE
 from podpass.directory.resource_manager import endpoints
-from podpass.directory.resource_manager.routes import ROUTES
+from podpass.directory.resource_manager.routes import list_routes
 from podpass.exchange import app, error_page, metadata
 from podpass.exchange.sign_in import app as signin_app
 from podpass.exchange.sign_in import pages
+from podpass.lab.services import list_providers
+
+ROUTES = list_routes(list_providers())
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
 _METHODS = {"get", "head", "put", "post", "patch", "delete"}

@@ -17,11 +17,11 @@ from podpass.admission.certificates import RotationPolicy, secret_codec
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests import process_reaper
 from tests.admission.certificates import reference
-from tests.admission.certificates.conftest import ca, lab, rbac_only_lab
+from tests.admission.certificates.conftest import lab, rbac_only_lab
 from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, wait_until
 from tests.ports import exclusive_port
 
-__all__ = ["ca", "lab", "rbac_only_lab"]  # fixtures
+__all__ = ["lab", "rbac_only_lab"]  # fixtures
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1200)]
 POLICY = RotationPolicy(propagation_seconds=0.4, overlap_seconds=600, check_seconds=0.2)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from podpass.cli.account_options import AccountOptions
-from podpass.cli.azure_account import AzureAccount, sign_in
+from podpass.cli.azure_account import sign_in
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient
+from podpass.provision.account import AzureAccount
 from podpass.provision.connect import Connected, ConnectRequest, connect, pod_lines
 from podpass.provision.model import Action, StepEvent
 from podpass.provision.service_accounts import ServiceAccountClient

@@ -126,16 +126,24 @@ async def _create_database(folder: Path) -> None:
         await directory.vaults.put(World.vault_of("demo-vault"))
 
 
+@pytest.fixture(scope="session")
+def vault_tls(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    leaf = tmp_path_factory.mktemp("vault") / "leaf.pem"
+    ca.issue_cert(*HOSTS).private_key_and_cert_chain_pem.write_to_path(str(leaf))
+    return server_tls(str(leaf), str(leaf))
+
+
 @pytest.fixture
 async def world(
-    tmp_path: Path, stored: Path, signing_keys: list[jose.SigningKey]
+    tmp_path: Path,
+    stored: Path,
+    signing_keys: list[jose.SigningKey],
+    ca: trustme.CA,
+    vault_tls: ssl.SSLContext,
 ) -> AsyncIterator[World]:
     shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
-    ca, clock = trustme.CA(), ManualClock()
-    leaf, ca_file = tmp_path / "leaf.pem", tmp_path / "ca.pem"
+    clock, ca_file = ManualClock(), tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
-    ca.issue_cert(*HOSTS).private_key_and_cert_chain_pem.write_to_path(str(leaf))
-    tls = server_tls(str(leaf), str(leaf))
     authority = Authority(clock=clock, signing=list(signing_keys[:1]))
     login, sock = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
@@ -153,8 +161,8 @@ async def world(
         database = await enter(Database(f"sqlite:///{tmp_path}/directory.db"))
         directory = await enter(Directory(database, clock=clock))
         store = await enter(SecretStore(database, tmp_path / "vault.key"))
-        await enter(serving(authority, login, tls))
-        await enter(serving(create_app(settings, directory, store, keys, clock), sock, tls))
+        await enter(serving(authority, login, vault_tls))
+        await enter(serving(create_app(settings, directory, store, keys, clock), sock, vault_tls))
         session = await enter(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)))
         yield World(
             clock=clock,

@@ -17,7 +17,7 @@ from podpass.resource.authorization import authorize, check_scope, find_vault
 from podpass.resource.checks import Principal, TokenRefused
 from podpass.resource.errors import Forbidden, ForbiddenByPolicy, VaultNotFound
 
-USER = roles.find_role("Key Vault Secrets User")
+USER = roles.RoleCatalogue().find("Key Vault Secrets User")
 CALLER = Principal(app_id="app", object_id="object", tenant_id="t")
 
 

@@ -197,6 +197,7 @@ def write_and_kill(folder: Path) -> list[str]:
     return [line for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.processes
 async def test_acknowledged_writes_survive_sigkill(tmp_path: Path) -> None:
     acknowledged = {}
     for _ in range(2):

@@ -15,9 +15,10 @@ from podpass.directory.model import IdentityKind, RoleAssignment, Tenant
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
+from podpass.lab.services import create_directory, parse_seed
 from podpass.resource.model import RecoveryPolicy, vault_key
 from podpass.resource.store import SecretStore
-from podpass.seed.apply import apply_seed, parse_seed
+from podpass.seed.apply import apply_seed
 from tests.directory.database_faults import INVALID_UTF8
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -79,7 +80,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with (
         Database(f"sqlite:///{tmp_path}/directory.db") as database,
-        Directory(database) as directory,
+        create_directory(database) as directory,
         SecretStore(database, tmp_path / "vault.key") as store,
     ):
         await directory.create_tenant(Tenant(id=TENANT))

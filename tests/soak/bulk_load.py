@@ -8,6 +8,7 @@ from podpass.database import Database, DatabaseBusy
 from podpass.directory import resource_ids
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from tests.soak.lane import SUB, TENANT
 from tests.soak.violation import Violation
 
@@ -38,7 +39,7 @@ def identities(count: int) -> Iterator[Identity]:
 
 async def load_credentials(url: str, credentials: int) -> None:
     """Create a tenant, and identities with `credentials` federated credentials in total."""
-    async with Directory(Database(url)) as directory:
+    async with create_directory(Database(url)) as directory:
         await directory.create_tenant(TENANT)
         made = list(identities(credentials // EACH))
         for begin in range(0, len(made), _BATCH):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from podpass import log
 from podpass.database import Database
-from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from tests.soak.lane import TENANT, Lane, apply_change
 from tests.soak.snapshot import Snapshot, describe_difference, take_snapshot
 from tests.soak.violation import Violation
@@ -45,7 +45,7 @@ class ReferenceDirectory:
 
     async def _apply_next(self) -> None:
         log.correlation_id.set("")  # audit entries contain it, and a writer has none
-        async with Directory(Database(self._url)) as directory:
+        async with create_directory(Database(self._url)) as directory:
             if self._after:
                 await apply_change(directory, _CANONICAL, len(self._after) - 1)
             else:
@@ -88,7 +88,7 @@ class KillRounds:
 
     async def prepare(self) -> None:
         """Create the tenant of the lanes."""
-        async with Directory(Database(self._url)) as directory:
+        async with create_directory(Database(self._url)) as directory:
             await directory.create_tenant(TENANT)
 
     async def run_round(

@@ -14,7 +14,6 @@ from podpass.directory.actor import Actor, acting
 from podpass.directory.model import (
     AccessPolicy,
     AppRoleAssignment,
-    Cluster,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -28,6 +27,8 @@ from podpass.directory.model import (
     VaultAccess,
 )
 from podpass.directory.store.directory import Directory
+from podpass.lab.services.clusters.model import Cluster
+from podpass.lab.services.clusters.store import Clusters
 
 TENANT = Tenant(id="5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -148,7 +149,7 @@ async def _cluster(directory: Directory, lane: Lane) -> None:
         location="eastus",
         resource_id=resource_ids.cluster_id(SUB, lane.group, name),
     )
-    await directory.clusters.put(made)
+    await directory.store(Clusters).put(made)
 
 
 async def _user(directory: Directory, lane: Lane) -> None:

@@ -9,6 +9,7 @@ import trustme
 
 from podpass.database import Database
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from tests.ports import free_port
 from tests.soak import identities
 from tests.soak.issuer import IssuerProcess
@@ -50,7 +51,7 @@ async def run_testbed(
     config = ReplicaConfig(folder=folder, database=database, origins=origins, flags=flags)
     issuer = IssuerProcess(folder, free_port())
     issuer.start()
-    async with Directory(Database(database)) as directory:
+    async with create_directory(Database(database)) as directory:
         await identities.create_identities(directory, issuer.url())
         testbed = Testbed(config=config, issuer=issuer, directory=directory)
         try:

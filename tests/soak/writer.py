@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from podpass.database import Database, DatabaseFailed, DatabaseUnusable
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from tests.soak.lane import TENANT, apply_change
 
 
@@ -38,7 +39,7 @@ async def write(directory: Directory, lane: int) -> None:
 
 async def main(url: str, first: int, lanes: int) -> None:
     try:
-        async with Directory(Database(url)) as directory:
+        async with create_directory(Database(url)) as directory:
             await directory.find_tenant(TENANT.id)
             emit("opened")
             await asyncio.gather(*(write(directory, first + each) for each in range(lanes)))

@@ -111,11 +111,11 @@ func run(certificates, port string) error {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return err
 	}
-	hooks := webhook.NewServer(webhook.Options{Host: "127.0.0.1", Port: number, CertDir: certificates})
+	served := webhook.Options{Host: "127.0.0.1", Port: number, CertDir: certificates}
 	manager, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme:                  scheme,
 		Metrics:                 server.Options{BindAddress: "0"},
-		WebhookServer:           hooks,
+		WebhookServer:           webhook.NewServer(served),
 		LeaderElection:          true,
 		LeaderElectionID:        "example-operator",
 		LeaderElectionNamespace: "default",
@@ -126,7 +126,8 @@ func run(certificates, port string) error {
 	if err != nil {
 		return err
 	}
-	hooks.Register("/validate", admission.WithValidator(scheme, validator{}))
+	// The manager starts the server of webhooks when it is asked for it.
+	manager.GetWebhookServer().Register("/validate", admission.WithValidator(scheme, validator{}))
 	go func() {
 		<-manager.Elected()
 		fmt.Println("leading")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -10,15 +9,11 @@ from typing import Self
 
 from kubeling.api import Api
 from kubeling.apiserver import bootstrap
-from kubeling.apiserver.admission.webhook_dispatcher import (
-    ServiceOrigins,
-    WebhookDispatcher,
-)
+from kubeling.apiserver.admission.webhook_dispatcher import ServiceOrigins, WebhookDispatcher
 from kubeling.apiserver.auth.authentication import (
     AuthConfig,
     Authenticator,
     InvalidBearerToken,
-    TokenAuthenticator,
 )
 from kubeling.apiserver.auth.rbac import RbacAuthorizer
 from kubeling.apiserver.handler import ApiServer
@@ -36,38 +31,27 @@ from kubeling.apiserver.request import UserInfo
 from kubeling.apiserver.storage.storage import ObjectStore
 from kubeling.apiserver.websocket_streams import WebSocketStreams
 from kubeling.asgi import App
-from kubeling.clock import Clock, system
 from kubeling.controllers.controller_manager import ControllerManager
-from kubeling.service_account.signer import TokenSigner
+from kubeling.tasks import cancel_all
 
 __all__ = ["ClusterConfig", "EmbeddedCluster", "InvalidBearerToken", "UserInfo"]
 
-API_AUDIENCE = "https://kubernetes.default.svc"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterConfig:
+class ClusterConfig(AuthConfig):
     """Configuration of an embedded cluster.
 
-    `tokens` maps static bearer tokens to their users; `services` maps `NAMESPACE/NAME:PORT` of a Service that
-    webhook configurations and APIServices name to its origin; `signer` signs ServiceAccount tokens for
-    `issuer`; the JWKS is below the issuer if `jwks_uri` is empty; `other_tokens` authenticates the tokens of
-    all other issuers; `release` is the Kubernetes release, such as `1.35`. Without a `database`, objects are
-    in memory only; with `is_durable`, a write is on the disk before it is acknowledged. Without
-    `controllers`, only those of the API server itself run.
+    `services` maps `NAMESPACE/NAME:PORT` of a Service that webhook configurations and APIServices name to its
+    origin; the JWKS is below the issuer if `jwks_uri` is empty; `release` is the Kubernetes release, such as
+    `1.35`. Without a `database`, objects are in memory only; with `is_durable`, a write is on the disk before
+    it is acknowledged. Without `controllers`, only those of the API server itself run.
     """
 
     database: Path | None
-    issuer: str
-    signer: TokenSigner
     ca_file: Path
-    tokens: Mapping[str, UserInfo] = field(default_factory=dict, repr=False)
     services: ServiceOrigins = field(default_factory=dict)
-    audiences: tuple[str, ...] = (API_AUDIENCE,)
     jwks_uri: str = ""
-    other_tokens: TokenAuthenticator | None = None
     is_durable: bool = True
-    clock: Clock = system
     release: str = NEWEST
     controllers: bool = True
 
@@ -128,24 +112,16 @@ class EmbeddedCluster:
         except BaseException:
             store.close()
             raise
-        auth_config = AuthConfig(
-            issuer=config.issuer,
-            signer=config.signer,
-            audiences=config.audiences,
-            tokens=config.tokens,
-            clock=config.clock,
-            other_tokens=config.other_tokens,
-        )
         self._watches = WatchHandler(store, config.clock)
-        self._authenticator = Authenticator(auth_config, store)
+        self._authenticator = Authenticator(config, store)
         self._controllers = controllers
         self._app = ApiServer(
             registry=self.registry,
             authenticator=self._authenticator,
-            auth_config=auth_config,
+            auth_config=config,
             rbac=self._rbac,
             discovery=DiscoveryHandler(
-                auth_config, config.jwks_uri, self.registry.kinds, store.check_write
+                config, config.jwks_uri, self.registry.kinds, store.check_write
             ),
             watches=self._watches,
             websockets=self._websockets,
@@ -199,10 +175,8 @@ class EmbeddedCluster:
         trace: TracebackType | None,
     ) -> None:
         self.drain()
-        for task in self._tasks:
-            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancel_all(self._tasks)
         await self._webhooks.close()
         await self._aggregator.close()
         self.store.close()

@@ -34,18 +34,10 @@ class EventSink(Protocol):
     """Writes Events to an API server."""
 
     async def create_event(self, namespace: str, event: Object) -> None:
-        """Create an Event.
-
-        Raises:
-            ApiError
-        """
+        """Create an Event. Raises ApiError."""
 
     async def patch_event(self, namespace: str, name: str, change: Object) -> None:
-        """Merge top-level fields into an Event.
-
-        Raises:
-            ApiError: status 404 if the Event does not exist.
-        """
+        """Merge top-level fields into an Event. Raises ApiError: status 404 if the Event does not exist."""
 
 
 class ApiEvents:
@@ -285,11 +277,7 @@ class EventRecorder:
                 self.queue.task_done()
 
     async def _write(self, series: EventSeries) -> None:
-        """Write a series; retry while the API server is unavailable.
-
-        Raises:
-            ApiError
-        """
+        """Write a series; retry while the API server is unavailable. Raises ApiError."""
         back_off = BackOff()
         for left in reversed(range(self._limits.attempts)):
             try:

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shlex
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 NODE_NAME = "kubeling"
 LOCK_FILE = "lock"
+_TEMPORARY_PREFIX = "kubeling-"
+_TEMPORARY_NAME = re.compile(_TEMPORARY_PREFIX + "[a-z0-9_]{8}")
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _ADMIN = UserInfo(name="kubernetes-admin", groups=("system:masters",))
 # The node also schedules pods. Its user name limits the tokens that it may request; see NodeRestriction.
@@ -227,8 +231,12 @@ class Cluster:
 
     def _open_folder(self) -> Path:
         if self._given_folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="kubeling-"))
+            parent = Path(tempfile.gettempdir())
+            deleting = asyncio.get_running_loop().run_in_executor(None, _delete_abandoned, parent)
+            self._stack.push_async_callback(asyncio.wait, [deleting])
+            folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._stack.callback(os.close, _lock_temporary(folder))
             return folder
         folder = Path(self._given_folder).absolute()
         create_private_folder(folder)
@@ -410,3 +418,42 @@ def _delete(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _lock_temporary(folder: Path) -> int:
+    """Create the lock of a temporary folder; return its descriptor.
+
+    The file has its name only when it is locked: `_delete_abandoned` deletes a folder with a free lock.
+    """
+    part = folder / f".{LOCK_FILE}"
+    lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    part.rename(folder / LOCK_FILE)
+    return lock
+
+
+def _delete_abandoned(parent: Path) -> None:
+    """Delete the temporary folders of clusters that were killed."""
+    for folder in parent.iterdir():
+        if _TEMPORARY_NAME.fullmatch(folder.name):
+            with contextlib.suppress(OSError):
+                _delete_if_abandoned(folder)
+
+
+def _delete_if_abandoned(folder: Path) -> None:
+    """Delete a folder of this user whose lock no process has.
+
+    Other programs and other users may create the same names: a link could lead to any folder.
+
+    Raises:
+        OSError: it has no lock, or it is in use.
+    """
+    found = folder.lstat()
+    if found.st_uid != os.geteuid() or found.st_mode != stat.S_IFDIR | 0o700:
+        return
+    lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)

@@ -53,10 +53,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _is_useful(record: logging.LogRecord) -> bool:
-    return record.msg not in _NOISE
-
-
 def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     """Open a listening socket; port 0 selects a free port.
 
@@ -90,7 +86,7 @@ async def serving(
     )
     log = logging.getLogger("uvicorn.error")
     log.setLevel(logging.WARNING)
-    log.addFilter(_is_useful)
+    log.addFilter(lambda record: record.msg not in _NOISE)
     # In a thread, because it imports the modules of the protocols; other tasks continue.
     await asyncio.to_thread(config.load)
     server = _Server(config)

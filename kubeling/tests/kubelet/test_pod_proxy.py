@@ -1,7 +1,9 @@
 """The subresource `proxy` of Services and pods, through the API server to the programs of pods."""
 
 import asyncio
+import base64
 import sys
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -31,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("X-Own", "yes")
         self.end_headers()
         self.wfile.write(text.encode() if self.command != "HEAD" else b"")
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+    do_GET = do_HEAD = do_OPTIONS = do_POST = do_PUT = do_PATCH = do_DELETE = answer
     def log_message(self, *_):
         pass
 server = http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Handler)
@@ -40,6 +42,30 @@ if len(sys.argv) > 2:
     tls.load_cert_chain(*sys.argv[2:])
     server.socket = tls.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
+"""
+
+# Sends each message back; closes with a code of its own after `bye`, and records how the client has closed.
+ECHO = """
+import sys, aiohttp, aiohttp.web as web
+codes = []
+async def echo(request):
+    if request.path == "/codes":
+        return web.json_response(codes)
+    ws = web.WebSocketResponse(protocols=["v1.echo"])
+    await ws.prepare(request)
+    await ws.send_json({"path": request.raw_path, "headers": dict(request.headers)})
+    async for message in ws:
+        if message.data == "bye":
+            await ws.close(code=4001)
+        elif message.type is aiohttp.WSMsgType.TEXT:
+            await ws.send_str(message.data)
+        else:
+            await ws.send_bytes(message.data)
+    codes.append(ws.close_code)
+    return ws
+app = web.Application()
+app.router.add_get("/{path:.*}", echo)
+web.run_app(app, host="0.0.0.0", port=int(sys.argv[1]), print=None)
 """
 
 
@@ -105,7 +131,7 @@ async def test_request_to_a_service_reaches_a_ready_pod(cluster: KubeletCluster,
     )
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
 async def test_every_method_reaches_the_pod(cluster: KubeletCluster, method: str) -> None:
     port = free_port()
     await run(cluster, server(port))
@@ -124,6 +150,44 @@ async def test_pod_never_gets_the_credential_of_the_caller(cluster: KubeletClust
     assert sent["x-forwarded-uri"] == f"{PODS}/web:{port}/proxy/"
     assert not [name for name in sent if name.startswith(("authorization", "impersonate"))]
     assert "admin-token" not in str(said)
+
+
+async def test_websocket_reaches_the_pod_without_the_token(cluster: KubeletCluster) -> None:
+    """Fails if a browser's token, which is a subprotocol, is sent to the pod."""
+    port = free_port()
+    command = [sys.executable, "-u", "-c", ECHO, str(port)]
+    await run(cluster, {**server(port), "command": command})
+    token = base64.urlsafe_b64encode(b"admin-token").decode().rstrip("=")
+    offers = (f"base64url.bearer.authorization.k8s.io.{token}", "v1.echo")
+    path = f"{PODS}/web:{port}/proxy"
+    connect = partial(cluster.session.ws_connect, protocols=offers)
+    async with connect(f"{cluster.server}{path}/a%2Fb?x=1") as ws:
+        said = await ws.receive_json()
+        assert (ws.protocol, said["path"]) == ("v1.echo", "/a%2Fb?x=1")
+        assert token not in str(said)
+        await ws.send_str("text")
+        await ws.send_bytes(b"\x00\xff")
+        assert [(await ws.receive()).data for _ in range(2)] == ["text", b"\x00\xff"]
+        await ws.send_str("bye")
+        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert ws.close_code == 4001
+    async with connect(f"{cluster.server}{path}/") as ws:
+        await ws.receive_json()
+        await ws.close(code=4002)
+
+    async def is_closed() -> bool:
+        _, codes = await call(cluster, f"{path}/codes")
+        return bool(codes[1:] == [4002])
+
+    await eventually(is_closed)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await connect(f"{cluster.server}{PODS}/missing:{port}/proxy/")
+    assert refused.value.status == 404
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await cluster.session.ws_connect(
+            f"{cluster.server}{path}/", headers={"authorization": "Bearer node-token"}
+        )
+    assert refused.value.status == 403
 
 
 async def test_https_pod_is_reached_without_verification(cluster: KubeletCluster) -> None:
@@ -180,6 +244,28 @@ async def test_right_on_a_service_is_no_right_to_send_requests_to_it(
         cluster, f"{SERVICES}/web/proxy/", headers={"authorization": "Bearer node-token"}
     )
     assert response.status == 403
+
+
+async def test_options_needs_a_grant_of_all_verbs(cluster: KubeletCluster) -> None:
+    """The verb of OPTIONS is empty, as in the real API server."""
+    port = free_port()
+    await run(cluster, server(port))
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    group = "rbac.authorization.k8s.io"
+    subject = {"kind": "User", "name": "alice", "apiGroup": group}
+    for name, verbs, status in (
+        ("some", ["get", "create", "update", "patch", "delete"], 403),
+        ("all", ["*"], 200),
+    ):
+        rules = [{"apiGroups": [""], "resources": ["pods/proxy"], "verbs": verbs}]
+        about = {"apiVersion": f"{group}/v1", "metadata": {"name": name}}
+        await cluster.client.create(f"{rbac}/roles", {**about, "kind": "Role", "rules": rules})
+        role = {"kind": "Role", "name": name, "apiGroup": group}
+        binding = {**about, "kind": "RoleBinding", "roleRef": role, "subjects": [subject]}
+        await cluster.client.create(f"{rbac}/rolebindings", binding)
+        alice = {"impersonate-user": "alice"}
+        response, _ = await call(cluster, f"{PODS}/web/proxy/", "OPTIONS", headers=alice)
+        assert response.status == status
 
 
 async def test_requests_do_not_reach_other_programs_of_the_machine(cluster: KubeletCluster) -> None:

@@ -9,6 +9,8 @@ import shutil
 import ssl
 import stat
 import subprocess
+import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -450,6 +452,48 @@ def test_temporary_folder_is_deleted_and_the_cluster_is_not_usable_later() -> No
         _ = cluster.server
     with pytest.raises(NotStarted):
         cluster.reset()
+
+
+def test_temporary_folder_of_a_killed_cluster_is_deleted_by_a_later_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-m", "kubeling", "up", "--no-node"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip()).parent
+        process.kill()
+    assert folder.parent == tmp_path
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Cluster(node=False):
+        until(lambda: not folder.exists())
+
+
+def test_folder_that_may_belong_to_another_program_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if a deletion follows a link, or does not need name, owner, mode and a free lock."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("target", "kubeling-other-name", "kubeling-no_lock0", "kubeling-mode_755")
+    kept = [tmp_path / name for name in (*names, "kubeling-owner_00")]
+    for folder in kept:
+        folder.mkdir(mode=0o700)
+        (folder / "lock").touch()
+    (tmp_path / "kubeling-no_lock0" / "lock").unlink()
+    (tmp_path / "kubeling-mode_755").chmod(0o755)
+    (tmp_path / "kubeling-link_000").symlink_to(tmp_path / "target")
+    (tmp_path / "kubeling-lock_000").mkdir(mode=0o700)
+    (tmp_path / "kubeling-lock_000" / "lock").symlink_to(tmp_path / "target" / "lock")
+    if os.geteuid() == 0:
+        os.chown(kept[-1], 65534, 65534)
+    else:
+        kept.pop()
+    with Cluster(node=False) as first, Cluster(node=False) as second:
+        kept += [first.kubeconfig.parent, second.kubeconfig.parent]
+        with Cluster(node=False):
+            pass
+        assert [folder for folder in kept if not folder.exists()] == []
+    assert (tmp_path / "kubeling-lock_000").exists()
 
 
 def test_folder_of_a_running_cluster_is_refused(tmp_path: Path) -> None:

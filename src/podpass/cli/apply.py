@@ -59,7 +59,7 @@ def read_valid_seed(filename: str, name: str) -> str:
 
     Raises UsageError, and the errors of `parse_seed`.
     """
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
 
     try:
         text = read_seed(filename).decode()
@@ -76,8 +76,7 @@ def list_storage_warnings(
 
     `no_azurite` says how to add Azurite. Raises SettingsError.
     """
-    from podpass.seed.model import parse_seed
-    from podpass.seed.storage import warn_of_unserved
+    from podpass.lab.install.azurite import list_accounts, warn_of_unserved
     from podpass.settings.storage import parse_accounts
 
     # Most seeds have none, and need not be parsed again.
@@ -85,7 +84,7 @@ def list_storage_warnings(
         return []
     variable = names.ENV_AZURITE_ACCOUNTS
     return warn_of_unserved(
-        parse_seed(seed, "seed").storage_accounts,
+        list_accounts(seed),
         parse_accounts(environ.get(variable, "")).keys() if azurite else None,
         no_azurite=no_azurite,
         no_key=f"add NAME:KEY to {variable}, for podpass and for Azurite",
@@ -94,18 +93,17 @@ def list_storage_warnings(
 
 def list_instance_storage_warnings(data_dir: DataDir, text: bytes) -> list[str]:
     """Return a warning if the running instance has no Azurite for the storage accounts of an applied seed."""
-    from podpass.seed.model import parse_seed
-    from podpass.seed.storage import warn_of_unserved
+    from podpass.lab.install.azurite import list_accounts, warn_of_unserved
 
     if b"storage_accounts" not in text:
         return []
-    # A cloud in a pod has no settings in its status: `podpass cloud apply` warns of its accounts.
+    # A cloud in a pod has no settings in its status: `podpass cloud apply` warns about its accounts.
     settings = call_control(data_dir, "GET", "/status").get("settings", {})
     if settings.get("--azurite") != "":
         return []
     down, up = (options.format_command(data_dir, verb) for verb in ("down", "up --azurite URL"))
     return warn_of_unserved(
-        parse_seed(text.decode(), "seed").storage_accounts,
+        list_accounts(text.decode()),
         None,
         no_azurite=f"run `{down}`, then `{up}`; the data is kept",
         no_key="",

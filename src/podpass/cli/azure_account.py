@@ -1,7 +1,7 @@
 """The Azure account of a command: cloud, subscription, tenant and sign-in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,11 +21,9 @@ from podpass.guids import is_guid
 
 if TYPE_CHECKING:
     from podpass.lab.data.datadir import DataDir
-    from podpass.provision.api_client import ApiClient
+    from podpass.provision.account import AzureAccount
     from podpass.provision.connection import AzureConnection, Report, RequestLimits
     from podpass.provision.endpoints import Endpoints
-    from podpass.provision.graph import GraphClient
-    from podpass.provision.resource_manager import ManagerClient
     from podpass.provision.sign_in import TokenSource
 
 _NIL = "00000000-0000-0000-0000-000000000000"
@@ -33,62 +31,12 @@ _NIL = "00000000-0000-0000-0000-000000000000"
 _MARKER = "PODPASS_ENV"
 
 
-@dataclass(kw_only=True)
-class AzureAccount:
-    """A signed-in account: the clients of a command get everything from here."""
-
-    endpoints: "Endpoints"
-    subscription_id: str
-    tenant_id: str
-    tokens: "TokenSource"
-    connection: "AzureConnection"
-    # The kubeconfig and the log of the local instance, with `--auth-method instance`.
-    kubeconfig: Path | None = None
-    # Further hosts of its token service: that of direct mode, with `--auth-method instance`.
-    login_hosts: tuple[str, ...] = ()
-    log_file: Path | None = None
-
-    def graph(self) -> "GraphClient":
-        """Return a client of Microsoft Graph."""
-        from podpass.provision.graph import GraphClient
-
-        return GraphClient(self.graph_api())
-
-    def graph_api(self) -> "ApiClient":
-        """Return a client for any request to Microsoft Graph."""
-        origin = self.endpoints.graph
-        return self._client("Microsoft Graph", origin, origin)
-
-    def manager(self) -> "ManagerClient":
-        """Return a client of Resource Manager."""
-        from podpass.provision.resource_manager import ManagerClient
-
-        return ManagerClient(self.manager_api(), self.subscription_id)
-
-    def manager_api(self) -> "ApiClient":
-        """Return a client for any request to Resource Manager."""
-        return self._client(
-            "Resource Manager", self.endpoints.manager, self.endpoints.manager_resource
-        )
-
-    def _client(self, service: str, origin: str, resource: str) -> "ApiClient":
-        from podpass.provision.api_client import ApiClient
-
-        return ApiClient(
-            service,
-            origin=origin,
-            resource=resource,
-            tokens=self.tokens,
-            connection=self.connection,
-        )
-
-
 async def sign_in(
     chosen: AccountOptions,
     environ: Mapping[str, str],
     report: "Report",
     limits: "RequestLimits | None" = None,
-) -> AzureAccount:
+) -> "AzureAccount":
     """Check the options, find subscription and tenant, and prepare the sign-in; tokens are requested later.
 
     Raises UsageError for an option; ApiError and SignInFailed for the tenant.
@@ -96,6 +44,7 @@ async def sign_in(
     method = choose_method(chosen, environ)
     if method == INSTANCE:
         return _use_instance(chosen, environ, report, limits)
+    from podpass.provision.account import AzureAccount
     from podpass.provision.connection import PATIENT, AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.resource_manager import discover_tenant
@@ -236,11 +185,12 @@ def _use_instance(
     environ: Mapping[str, str],
     report: "Report",
     limits: "RequestLimits | None",
-) -> AzureAccount:
+) -> "AzureAccount":
     """Sign in as the administrator of the local instance; every request goes to its gateway."""
     from podpass.cli.client import require_status
     from podpass.cli.cluster import find_instance_kubeconfig
     from podpass.crypto.secret import Secret
+    from podpass.provision.account import AzureAccount
     from podpass.provision.connection import PATIENT, AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.sign_in import PasswordSignIn
@@ -281,14 +231,14 @@ def _use_instance(
     )
 
 
-def choose_kubeconfig(chosen: AccountOptions, account: AzureAccount) -> Path | None:
+def choose_kubeconfig(chosen: AccountOptions, account: "AzureAccount") -> Path | None:
     """Return the kubeconfig of the options, else that of the instance, else None: that of kubectl.
 
     Raises UsageError for an instance without a cluster: it does not trust that of kubectl.
     """
     if chosen.kubeconfig:
         return Path(chosen.kubeconfig)
-    if account.log_file is not None and account.kubeconfig is None:
+    if account.is_instance and account.kubeconfig is None:
         raise UsageError(
             "the instance is `podpass cloud serve`, which has no cluster",
             hint="pass the kubeconfig of a cluster that it trusts: --kubeconfig FILE",

@@ -42,7 +42,7 @@ def command(kubeconfig: Path | None, namespace: str, output: str, filename: str)
 
 async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> tuple[list[str], list[str]]:
     """Apply a seed; return the changes, and the warnings."""
-    from podpass.seed.model import parse_seed
+    from podpass.lab.install.azurite import list_accounts
 
     client, _ = open_cluster(kubeconfig)
     command = ["apply", "-f", "-", "--stdin-bytes", str(len(text)), "-o", "json"]
@@ -50,7 +50,7 @@ async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> tuple[li
         changed: list[str] = json.loads(await run_in_pod(client, namespace, command, text))[
             "changed"
         ]
-        if not parse_seed(text.decode(), "seed").storage_accounts:
+        if not list_accounts(text.decode()):
             return changed, []
         status = await read_cloud_status(client, namespace)
         return changed, list_cloud_storage_warnings(text.decode(), status)

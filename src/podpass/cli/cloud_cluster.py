@@ -121,13 +121,11 @@ def list_cloud_storage_warnings(seed: str, status: dict[str, Any]) -> list[str]:
 
     `status` is that of the running cloud.
     """
-    from podpass.lab.install.azurite import EXAMPLE_IMAGE
-    from podpass.seed.model import parse_seed
-    from podpass.seed.storage import warn_of_unserved
+    from podpass.lab.install.azurite import EXAMPLE_IMAGE, list_accounts, warn_of_unserved
 
     storage = status.get("storage", {})
     return warn_of_unserved(
-        parse_seed(seed, "seed").storage_accounts if seed else (),
+        list_accounts(seed),
         storage["azurite_accounts"] if storage.get("services") else None,
         no_azurite=f"run `podpass cloud install` with --azurite-image, for example {EXAMPLE_IMAGE}",
         no_key="it has those of the seed at its start: add them to the seed of `podpass cloud install`",

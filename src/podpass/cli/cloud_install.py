@@ -159,6 +159,7 @@ def _with_defaults(values: CloudValues) -> CloudValues:
 async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, Any]) -> None:
     from podpass.clock import system
     from podpass.lab.install.installer import Installer, InstallRequest
+    from podpass.lab.services import list_install_warnings
 
     client, context = open_cluster(kubeconfig)
     request = InstallRequest(
@@ -181,7 +182,7 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         seed = checked.values.seed
         if given["dry_run"]:
             for line in (
-                *find_unresolved_zones(seed, request.dns),
+                *list_install_warnings(seed, request.dns),
                 *([] if checked.values.azurite_image else list_cloud_storage_warnings(seed, {})),
             ):
                 print_message(line)
@@ -195,7 +196,7 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
     _print_ready(status, installer.changes, values.namespace)
     for line in (
         *find_other_issuers(seed, status["issuer"]),
-        *find_unresolved_zones(seed, request.dns),
+        *list_install_warnings(seed, request.dns),
         *list_cloud_storage_warnings(seed, status),
     ):
         print_message(line)
@@ -203,7 +204,8 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
 
 def find_other_issuers(seed: str, issuer: str) -> list[str]:
     """Return a warning for each credential of a seed that trusts another issuer than the cluster's."""
-    from podpass.seed.model import CLUSTER, parse_seed
+    from podpass.lab.services import parse_seed
+    from podpass.seed.model import CLUSTER
 
     return [
         f"warning: the seed's identity {identity.name} trusts {credential.issuer}, and the issuer of this"
@@ -212,21 +214,6 @@ def find_other_issuers(seed: str, issuer: str) -> list[str]:
         for credential in identity.credentials
         if credential.issuer not in (CLUSTER, issuer)
     ][:_MAX_WARNINGS]
-
-
-def find_unresolved_zones(seed: str, dns: str) -> list[str]:
-    """Return a warning if a seed has DNS zones whose names pods cannot look up with this `--dns`."""
-    from podpass.seed.model import parse_seed
-
-    zones = [zone.name for zone in parse_seed(seed, "seed").dns_zones] if seed else []
-    if not zones or dns == "pods":
-        return []
-    shown = ", ".join(zones[:_MAX_WARNINGS]) + (" and others" if zones[_MAX_WARNINGS:] else "")
-    text = (
-        f"warning: pods do not resolve names of the seed's DNS zones ({shown}): the cluster's DNS does not"
-        " forward them; pods that are chosen with `podpass cloud install --dns pods` resolve them"
-    )
-    return [text]
 
 
 def _print_ready(status: dict[str, Any], changed: int, namespace: str) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from podpass.cli.output import escape_unprintable
-from podpass.diagnose.doctor.credential_comparison import CredentialComparison, mark_differences
-from podpass.diagnose.doctor.credential_difference import MEMBERS
+from podpass.diagnose.doctor.credentials import MEMBERS, CredentialComparison, mark_differences
 
 _SHOWN = 3
 

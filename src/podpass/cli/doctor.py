@@ -1,24 +1,97 @@
-"""`podpass doctor`."""
+"""`podpass doctor`: its options, the sign-in that reads the cloud half, and the report."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from podpass.cli import doctor_cloud, options
-from podpass.cli.completion_values import complete_namespaces, complete_workloads
+from podpass.cli import options
+from podpass.cli.account_options import INSTANCE, AccountOptions, build_options
+from podpass.cli.azure_account import sign_in
+from podpass.cli.completion_values import complete_namespaces, complete_vaults, complete_workloads
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+from podpass.errors import UsageError
 from podpass.lab.data.datadir import DataDir
+from podpass.names import DOCTOR_AGENT
 
 if TYPE_CHECKING:
+    from podpass.diagnose.doctor.cloud_facts import CloudReader
+    from podpass.diagnose.doctor.directory_facts import RequestedResource
     from podpass.diagnose.doctor.model import Diagnosis, Finding
+    from podpass.kubernetes.client import KubeClient
 
 _WRONG, _NOT_READ = 1, 3
 _MAX_WORKLOADS = 50
 _MAX_NAMES = 3
+# The doctor reports a service that does not respond, and does not wait for it.
+_SECONDS = 5.0
+_PUBLIC = "AzurePublicCloud"
+_CLOUD_OPTIONS = (
+    *build_options(without=("data_dir", "kubeconfig")),
+    click.Option(
+        ["--vault"],
+        default="",
+        metavar="NAME|URL|ID",
+        shell_complete=complete_vaults,
+        help="Key vault whose secrets the workload reads; checks its role there.",
+    ),
+    click.Option(
+        ["--resource"],
+        default="",
+        metavar="ID",
+        help="Resource id of any resource that the workload uses.",
+    ),
+    click.Option(
+        ["--action"],
+        default="",
+        metavar="ACTION",
+        help="Action at the resource that its roles must allow.  [default: any]",
+    ),
+    click.Option(
+        ["--data-action"],
+        default="",
+        metavar="ACTION",
+        help="Data action that its roles must allow.  [default for a vault: read secrets]",
+    ),
+    click.Option(
+        ["--exchange"],
+        is_flag=True,
+        help="Request a token of the ServiceAccount and exchange it. A local instance always does.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudOptions:
+    """The account that reads, the resource of the workload, and whether a token is exchanged."""
+
+    account: AccountOptions
+    wanted: "RequestedResource | None" = None
+    exchange: bool = False
+
+    @classmethod
+    def from_context(
+        cls,
+        ctx: click.Context,
+        data_dir: DataDir,
+        *,
+        vault: str,
+        resource: str,
+        action: str,
+        data_action: str,
+        exchange: bool,
+    ) -> "CloudOptions":
+        """Collect the options of the command. Raises UsageError."""
+        from podpass.diagnose.doctor.directory_facts import parse_requested_resource
+
+        return cls(
+            account=replace(AccountOptions.from_context(ctx), data_dir=str(data_dir.root)),
+            wanted=parse_requested_resource(vault, resource, action, data_action),
+            exchange=exchange,
+        )
 
 
 @click.command
@@ -65,7 +138,7 @@ def command(
     run, and runs one command in the pod that prints no secret. The exit code is 0 if nothing is wrong, 1 if
     something is, and 3 if nothing wrong was found but something could not be read.
     """
-    chosen = doctor_cloud.CloudOptions.from_context(ctx, data_dir, **cloud)
+    chosen = CloudOptions.from_context(ctx, data_dir, **cloud)
     found = asyncio.run(_diagnose(data_dir, kubeconfig, target, namespace, chosen))
     if output == "table":
         _print(found)
@@ -76,7 +149,7 @@ def command(
     return 0 if all(each.is_complete for each in found) else _NOT_READ
 
 
-command.params += doctor_cloud.OPTIONS
+command.params += _CLOUD_OPTIONS
 
 
 async def _diagnose(
@@ -84,7 +157,7 @@ async def _diagnose(
     kubeconfig: Path | None,
     target: str,
     namespace: str,
-    cloud: doctor_cloud.CloudOptions,
+    cloud: CloudOptions,
 ) -> Sequence["Diagnosis"]:
     from podpass.cli.cluster import connect_to_cluster
     from podpass.diagnose.doctor.run import diagnose
@@ -95,7 +168,7 @@ async def _diagnose(
         if len(workloads) > _MAX_WORKLOADS:
             count = f"the first {_MAX_WORKLOADS} of {len(workloads)} workloads"
             print_message(f"only {count} are checked; pass the name of another one to check it")
-        reader = await doctor_cloud.open_cloud(cloud, options.environ(), client)
+        reader = await open_cloud(cloud, options.environ(), client)
         return await diagnose(client, workloads[:_MAX_WORKLOADS], read_cloud=reader.read)
 
 
@@ -169,3 +242,50 @@ def _as_json(diagnosis: "Diagnosis") -> dict[str, Any]:
         ],
         "passed": list(diagnosis.passed),
     }
+
+
+async def open_cloud(
+    chosen: CloudOptions, environ: Mapping[str, str], cluster: "KubeClient"
+) -> "CloudReader":
+    """Return a reader; without a sign-in, it reads what anyone may read.
+
+    For the cluster of the running instance, its administrator signs in, unless the options say otherwise.
+    Raises UsageError for an option.
+    """
+    from podpass.diagnose.doctor.cloud_facts import CloudReader
+    from podpass.facts import Unread
+    from podpass.provision.connection import AzureConnection, RequestLimits
+    from podpass.provision.endpoints import find_endpoints
+    from podpass.provision.errors import ApiError, SignInFailed
+
+    limits = RequestLimits(attempts=1, seconds=_SECONDS)
+    options, exchanging = chosen.account, cluster if chosen.exchange else None
+    if options.auth_method is None and _is_instance(options, cluster):
+        options = replace(options, auth_method=INSTANCE)
+    try:
+        signed_in = await sign_in(options, environ, print_message, limits)
+    except (ApiError, SignInFailed, UsageError) as exc:
+        if isinstance(exc, UsageError) and options.auth_method is not None:
+            raise
+        stack_file = environ.get("AZURE_ENVIRONMENT_FILEPATH", "")
+        endpoints = find_endpoints(options.azure_env or _PUBLIC, stack_file=stack_file)
+        connection = AzureConnection.from_environ(environ, agent=DOCTOR_AGENT, limits=limits)
+        reason = f"no sign-in: {exc.message}" + (f"; {exc.hint}" if exc.hint else "")
+        return CloudReader(endpoints, connection, Unread(reason), cluster=exchanging)
+    # Before the first token is requested, so that the log of the token service marks every request.
+    signed_in.connection.agent = DOCTOR_AGENT
+    return CloudReader(
+        signed_in.endpoints,
+        signed_in.connection,
+        signed_in,
+        wanted=chosen.wanted,
+        cluster=cluster if signed_in.is_instance else exchanging,
+    )
+
+
+def _is_instance(chosen: AccountOptions, cluster: "KubeClient") -> bool:
+    """Return whether a cluster is that of the running instance."""
+    from podpass.cli.client import read_status
+
+    status = read_status(DataDir(Path(chosen.data_dir))) if chosen.data_dir else None
+    return status is not None and status["kubernetes"].get("server") == cluster.server

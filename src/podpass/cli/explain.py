@@ -25,7 +25,7 @@ from podpass.errors import Error, UsageError
 from podpass.lab.data.datadir import DataDir
 
 if TYPE_CHECKING:
-    from podpass.diagnose.doctor.credential_comparison import CredentialComparison
+    from podpass.diagnose.doctor.credentials import CredentialComparison
     from podpass.diagnose.explain.recognition import Recognition, RecognizedError
 
 # Facts of a logged request that help to compare it with the directory.
@@ -122,12 +122,15 @@ def command(
     ]
     request = _find_request(data_dir, found.facts.get("correlation_id", ""))
     client, comparisons = _compare(data_dir, request, text)
+    if comparisons:
+        from podpass.cli import credential_report
     if output == "table":
         _print([*known], unknown, found, request)
         _print_findings(findings, is_first=not found.numbers)
         if client:
             click.echo("\n" + wrap_text(client))
-        _print_comparisons(comparisons)
+        if comparisons:
+            credential_report.print_comparisons(comparisons)
     else:
         print_output(
             {
@@ -137,7 +140,7 @@ def command(
                 **found.facts,
                 "request": request,
                 "client": client,
-                "credentials": _comparisons_to_json(comparisons),
+                "credentials": [credential_report.to_json(each) for each in comparisons],
             },
             output,
         )
@@ -206,7 +209,7 @@ def _compare(
     if not client_id:
         return None, []
     from podpass.cli.client import list_identities, read_status  # imports an HTTP client
-    from podpass.diagnose.doctor.credential_comparison import compare, read_presented
+    from podpass.diagnose.doctor.credentials import compare, read_presented
 
     status = read_status(data_dir)
     if status is None:
@@ -220,36 +223,23 @@ def _compare(
 
 
 def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
-    """Return what a client id is that no identity of the instance has; None if it is unknown."""
+    """Describe a client id that no identity of the instance has; return None if it is unknown."""
     import asyncio
 
     from podpass.cli.account_options import INSTANCE, AccountOptions
     from podpass.cli.azure_account import sign_in
-    from podpass.diagnose.doctor.directory_facts import IdentityReader
+    from podpass.diagnose.doctor.directory_facts import CallerDirectory
 
     async def read() -> str | None:
         chosen = AccountOptions(auth_method=INSTANCE, data_dir=str(data_dir.root))
         account = await sign_in(chosen, options.environ(), print_message)
-        reader = IdentityReader(account.graph_api(), account.manager_api(), account.subscription_id)
+        reader = CallerDirectory(
+            account.graph_api(), account.manager_api(), account.subscription_id
+        )
         other = await reader.explain_id(client_id, account.tenant_id)
         return None if other is None else f"{client_id} is not a client id but {other}"
 
     return asyncio.run(read())
-
-
-def _print_comparisons(comparisons: "Sequence[CredentialComparison]") -> None:
-    if comparisons:
-        from podpass.cli.credential_report import print_comparisons
-
-        print_comparisons(comparisons)
-
-
-def _comparisons_to_json(comparisons: "Sequence[CredentialComparison]") -> list[dict[str, Any]]:
-    if not comparisons:
-        return []
-    from podpass.cli.credential_report import to_json
-
-    return [to_json(each) for each in comparisons]
 
 
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:

@@ -135,7 +135,7 @@ def _print_identity(row: dict[str, Any]) -> None:
     lines = [[member, format_cell(row[member])] for member in row if member not in counted]
     lines.append(["credentials", _used_credentials(row)])
     for credential in row["federated_credentials"]:
-        trusted = f"{credential['subject']} of {credential['issuer']}"
+        trusted = f"{credential['subject'] or credential['expression']} of {credential['issuer']}"
         lines.append([f"credential {credential['name']}", trusted])
     click.echo(align(lines), nl=False)
 

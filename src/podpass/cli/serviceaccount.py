@@ -12,7 +12,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.account_options import INSTANCE, AccountOptions, build_options
-from podpass.cli.azure_account import AzureAccount, choose_method, sign_in
+from podpass.cli.azure_account import choose_method, sign_in
 from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import print_message, print_output
 from podpass.cli.phase_log import PhaseLog
@@ -20,6 +20,7 @@ from podpass.cli.token_expiration import FLAG, parse_phase_token_expiration
 from podpass.errors import UsageError
 
 if TYPE_CHECKING:
+    from podpass.provision.account import AzureAccount
     from podpass.provision.model import ProvisionRequest
     from podpass.provision.steps import Clients
     from podpass.provision.workflow import Outcome
@@ -330,7 +331,7 @@ async def _work(
 async def _clients(
     request: "ProvisionRequest",
     chosen: AccountOptions,
-    account: AzureAccount | None,
+    account: "AzureAccount | None",
     environ: Mapping[str, str],
 ) -> AsyncIterator["Clients"]:
     from podpass.provision.model import ACCOUNT

@@ -12,11 +12,7 @@ from podpass.cli.client import list_identities, read_status, request
 from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import align, print_output
 from podpass.clock import system
-from podpass.diagnose.doctor.credential_comparison import (
-    CredentialComparison,
-    compare,
-    read_presented,
-)
+from podpass.diagnose.doctor.credentials import CredentialComparison, compare, read_presented
 from podpass.errors import Error, UsageError
 from podpass.lab.data.datadir import DataDir, load_config
 

@@ -19,7 +19,7 @@ from podpass.cli.output import escape_unprintable, print_message, text_width, to
 from podpass.clock import rfc3339
 from podpass.diagnose.trace.assignment import AssignedHop, TokenOwner
 from podpass.diagnose.trace.hop import HopResult
-from podpass.diagnose.trace.instance_log import InstanceLog
+from podpass.diagnose.trace.reader import InstanceLog
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir, check_version
 
@@ -276,8 +276,8 @@ def _placeholders(workload: TokenOwner) -> dict[str, str]:
 def _format(assigned: AssignedHop) -> str:
     import textwrap
 
-    from podpass.diagnose.explain.hop import explain_hop, explain_recognition
-    from podpass.diagnose.explain.recognition import recognize
+    from podpass.diagnose.explain.hop import explain_hop
+    from podpass.diagnose.explain.recognition import explain_recognition, recognize
 
     hop = assigned.hop
     width = text_width() or 100

@@ -145,7 +145,7 @@ class Timeline:
         return Counter((pod_of(each.hop), each.hop.result) for each in self._exchanges.values())
 
     def changed_since(self, revision: int, limit: int, pod: str = "") -> list[ExchangeTrace]:
-        """Return those of the newest exchanges that got a further hop since a revision."""
+        """Return those of the newest exchanges that got a hop after a revision."""
         return [each for each in self.newest(limit, pod=pod) if each.changed > revision]
 
     def _add_exchange(self, hop: Hop) -> None:

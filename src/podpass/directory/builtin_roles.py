@@ -3,7 +3,6 @@
 Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 """
 
-from podpass.directory.builtin_service_roles import SERVICE_ROLES
 from podpass.directory.model import RoleDefinition
 
 _VAULTS = "Microsoft.KeyVault/vaults"
@@ -11,11 +10,6 @@ _SECRETS = f"{_VAULTS}/secrets"
 _KEYS = f"{_VAULTS}/keys"
 _IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _TRUSTS = f"{_IDENTITIES}/federatedIdentityCredentials"
-_CLUSTERS = "Microsoft.ContainerService/managedClusters"
-_BLOBS = "Microsoft.Storage/storageAccounts/blobServices"
-_CONTAINER = f"{_BLOBS}/containers"
-_QUEUES = "Microsoft.Storage/storageAccounts/queueServices/queues"
-_TABLES = "Microsoft.Storage/storageAccounts/tableServices/tables"
 
 # Additional permissions of most roles of a service: read, deployments, support requests.
 _COMMON = (
@@ -249,36 +243,6 @@ _VAULT_MANAGEMENT = (
 
 _CONTAINERS = (
     RoleDefinition(
-        id="0ab0b1a8-8aac-4efd-b8c2-3ee1fb270be8",
-        name="Azure Kubernetes Service Cluster Admin Role",
-        description="Reads the administrator credentials of a cluster.",
-        actions=(
-            f"{_CLUSTERS}/listClusterAdminCredential/action",
-            f"{_CLUSTERS}/accessProfiles/listCredential/action",
-            f"{_CLUSTERS}/read",
-            f"{_CLUSTERS}/runcommand/action",
-        ),
-    ),
-    RoleDefinition(
-        id="4abbcc35-e782-43d8-92c5-2d3f1bd2253f",
-        name="Azure Kubernetes Service Cluster User Role",
-        description="Reads the user credentials of a cluster.",
-        actions=(f"{_CLUSTERS}/listClusterUserCredential/action", f"{_CLUSTERS}/read"),
-    ),
-    RoleDefinition(
-        id="b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b",
-        name="Azure Kubernetes Service RBAC Cluster Admin",
-        description="Performs any action in a cluster with Azure RBAC.",
-        actions=(
-            "Microsoft.Authorization/*/read",
-            "Microsoft.Resources/subscriptions/operationresults/read",
-            "Microsoft.Resources/subscriptions/read",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            f"{_CLUSTERS}/listClusterUserCredential/action",
-        ),
-        data_actions=(f"{_CLUSTERS}/*",),
-    ),
-    RoleDefinition(
         id="7f951dda-4ed3-4680-a7ca-43fe172d538d",
         name="AcrPull",
         description="Pulls images from a registry.",
@@ -295,104 +259,10 @@ _CONTAINERS = (
     ),
 )
 
-_STORAGE = (
-    RoleDefinition(
-        id="2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
-        name="Storage Blob Data Reader",
-        description="Reads containers and blobs.",
-        actions=(f"{_CONTAINER}/read", f"{_BLOBS}/generateUserDelegationKey/action"),
-        data_actions=(f"{_CONTAINER}/blobs/read",),
-    ),
-    RoleDefinition(
-        id="ba92f5b4-2d11-453d-a403-e96b0029c9fe",
-        name="Storage Blob Data Contributor",
-        description="Reads, writes and deletes containers and blobs.",
-        actions=(
-            f"{_CONTAINER}/delete",
-            f"{_CONTAINER}/read",
-            f"{_CONTAINER}/write",
-            f"{_BLOBS}/generateUserDelegationKey/action",
-        ),
-        data_actions=(
-            f"{_CONTAINER}/blobs/delete",
-            f"{_CONTAINER}/blobs/read",
-            f"{_CONTAINER}/blobs/write",
-            f"{_CONTAINER}/blobs/move/action",
-            f"{_CONTAINER}/blobs/add/action",
-        ),
-    ),
-    RoleDefinition(
-        id="b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
-        name="Storage Blob Data Owner",
-        description="Performs any action on containers and blobs, and sets their owners.",
-        actions=(f"{_CONTAINER}/*", f"{_BLOBS}/generateUserDelegationKey/action"),
-        data_actions=(f"{_CONTAINER}/blobs/*",),
-    ),
-    RoleDefinition(
-        id="db58b8e5-c6ad-4a2a-8342-4190687cbf4a",
-        name="Storage Blob Delegator",
-        description="Gets a user delegation key to sign SAS URLs of blobs.",
-        actions=(f"{_BLOBS}/generateUserDelegationKey/action",),
-    ),
-    RoleDefinition(
-        id="19e7f393-937e-4f77-808e-94535e297925",
-        name="Storage Queue Data Reader",
-        description="Reads queues and their messages.",
-        actions=(f"{_QUEUES}/read",),
-        data_actions=(f"{_QUEUES}/messages/read",),
-    ),
-    RoleDefinition(
-        id="974c5e8b-45b9-4653-ba55-5f855dd0fb88",
-        name="Storage Queue Data Contributor",
-        description="Reads, writes and deletes queues and their messages.",
-        actions=(f"{_QUEUES}/delete", f"{_QUEUES}/read", f"{_QUEUES}/write"),
-        data_actions=(
-            f"{_QUEUES}/messages/delete",
-            f"{_QUEUES}/messages/read",
-            f"{_QUEUES}/messages/write",
-            f"{_QUEUES}/messages/process/action",
-        ),
-    ),
-    RoleDefinition(
-        id="8a0f0c08-91a1-4084-bc3d-661d67233fed",
-        name="Storage Queue Data Message Processor",
-        description="Receives messages from queues.",
-        data_actions=(f"{_QUEUES}/messages/read", f"{_QUEUES}/messages/process/action"),
-    ),
-    RoleDefinition(
-        id="c6a89b2d-59bc-44d0-9896-0f6e12d7b80a",
-        name="Storage Queue Data Message Sender",
-        description="Sends messages to queues.",
-        data_actions=(f"{_QUEUES}/messages/add/action",),
-    ),
-    RoleDefinition(
-        id="76199698-9eea-4c19-bc75-cec21354c6b6",
-        name="Storage Table Data Reader",
-        description="Reads tables and their entities.",
-        actions=(f"{_TABLES}/read",),
-        data_actions=(f"{_TABLES}/entities/read",),
-    ),
-    RoleDefinition(
-        id="0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
-        name="Storage Table Data Contributor",
-        description="Reads, writes and deletes tables and their entities.",
-        actions=(f"{_TABLES}/read", f"{_TABLES}/write", f"{_TABLES}/delete"),
-        data_actions=(
-            f"{_TABLES}/entities/read",
-            f"{_TABLES}/entities/write",
-            f"{_TABLES}/entities/delete",
-            f"{_TABLES}/entities/add/action",
-            f"{_TABLES}/entities/update/action",
-        ),
-    ),
-)
-
 BUILT_IN = (
     *_GENERAL,
     *_IDENTITY,
     *VAULT_ROLES,
     *_VAULT_MANAGEMENT,
     *_CONTAINERS,
-    *_STORAGE,
-    *SERVICE_ROLES,
 )

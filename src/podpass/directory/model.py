@@ -192,20 +192,6 @@ class DeletedVault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """A managed cluster of Resource Manager: the instance's own Kubernetes cluster."""
-
-    subscription_id: str
-    group: str
-    name: str
-    location: str
-    resource_id: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    created: float = 0
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherResource:
     """A resource that needs no table of its own, such as a storage account or a DNS zone.
 
@@ -218,45 +204,6 @@ class OtherResource:
     name: str
     location: str
     tags: Mapping[str, str] = field(default_factory=dict)
-    created: float = 0
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsRecordSet:
-    """The records of one type and name in a DNS zone.
-
-    `zone_id` is the resource id of the zone; `type` is in upper case; `name` is relative to the zone, `@` for
-    the zone itself; each record has the fields of its type: one text, and for TXT one or more strings. Units:
-    `ttl` is in seconds.
-    """
-
-    zone_id: str
-    type: str
-    name: str
-    ttl: int
-    records: tuple[tuple[str, ...], ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsLookup:
-    """What a DNS zone has for a host name.
-
-    `zone` is the name of the zone; `exists` is whether it has the host name, or a name below it.
-    """
-
-    zone: str
-    exists: bool
-    record_sets: tuple[DnsRecordSet, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Linker:
-    """A connection of Service Connector from a cluster to a target; `document` has its properties."""
-
-    resource_id: str
-    name: str
     created: float = 0
     document: Mapping[str, Any] = field(default_factory=dict)
 

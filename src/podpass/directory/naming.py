@@ -14,19 +14,14 @@ from podpass.guids import is_lower_guid
 MAX_TAGS = 50
 
 _VAULT_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
-_CLUSTER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _USER_NAME = re.compile(
     r"[A-Za-z0-9'.!#^~_+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 )
 _UNIQUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,119}")
 _ACTION = re.compile(r"[A-Za-z0-9.*_-]+(?:/[A-Za-z0-9.*_-]+)*")
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_RECORD_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_ZONE_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _FORBIDDEN_IN_TAGS = frozenset("<>%&\\?/")
 _MAX_URI = 255
-_MAX_HOST = 253
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,39 +64,6 @@ def group_name_fault(name: str) -> Fault | None:
         field="name",
         message=f"name {name!r}: want 1 to 90 letters, digits, '_', '-', '.', '(' and ')',"
         " not ending with '.'",
-    )
-
-
-def cluster_name_fault(name: str) -> Fault | None:
-    """Return the fault of a cluster name, or None."""
-    if _CLUSTER_NAME.fullmatch(name):
-        return None
-    return Fault(
-        field="name",
-        message=f"name {name!r}: want 1 to 63 letters, digits, '-' and '_',"
-        " beginning and ending with a letter or digit",
-    )
-
-
-def zone_name_fault(name: str) -> Fault | None:
-    """Return the fault of the name of a DNS zone, or None."""
-    if len(name) <= _MAX_HOST and _ZONE_NAME.fullmatch(name):
-        return None
-    return Fault(
-        field="name",
-        message=f"name {name[:80]!r}: want two or more labels of letters, digits, '-' and '_', without a"
-        " trailing dot",
-    )
-
-
-def record_name_fault(name: str, zone: str) -> Fault | None:
-    """Return the fault of the name of a record set relative to its zone, or None."""
-    if name == "@" or (len(name) + len(zone) < _MAX_HOST and _RECORD_NAME.fullmatch(name)):
-        return None
-    return Fault(
-        field="name",
-        message=f"name {name[:80]!r}: want '@', or labels of letters, digits, '-' and '_', with the zone"
-        f" at most {_MAX_HOST} characters; podpass has no wildcards",
     )
 
 

@@ -27,11 +27,6 @@ def cluster_id(subscription_id: str, group: str, name: str) -> str:
     return f"{group_id(subscription_id, group)}/{provider}/{name}"
 
 
-def linker_id(source_id: str, name: str) -> str:
-    """Return the id of a connection of Service Connector; `source_id` is its cluster."""
-    return f"{source_id}/providers/Microsoft.ServiceLinker/linkers/{name}"
-
-
 def group_of(resource_id: str) -> tuple[str, str] | None:
     """Return subscription and resource group of an id; None for an id without a group."""
     found = _IN_GROUP.match(resource_id)

@@ -9,16 +9,7 @@ from podpass.directory.builtin_roles import BUILT_IN, VAULT_ROLES
 from podpass.directory.model import RoleDefinition
 from podpass.errors import UsageError
 
-__all__ = [
-    "BUILT_IN",
-    "BY_ID",
-    "BY_NAME",
-    "allows",
-    "find_role",
-    "is_permitted",
-    "least_for",
-    "may_assign",
-]
+__all__ = ["BUILT_IN", "RoleCatalogue", "allows", "is_permitted", "least_for", "may_assign"]
 
 SECRETS = "Microsoft.KeyVault/vaults/secrets"
 GET_SECRET = f"{SECRETS}/getSecret/action"
@@ -30,9 +21,6 @@ BACKUP_SECRET = f"{SECRETS}/backup/action"
 RESTORE_SECRET = f"{SECRETS}/restore/action"
 RECOVER_SECRET = f"{SECRETS}/recover/action"
 PURGE_SECRET = f"{SECRETS}/purge/action"
-
-BY_ID = {role.id: role for role in BUILT_IN}
-BY_NAME = {role.name.lower(): role for role in BUILT_IN}
 
 
 def allows(role: RoleDefinition, action: str, *, data: bool = False) -> bool:
@@ -65,21 +53,28 @@ _FOR_SECRETS = (
 )
 
 
-def find_role(name_or_id: str) -> RoleDefinition:
-    """Return a built-in role by name or id. Raises UsageError, with similar names."""
-    key = name_or_id.lower()
-    role = BY_ID.get(key) or BY_NAME.get(key)
-    if role is None:
-        suggestion = suggest_roles(name_or_id)
-        hint = f"{suggestion} For secrets: {', '.join(_FOR_SECRETS)}".lstrip()
-        raise UsageError(f"role {name_or_id!r} does not exist", hint=hint, role=name_or_id)
-    return role
+class RoleCatalogue:
+    """The built-in roles of a directory: the general ones, and those of its services."""
 
+    def __init__(self, services: Iterable[RoleDefinition] = ()) -> None:
+        self.all = (*BUILT_IN, *services)
+        self.by_id = {role.id: role for role in self.all}
+        self.by_name = {role.name.lower(): role for role in self.all}
 
-def suggest_roles(name: str) -> str:
-    """Return a question with the names of built-in roles that are similar, or an empty text."""
-    similar = [BY_NAME[key].name for key in difflib.get_close_matches(name.lower(), BY_NAME, n=3)]
-    return f"did you mean {' or '.join(similar)}?" if similar else ""
+    def find(self, name_or_id: str) -> RoleDefinition:
+        """Return a role by name or id. Raises UsageError, with similar names."""
+        key = name_or_id.lower()
+        role = self.by_id.get(key) or self.by_name.get(key)
+        if role is None:
+            hint = f"{self.suggest(name_or_id)} For secrets: {', '.join(_FOR_SECRETS)}".lstrip()
+            raise UsageError(f"role {name_or_id!r} does not exist", hint=hint, role=name_or_id)
+        return role
+
+    def suggest(self, name: str) -> str:
+        """Return a question with the names of roles that are similar, or an empty text."""
+        keys = difflib.get_close_matches(name.lower(), self.by_name, n=3)
+        similar = [self.by_name[key].name for key in keys]
+        return f"did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def least_for(action: str) -> RoleDefinition:

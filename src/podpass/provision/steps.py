@@ -27,7 +27,7 @@ from podpass.provision.service_accounts import ServiceAccountClient
 Perform = Callable[[ProvisionStep], Awaitable[Mapping[str, str]]]
 Finished = Callable[[StepEvent], None]
 
-# What an account needs for each phase; a refusal with 403 names it.
+# The rights that an account needs for each phase; the error after a 403 names them.
 _RIGHTS = {
     APPLICATION: "the Entra role Application Developer, or Application.ReadWrite.OwnedBy of Graph",
     IDENTITY: "the role Managed Identity Contributor at the resource group",

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import yaml
 
-from podpass.directory import roles
 from podpass.errors import UsageError
 from podpass.seed.yaml_reader import Reader, line_of
 
@@ -35,9 +34,9 @@ def parse_access(
     entry = read.read_mapping(node, where, (*_KEYS, *parts), required=_KEYS)
     role = read.read_text(entry.get("role"), f"{where}: role") or ""
     try:
-        role = roles.find_role(role).name if role else ""
+        role = read.roles.find(role).name if role else ""
     except UsageError as exc:
-        hint = exc.hint if in_vault else roles.suggest_roles(role)
+        hint = exc.hint if in_vault else read.roles.suggest(role)
         text = "; ".join(filter(None, (exc.message, hint)))
         read.add_problem(line_of(entry["role"]), f"{where}: {text}")
     identity = read.read_text(entry.get("identity"), f"{where}: identity") or ""

@@ -27,7 +27,6 @@ from podpass.directory.store.integrity import validate_stored_identity, validate
 from podpass.errors import Error
 from podpass.resource.model import AuditContext, SecretAttributes, vault_key
 from podpass.resource.store import SecretStore
-from podpass.seed import dns_zones, storage
 from podpass.seed.access import SeedAccess
 from podpass.seed.administrator import grant_all
 from podpass.seed.model import (
@@ -40,7 +39,7 @@ from podpass.seed.model import (
 )
 from podpass.seed.resources import create_application
 from podpass.seed.results import Applied, identity_results
-from podpass.seed.targets import SeedConnectionTarget, put_target, target_id
+from podpass.seed.section import SeedPlace
 from podpass.seed.yaml_reader import Reader
 
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
@@ -85,12 +84,7 @@ async def apply_seed(
     applied = list(await target.put(planned))
     for vault in seed.vaults:
         applied += await target.put_vault(vault)
-    for account in seed.storage_accounts:
-        applied += await target.put_storage_account(account)
-    for zone in seed.dns_zones:
-        applied += await target.put_dns_zone(zone)
-    for wanted in seed.targets:
-        applied.append(await target.put_target(wanted))
+    applied += await target.put_entries(seed)
     for administrator in seed.administrators:
         applied.append(await target.put_administrator(administrator.name))
     return applied
@@ -107,6 +101,10 @@ class _Target:
     subscription_id: str
     clock: Clock
     stable_ids: bool
+
+    @property
+    def _place(self) -> SeedPlace:
+        return SeedPlace(directory=self.directory, group_id=self._group_id, location=LOCATION)
 
     @property
     def _group_id(self) -> str:
@@ -142,8 +140,7 @@ class _Target:
             except Error as exc:
                 reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
         await self._check_vaults(seed, reader)
-        await self._check_storage_and_dns(seed, reader)
-        await self._check_targets(seed, reader)
+        await self._check_resources(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
         return planned
@@ -228,18 +225,14 @@ class _Target:
                     reader.add_problem(vault.line, f"vault {vault.name}: {text}")
             await self._check_access(reader, f"vault {vault.name}", vault.access, named)
 
-    async def _check_storage_and_dns(self, seed: Seed, reader: Reader) -> None:
+    async def _check_resources(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}
-        for account in seed.storage_accounts:
-            where = f"storage account {account.name}"
-            if fault := await storage.find_fault(self.directory, account, self._group_id):
-                reader.add_problem(account.line, f"{where}: {fault}")
-            await self._check_access(reader, where, account.access, named)
-        for zone in seed.dns_zones:
-            where = f"DNS zone {zone.name}"
-            if fault := await dns_zones.find_fault(self.directory, zone, self._group_id):
-                reader.add_problem(zone.line, f"{where}: {fault}")
-            await self._check_access(reader, where, zone.access, named)
+        for section in seed.sections:
+            for entry in seed.entries[section.key]:
+                where = f"{section.noun} {entry.name}"
+                if fault := await section.find_fault(self._place, entry):
+                    reader.add_problem(entry.line, f"{where}: {fault}")
+                await self._check_access(reader, where, entry.access, named)
 
     async def _check_access(
         self, reader: Reader, where: str, access: Iterable[SeedAccess], named: set[str]
@@ -247,13 +240,6 @@ class _Target:
         for one in access:
             if fault := await self._unknown(one.identity, named):
                 reader.add_problem(one.line, f"{where}: access: {fault}")
-
-    async def _check_targets(self, seed: Seed, reader: Reader) -> None:
-        for target in seed.targets:
-            old = await self.directory.other_resources.get(target_id(target, self._group_id))
-            if old is not None and target.location not in (None, old.location):
-                text = f"target {target.name}: is in {old.location} and cannot be moved"
-                reader.add_problem(target.line, text)
 
     async def _check_administrators(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}
@@ -349,24 +335,15 @@ class _Target:
         base = f"https://{vault.name}.{names.VAULT_SUFFIX}"
         return AuditContext(action=action, base=base, now=self.clock())
 
-    async def put_storage_account(self, wanted: storage.SeedStorageAccount) -> Iterable[Applied]:
-        """Write a storage account and its role assignments."""
-        change = await storage.put_account(self.directory, wanted, self._group_id, LOCATION)
-        applied = Applied(what="storage account", name=wanted.name, change=change)
-        resource_id = storage.account_id(wanted, self._group_id)
-        return [applied, *await self._put_access(resource_id, wanted.name, wanted.access)]
-
-    async def put_dns_zone(self, wanted: dns_zones.SeedDnsZone) -> Iterable[Applied]:
-        """Write a DNS zone and its role assignments."""
-        change = await dns_zones.put_zone(self.directory, wanted, self._group_id)
-        applied = Applied(what="DNS zone", name=wanted.name, change=change)
-        resource_id = dns_zones.zone_id(wanted, self._group_id)
-        return [applied, *await self._put_access(resource_id, wanted.name, wanted.access)]
-
-    async def put_target(self, wanted: SeedConnectionTarget) -> Applied:
-        """Write a target of connections."""
-        change = await put_target(self.directory, wanted, self._group_id, LOCATION)
-        return Applied(what="target", name=wanted.name, change=change)
+    async def put_entries(self, seed: Seed) -> list[Applied]:
+        """Write the entries of the services and their role assignments."""
+        applied = []
+        for section in seed.sections:
+            for entry in seed.entries[section.key]:
+                applied += await section.put(self._place, entry)
+                resource_id = section.resource_id(self._place, entry)
+                applied += await self._put_access(resource_id, entry.name, entry.access)
+        return applied
 
     async def _put_access(
         self, resource_id: str, resource: str, access: Iterable[SeedAccess]

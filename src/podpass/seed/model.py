@@ -3,8 +3,9 @@
 A parsed `Seed` has passed all checks that do not need the directory. Values of secrets are never shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import yaml
 
@@ -12,21 +13,17 @@ from podpass import names
 from podpass.crypto.secret import Secret
 from podpass.directory import naming, rules
 from podpass.directory.model import FederatedCredential, IdentityKind
+from podpass.directory.roles import RoleCatalogue
 from podpass.errors import Error
 from podpass.guids import is_lower_guid
 from podpass.resource import wire
 from podpass.seed.access import SeedAccess, parse_access
-from podpass.seed.dns_zones import SeedDnsZone, parse_zone
 from podpass.seed.resources import SeedResource, parse_resource
-from podpass.seed.storage import SeedStorageAccount, parse_account
-from podpass.seed.targets import SeedConnectionTarget, parse_target
+from podpass.seed.section import SeedEntry, SeedSection
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = (
-    *("identities", "resources", "vaults", "storage_accounts", "dns_zones", "targets"),
-    "administrators",
-)
+_SEED = ("identities", "resources", "vaults", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "expression", "audiences", "description")
 _KEY_OF_FIELD = {"claimsMatchingExpression": "expression"}
@@ -67,23 +64,31 @@ class SeedName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """The content of a seed file."""
+    """The content of a seed file; `entries` are those of the services, by the key of their section."""
 
     filename: str
     identities: tuple[SeedIdentity, ...] = ()
     resources: tuple[SeedResource, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
-    storage_accounts: tuple[SeedStorageAccount, ...] = ()
-    dns_zones: tuple[SeedDnsZone, ...] = ()
-    targets: tuple[SeedConnectionTarget, ...] = ()
     administrators: tuple[SeedName, ...] = ()
+    sections: Sequence[SeedSection[Any]] = ()
+    entries: Mapping[str, Sequence[SeedEntry]] = field(default_factory=dict)
 
 
-def parse_seed(text: str, filename: str) -> Seed:
-    """Parse a seed file. Raises UsageError with every problem, each with file and line."""
-    reader = Reader(filename)
+def parse_seed(
+    text: str,
+    filename: str,
+    sections: Sequence[SeedSection[Any]] = (),
+    roles: RoleCatalogue | None = None,
+) -> Seed:
+    """Parse a seed file, with the sections of services and the roles that it may name.
+
+    Raises UsageError with every problem, each with file and line.
+    """
+    reader = Reader(filename, roles)
     file = _SeedParser(reader)
-    top = reader.read_mapping(reader.load(text), "seed", _SEED)
+    known = (*_SEED, *(each.key for each in sections))
+    top = reader.read_mapping(reader.load(text), "seed", known)
     identities = [
         file.parse_identity(n) for n in reader.read_list(top.get("identities"), "identities")
     ]
@@ -91,21 +96,17 @@ def parse_seed(text: str, filename: str) -> Seed:
         parse_resource(reader, n) for n in reader.read_list(top.get("resources"), "resources")
     ]
     vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
-    accounts = [
-        parse_account(reader, n)
-        for n in reader.read_list(top.get("storage_accounts"), "storage_accounts")
-    ]
-    zones = [parse_zone(reader, n) for n in reader.read_list(top.get("dns_zones"), "dns_zones")]
-    targets = [parse_target(reader, n) for n in reader.read_list(top.get("targets"), "targets")]
     named: list[SeedIdentity | SeedResource] = [*identities, *resources]
     file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
     ids = [(i.line, i.client_id) for i in identities if i.client_id]
     ids += [(i.line, i.application_id) for i in resources if i.application_id]
     file.check_unique("client_id", ids)
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
-    file.check_unique("storage account", ((a.line, a.name) for a in accounts))
-    file.check_unique("DNS zone", ((z.line, z.name) for z in zones))
-    file.check_unique("target", ((t.line, f"{t.type}/{t.name}".lower()) for t in targets))
+    entries = {}
+    for section in sections:
+        listed = reader.read_list(top.get(section.key), section.key)
+        found = entries[section.key] = [section.parse(reader, node) for node in listed]
+        file.check_unique(section.noun, ((each.line, section.unique(each)) for each in found))
     administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
     ]
@@ -115,10 +116,9 @@ def parse_seed(text: str, filename: str) -> Seed:
         identities=tuple(identities),
         resources=tuple(resources),
         vaults=tuple(vaults),
-        storage_accounts=tuple(accounts),
-        dns_zones=tuple(zones),
-        targets=tuple(targets),
         administrators=tuple(administrators),
+        sections=sections,
+        entries=entries,
     )
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import yaml
 
+from podpass.directory.roles import RoleCatalogue
 from podpass.errors import UsageError
 
 MAX_CHARS = 1024 * 1024
@@ -19,10 +20,11 @@ _MANIFEST_KEYS = [re.compile(rf"^{key}:", re.MULTILINE) for key in ("apiVersion"
 
 
 class Reader:
-    """Reads the nodes of one file and collects their problems."""
+    """Reads the nodes of one file and collects their problems; `roles` are those that the file may name."""
 
-    def __init__(self, filename: str) -> None:
+    def __init__(self, filename: str, roles: RoleCatalogue | None = None) -> None:
         self._filename = filename
+        self.roles = roles or RoleCatalogue()
         self._problems: list[tuple[int, str]] = []
 
     def load(self, text: str) -> yaml.Node | None:

@@ -14,8 +14,8 @@ from podpass.directory.model import IdentityKind
 from podpass.errors import UsageError
 from podpass.lab.names.bundles import BUNDLE, CA, TRUST_STORE
 from podpass.lab.names.injection import JAVA_STORE, BundleNames, build_variables
+from podpass.lab.services import parse_seed
 from podpass.pytest.instance import Seed, seed_text
-from podpass.seed.model import parse_seed
 from podpass.testcontainers.base import (
     FOLDER,
     IMAGE,

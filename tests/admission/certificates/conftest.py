@@ -29,11 +29,6 @@ from tests.admission.certificates.lab import (
 )
 
 
-@pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 async def rbac_only_lab(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Lab]:
     """Provide a cluster in which only the RBAC objects are installed."""

@@ -22,7 +22,7 @@ from tests.assertion.publishing.issuer import ISSUER, Issuer
 
 
 class RecordingTarget:
-    """A target in memory that records each write; `failing` are the writes that fail, from 1."""
+    """A target in memory that records each write; `failing` are the numbers of failing writes, from 1."""
 
     name = "memory"
 

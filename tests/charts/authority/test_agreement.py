@@ -47,8 +47,8 @@ def test_every_authority_setting_can_be_set_by_a_value() -> None:
 
 def test_seed_value_has_the_keys_of_a_seed_file() -> None:
     ours = set(SCHEMA["properties"]["seed"]["properties"]) - {"clusterIssuer"}
-    # The chart has no key vault, no storage, no DNS zones and no connections.
-    assert ours == set(_SEED) - {"vaults", "targets", "storage_accounts", "dns_zones"}
+    # The chart has no key vault.
+    assert ours == set(_SEED) - {"vaults"}
 
 
 def test_seed_schema_equals_that_of_a_seed_file() -> None:

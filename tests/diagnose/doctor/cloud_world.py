@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from podpass import names
-from podpass.cli.azure_account import AzureAccount
-from podpass.cli.doctor_cloud import to_cloud_account
 from podpass.diagnose.doctor import cluster_facts
 from podpass.diagnose.doctor.checks import examine
 from podpass.diagnose.doctor.cloud_facts import CloudReader
@@ -21,6 +19,7 @@ from podpass.diagnose.doctor.model import ClusterFacts, Diagnosis, Facts
 from podpass.directory.roles import GET_SECRET
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.objects import Preview
+from podpass.provision.account import AzureAccount
 from tests.cli.azure_world import AUDIENCE, AzureWorld
 from tests.diagnose.doctor.lab import pod_spec
 from tests.waiting import eventually
@@ -232,7 +231,7 @@ class CloudWorld:
         reader = CloudReader(
             self.account.endpoints,
             self.account.connection,
-            to_cloud_account(self.account, is_instance=True),
+            self.account,
             wanted=RequestedResource(vault=wanted.vault, action=GET_SECRET, is_data=True),
             cluster=self.cluster if exchange else None,
         )

@@ -10,7 +10,7 @@ import pytest
 
 from podpass.kubernetes.client import KubeClient
 from tests.diagnose.doctor.lab import Authority, Lab
-from tests.kubeling.cluster import ca, ring, serve  # noqa: F401 fixtures
+from tests.kubeling.cluster import ring, serve  # noqa: F401 fixtures
 
 EMBEDDED, REAL = "embedded", "kube-apiserver"
 _CLUSTER_IP = "127.96.0.77"  # in plane.SERVICE_ADDRESSES

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from podpass import names
-from podpass.diagnose.doctor import webhook_checks, webhook_service_checks
+from podpass.diagnose.doctor import webhook_checks
 from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Facts
 from podpass.facts import FactUnread, Unread
 from podpass.kubernetes.objects import Preview
@@ -30,11 +30,7 @@ def _find(**changes: Any) -> list[str]:
     """Return the ids of the webhook's checks that find something."""
     facts = Facts(cluster=replace(_CLUSTER, **changes), cloud=CloudFacts())
     found = []
-    for check in (
-        *webhook_checks.REGISTRATION,
-        *webhook_service_checks.CHECKS,
-        *webhook_checks.EFFECT,
-    ):
+    for check in webhook_checks.CHECKS:
         try:
             if check.run(facts) is not None:
                 found.append(check.id)

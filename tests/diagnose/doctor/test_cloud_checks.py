@@ -9,11 +9,10 @@ import pytest
 
 from podpass.diagnose.doctor.checks import CHECKS, examine
 from podpass.diagnose.doctor.cloud_checks import CHECKS as CLOUD_CHECKS
-from podpass.diagnose.doctor.cloud_facts import CloudAccount, CloudReader
+from podpass.diagnose.doctor.cloud_facts import CloudReader
 from podpass.diagnose.doctor.directory_facts import (
-    IdentityReader,
+    CallerDirectory,
     RequestedResource,
-    ResourceReader,
     parse_requested_resource,
 )
 from podpass.diagnose.doctor.model import (
@@ -33,6 +32,7 @@ from podpass.directory.model import FederatedCredential
 from podpass.errors import UsageError
 from podpass.facts import Unread
 from podpass.kubernetes.objects import Preview
+from podpass.provision.account import AzureAccount
 from podpass.provision.connection import RequestLimits
 from podpass.provision.endpoints import find_endpoints
 from tests.diagnose.doctor.broken_cluster import STOPPED, build_status
@@ -94,7 +94,7 @@ CLOUD = CloudFacts(
 def _examine(cloud: CloudFacts = CLOUD, cluster: ClusterFacts | None = None) -> Diagnosis:
     """Return the results of the cloud half."""
     found = examine(Facts(cluster=cluster or _cluster(), cloud=cloud))
-    ids = {each.id for each in CLOUD_CHECKS}
+    ids = {"identity-unknown", *(each.id for each in CLOUD_CHECKS)}
     return replace(found, findings=[each for each in found.findings if each.check in ids])
 
 
@@ -324,7 +324,7 @@ async def test_application_of_another_tenant_is_found_without_its_credentials(
         "/v1.0/applications": {"value": []},
     }
     async with scripted_api(tmp_path, _script(answers)) as api:
-        reader = IdentityReader(api.client, api.client, "s")
+        reader = CallerDirectory(api.client, api.client, "s")
         found = await reader.find_identity(CLIENT)
         assert isinstance(found, DirectoryIdentity)
         assert found.owner_tenant == OTHER_TENANT
@@ -344,7 +344,7 @@ async def test_system_assigned_identity_is_named(tmp_path: Path) -> None:
     }
     answers = {"/v1.0/servicePrincipals": {"value": [principal]}}
     async with scripted_api(tmp_path, _script(answers)) as api:
-        reader = IdentityReader(api.client, api.client, "s")
+        reader = CallerDirectory(api.client, api.client, "s")
         identity = await reader.find_identity(CLIENT)
         assert isinstance(identity, DirectoryIdentity)
         credentials = await reader.list_credentials(identity)
@@ -363,7 +363,7 @@ async def test_application_that_the_caller_cannot_read_is_not_reported_as_missin
         return ScriptedResponse(status=403, body={"error": {"code": "Denied"}})
 
     async with scripted_api(tmp_path, answer) as api:
-        reader = IdentityReader(api.client, api.client, "s")
+        reader = CallerDirectory(api.client, api.client, "s")
         identity = await reader.find_identity(CLIENT)
         assert isinstance(identity, DirectoryIdentity)
         credentials = await reader.list_credentials(identity)
@@ -380,7 +380,7 @@ async def test_graph_credential_without_a_subject_is_reported_as_flexible(tmp_pa
         "/v1.0/applications": {"value": [{"id": "a", "appId": CLIENT}]},
     }
     async with scripted_api(tmp_path, _script(answers)) as api:
-        reader = IdentityReader(api.client, api.client, "s")
+        reader = CallerDirectory(api.client, api.client, "s")
         identity = await reader.find_identity(CLIENT)
         assert isinstance(identity, DirectoryIdentity)
         credentials = await reader.list_credentials(identity)
@@ -408,10 +408,15 @@ async def test_authority_that_only_the_pod_names_gets_no_request_and_no_token(
         connect_proxy(int(api.origin.rpartition(":")[2])) as proxy,
     ):
         connection = replace(api.connection, https_proxy=proxy)
-        account = CloudAccount(
-            graph=api.client, manager=api.client, subscription_id="s", tenant_id=TENANT
+        endpoints = find_endpoints("AzurePublicCloud")
+        account = AzureAccount(
+            endpoints=replace(endpoints, graph=api.origin, manager=api.origin),
+            subscription_id="s",
+            tenant_id=TENANT,
+            tokens=api.tokens,
+            connection=api.connection,
         )
-        reader = CloudReader(find_endpoints("AzurePublicCloud"), connection, account)
+        reader = CloudReader(endpoints, connection, account)
         cluster = replace(_cluster(AZURE_AUTHORITY_HOST=host), discovery=_UNREAD)
         found = await reader.read(cluster)
     assert isinstance(found.authority, Unread)
@@ -428,8 +433,8 @@ async def test_hostile_role_definition_id_sends_no_request_to_another_host(tmp_p
     ):
         api.connection.https_proxy = proxy
         api.connection.limits = RequestLimits(attempts=1, seconds=20.0)
-        reader = ResourceReader(api.client, "s")
-        found = await reader.read(RequestedResource(resource_id="/subscriptions/s"), "p")
+        reader = CallerDirectory(api.client, api.client, "s")
+        found = await reader.read_resource(RequestedResource(resource_id="/subscriptions/s"), "p")
     assert isinstance(found, ResourceFacts)
     assert found.roles == ()
     assert len(api.targets) == 1

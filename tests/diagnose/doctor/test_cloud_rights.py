@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from podpass.cli.account_options import AccountOptions
-from podpass.cli.doctor_cloud import CloudOptions, open_cloud
+from podpass.cli.doctor import CloudOptions, open_cloud
 from podpass.diagnose.doctor.checks import examine
 from podpass.diagnose.doctor.directory_facts import RequestedResource
 from podpass.diagnose.doctor.model import CloudFacts, Diagnosis, Facts

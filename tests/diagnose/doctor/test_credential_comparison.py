@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from podpass.diagnose.doctor.credential_comparison import (
+from podpass.diagnose.doctor.credentials import (
+    PresentedToken,
     compare,
     mark_differences,
     read_presented,
 )
-from podpass.diagnose.doctor.credential_difference import PresentedToken
 
 ISSUER = "https://issuer.example/t/"
 AUDIENCE = "api://AzureADTokenExchange"

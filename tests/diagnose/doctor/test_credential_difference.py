@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.diagnose.doctor.credential_difference import (
+from podpass.diagnose.doctor.credentials import (
     PresentedToken,
     common_prefix,
     describe_position,

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podpass.crypto import jose
+from podpass.diagnose.doctor import cloud_checks
 from podpass.diagnose.doctor.checks import examine
-from podpass.diagnose.doctor.issuer_checks import CHECKS
 from podpass.diagnose.doctor.issuer_facts import IssuerReader, find_private_name
 from podpass.diagnose.doctor.model import (
     CloudFacts,
@@ -80,7 +80,10 @@ def _diagnose(
 
 def _examine(cluster: ClusterFacts, cloud: CloudFacts) -> Diagnosis:
     """Return the results of the checks of the issuer."""
-    found, ids = examine(Facts(cluster=cluster, cloud=cloud)), {each.id for each in CHECKS}
+    found, ids = (
+        examine(Facts(cluster=cluster, cloud=cloud)),
+        {each.id for each in cloud_checks.ISSUER},
+    )
     return replace(found, findings=[each for each in found.findings if each.check in ids])
 
 

@@ -57,7 +57,9 @@ def account(namespace: str = "default", name: str = "web", **changes: Any) -> Ac
 
 def assignment(role: str, scope: str, principal: str = OBJECT) -> RoleAssignment:
     """Return the assignment of a built-in role, by its name."""
-    return RoleAssignment(scope=scope, principal_id=principal, role=roles.find_role(role).id)
+    return RoleAssignment(
+        scope=scope, principal_id=principal, role=roles.RoleCatalogue().find(role).id
+    )
 
 
 def facts(

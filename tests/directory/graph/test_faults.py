@@ -1,12 +1,11 @@
 """Responses of Graph when its database fails: status, code, message, and one log line."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.directory.database_faults import corrupt, fill_disk, lock_database, make_read_only
+from tests.directory.database_faults import check_failed_write_is_logged, corrupt, failing_writes
 from tests.directory.graph.harness import TENANT, GraphHarness
 
 LONG = {"displayName": "web", "notes": "n" * 1000, "tags": [f"{n}" * 100 for n in range(10, 90)]}
@@ -17,37 +16,28 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/directory.db"
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "code", "message", "retry_after"),
-    [
-        (fill_disk, 507, "insufficientStorage", "the disk is full", None),
-        (make_read_only, 507, "insufficientStorage", "read-only", None),
-        (lock_database, 503, "ServiceUnavailable", "busy", "2"),
-    ],
-)
+@failing_writes
 async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     graph: GraphHarness,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     fault: Any,
     status: int,
-    code: str,
     message: str,
     retry_after: str | None,
 ) -> None:
-    with fault(graph.directory._session.database._backend.engine, tmp_path / "directory.db"):
+    with fault(graph.directory._session.database, tmp_path / "directory.db"):
         reply = await graph.post("/applications", LONG)
         assert (await graph.get("/applications")).value == []
         batch = {"requests": [{"id": "1", "method": "POST", "url": "/applications", "body": LONG}]}
         batch["requests"][0]["headers"] = {"Content-Type": "application/json"}
         [part] = (await graph.post("/$batch", batch)).body["responses"]
+    code = "ServiceUnavailable" if status == 503 else "insufficientStorage"
     assert (reply.status, reply.code) == (status, code)
     assert message in reply.message
     assert reply.headers.get("Retry-After") == retry_after
     assert (part["status"], part["body"]["error"]["code"]) == (status, code)
-    first, second = [each for each in caplog.records if each.levelno >= logging.ERROR]
-    assert "SQLITE_" in vars(first)["cause"]
-    assert first.exc_info is second.exc_info is None
+    check_failed_write_is_logged(caplog, times=2)
     assert (await graph.post("/applications", LONG)).status == 201
 
 

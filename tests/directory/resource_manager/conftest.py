@@ -11,8 +11,8 @@ from podpass.directory.access import Caller
 from podpass.directory.model import RoleAssignment, Tenant, User
 from podpass.directory.resource_manager.app import create_app
 from podpass.directory.resource_manager.model import SubscriptionContext
-from podpass.directory.store.directory import Directory
 from podpass.http.server import bind, serving
+from podpass.lab.services import create_directory, list_providers
 from tests.directory.resource_manager.harness import (
     ADMIN,
     SUB,
@@ -39,7 +39,7 @@ async def manager(directory_url: str) -> AsyncIterator[ManagerHarness]:
     sock = bind("127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(Database(directory_url), clock=clock))
+        directory = await enter(create_directory(Database(directory_url), clock=clock))
         await directory.create_tenant(Tenant(id=TENANT, domains=("contoso.example",)))
         await directory.users.put(User(id=ADMIN, tenant_id=TENANT, name="admin@contoso.example"))
         await directory.assign_role(RoleAssignment(scope=SUB, principal_id=ADMIN, role="Owner"))
@@ -59,6 +59,8 @@ async def manager(directory_url: str) -> AsyncIterator[ManagerHarness]:
             name="admin@contoso.example",
             is_user=True,
         )
-        app = create_app(directory, made.admit, subscription, cluster, clock)
+        app = create_app(
+            directory, made.admit, subscription, clock, list_providers(), {"clusters": cluster}
+        )
         await enter(serving(app, sock))
         yield made

@@ -14,14 +14,14 @@ from yarl import URL
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import Identity, IdentityKind, RoleAssignment
 from podpass.directory.resource_manager import errors
-from podpass.directory.resource_manager.cluster_backend import (
+from podpass.directory.resource_manager.model import SubscriptionContext
+from podpass.directory.store.directory import Directory
+from podpass.errors import Error
+from podpass.lab.cluster.backend import (
     ClusterCommand,
     ClusterOperationRefused,
     ConnectionObjects,
 )
-from podpass.directory.resource_manager.model import SubscriptionContext
-from podpass.directory.store.directory import Directory
-from podpass.errors import Error
 from tests.authority import ManualClock as ManualClock
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"

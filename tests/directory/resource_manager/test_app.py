@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.resource_manager.routes import ROUTES
+from podpass.directory.resource_manager.routes import list_routes
+from podpass.lab.services import list_providers
 from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
+
+ROUTES = list_routes(list_providers())
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"

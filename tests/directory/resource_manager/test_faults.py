@@ -1,12 +1,11 @@
 """Responses of Resource Manager when its database fails: status, code, message, and one log line."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.directory.database_faults import corrupt, fill_disk, lock_database, make_read_only
+from tests.directory.database_faults import check_failed_write_is_logged, corrupt, failing_writes
 from tests.directory.resource_manager.harness import SUB, TENANT
 
 TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
@@ -18,35 +17,25 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/directory.db"
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "code", "message", "retry_after"),
-    [
-        (fill_disk, 507, "InsufficientStorage", "the disk is full", None),
-        (make_read_only, 507, "InsufficientStorage", "read-only", None),
-        (lock_database, 503, "ServiceUnavailable", "busy", "2"),
-    ],
-)
+@failing_writes
 async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     manager: Any,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     fault: Any,
     status: int,
-    code: str,
     message: str,
     retry_after: str | None,
 ) -> None:
     body = {"location": "eastus", "tags": TAGS}
-    with fault(manager.directory._session.database._backend.engine, tmp_path / "directory.db"):
+    with fault(manager.directory._session.database, tmp_path / "directory.db"):
         found, answer, headers = await manager.send("PUT", GROUP, body)
         assert (await manager.send("GET", SUB))[0] == 200
+    code = "ServiceUnavailable" if status == 503 else "InsufficientStorage"
     assert (found, answer["error"]["code"]) == (status, code)
     assert message in answer["error"]["message"]
     assert headers.get("Retry-After") == retry_after
-    [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
-    assert "SQLITE_" in vars(line)["cause"]
-    assert line.exc_info is None
-    assert "nnnn" not in repr(vars(line))
+    check_failed_write_is_logged(caplog)
     assert (await manager.send("PUT", GROUP, body))[0] == 201
 
 

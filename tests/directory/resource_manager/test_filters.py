@@ -5,7 +5,10 @@ import pytest
 from podpass.directory.resource_manager import filters, paths, wire
 from podpass.directory.resource_manager.errors import ManagerError
 from podpass.directory.resource_manager.filters import Filter
-from podpass.directory.resource_manager.routes import ROUTES
+from podpass.directory.resource_manager.routes import list_routes
+from podpass.lab.services import list_providers
+
+ROUTES = list_routes(list_providers())
 
 
 @pytest.mark.parametrize(

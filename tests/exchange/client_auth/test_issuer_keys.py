@@ -302,6 +302,7 @@ async def test_concurrent_requests_share_one_fetch(
     assert not key_cache._TASKS
 
 
+@pytest.mark.processes
 async def test_slow_issuers_do_not_delay_issuers_in_use(
     web: FakeIssuers, issuers: IssuerKeyCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

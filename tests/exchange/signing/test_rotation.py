@@ -140,6 +140,7 @@ async def _give_a_vault(directory: Directory) -> None:
     await directory.assign_role(RoleAssignment(scope=where, principal_id=worlds.OBJECT, role=role))
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(180)
 async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> None:
     first = set(await setup.published(setup.replicas[0]))

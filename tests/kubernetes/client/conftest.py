@@ -108,11 +108,6 @@ class Server:
         return path
 
 
-@pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 async def server(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Server]:
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))

@@ -1,19 +1,15 @@
 """The Secret and the ServiceAccount of a connection, in the embedded cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resource_manager.errors import ManagerError
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.lab.cluster.backend import ConnectionObjects
 from podpass.lab.cluster.connection_objects import written
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
 
 CLIENT_ID = "11111111-aaaa-4bbb-8ccc-000000000001"
 OBJECTS = ConnectionObjects(
@@ -26,12 +22,6 @@ OBJECTS = ConnectionObjects(
 )
 SECRET = "/api/v1/namespaces/default/secrets/sc-kv-secret"
 ACCOUNT = f"/api/v1/namespaces/default/serviceaccounts/sc-account-{CLIENT_ID}"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 async def find(admin: KubeClient, path: str) -> dict[str, Any] | None:

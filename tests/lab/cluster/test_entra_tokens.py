@@ -8,7 +8,6 @@ from kubeling.cluster import UserInfo
 
 from podpass.crypto import jose
 from podpass.lab.cluster.entra_tokens import EntraTokens
-from tests.kubeling.cluster import ca, ring, serve  # noqa: F401 fixtures
 
 TENANT, OTHER = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0", "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d1"
 AKS = "6dae42f8-4368-4678-94ff-3960e28e3630"
@@ -50,7 +49,7 @@ def key() -> jose.SigningKey:
 
 
 @pytest.fixture
-async def live(serve: Any, key: jose.SigningKey) -> Any:  # noqa: F811 the fixture
+async def live(serve: Any, key: jose.SigningKey) -> Any:
     return await serve(other_tokens=EntraTokens(TENANT, PublishedKey(key), lambda: NOW))
 
 
@@ -121,7 +120,7 @@ async def test_token_review_accepts_entra_tokens_for_the_audience_of_the_api_ser
 
 @pytest.mark.parametrize("user", [("system:admin", ()), ("alice", ("system:masters",))])
 async def test_another_issuer_cannot_name_users_and_groups_of_the_cluster(
-    serve: Any,  # noqa: F811 the fixture
+    serve: Any,
     user: tuple[str, tuple[str, ...]],
     key: jose.SigningKey,
 ) -> None:

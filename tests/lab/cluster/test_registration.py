@@ -11,9 +11,7 @@ from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import Target
 from podpass.lab.cluster.registration import apply_rbac, runs_native_sidecars
 from podpass.lab.data import ca as authority
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
+from tests.kubeling.cluster import Live
 
 
 async def _runs_native_sidecars(version: dict[str, Any]) -> bool:

@@ -10,14 +10,13 @@ import yaml
 
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.cluster import run_command
-from tests.kubeling.cluster import ca, live, ring, serve  # noqa: F401 fixtures
 
 BASE = "/api/v1/namespaces/aks-command"
 CLUSTER = {"server": "https://127.0.0.1:1", "certificate-authority-data": "Y2E="}
 
 
 @pytest.fixture
-async def client(live: Any) -> AsyncIterator[KubeClient]:  # noqa: F811 the fixture
+async def client(live: Any) -> AsyncIterator[KubeClient]:
     async with KubeClient.from_kubeconfig(live.kubeconfig()) as made:
         yield made
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from podpass import clock
-from podpass.lab.data import ca, ca_rotation, trust
+from podpass.lab.data import ca, ca_rotation, certificate_rotation, trust
 from podpass.lab.data.certificate_rotation import CertificateRotation, RotationHooks
 from podpass.lab.data.datadir import DataDir, DataDirError, initialise, prepare
 from podpass.lab.data.served_tls import ServedTls
@@ -30,6 +31,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ca.ensure_certificates(made)
     trust.write_stores(made, _environ(made.root.parent))
     return made.root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_wait_for_clients() -> Iterator[None]:
+    """Skip the time in which running clients read the new CA: these tests have no clients."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certificate_rotation, "_CLIENT_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture

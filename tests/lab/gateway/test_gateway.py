@@ -528,6 +528,7 @@ async def test_connections_without_a_hello_do_not_block_other_clients() -> None:
         writer.close()
 
 
+@pytest.mark.processes
 async def test_connection_without_a_hello_ends_after_three_seconds() -> None:
     assert gateway.LIMITS.hello_seconds == 3
     async with _direct({}, head_seconds=600) as address, asyncio.timeout(60):

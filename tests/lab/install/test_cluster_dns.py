@@ -1,6 +1,5 @@
 """The configuration of CoreDNS: the block is added, and removed letter by letter."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,9 +9,6 @@ from podpass.lab.gateway.gateway import SERVED_NAMES, list_served_names
 from podpass.lab.install import cluster_dns
 from podpass.lab.install.cluster_dns import NoCoreDns, NoDnsServer
 from podpass.lab.names.corefile import CUSTOM_KEY, OtherOwner
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
 
 PATH = "/api/v1/namespaces/kube-system/configmaps"
 KUBEADM = """.:53 {
@@ -25,12 +21,6 @@ KUBEADM = """.:53 {
 }
 """
 K3S = KUBEADM + "import /etc/coredns/custom/*.server\n"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 async def create(admin: KubeClient, name: str, data: dict[str, str]) -> None:

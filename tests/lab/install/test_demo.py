@@ -5,7 +5,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,7 @@ import pytest
 from podpass.clock import system
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.install.demo import CloudDemo, CloudDemoFailed, build_pod, build_seed
-from podpass.seed.model import parse_seed
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
+from podpass.lab.services import parse_seed
 
 
 @dataclass
@@ -48,12 +45,6 @@ class CloudPod:
         if command[0] == "identity":
             return json.dumps([{"name": self.name, "client_id": "c"}])
         return "{}"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 def demo(client: KubeClient, pod: CloudPod, lines: list[str]) -> CloudDemo:

@@ -3,7 +3,6 @@
 import base64
 import ssl
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,9 +13,7 @@ from podpass.lab.install import identity_webhook
 from podpass.lab.install.apply import ObjectChange
 from podpass.lab.install.objects import CloudValues, Object
 from podpass.manifests import ManifestValues, build_webhook_objects
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
+from tests.kubeling.cluster import Live
 
 NOW = time.time()
 TENANT = "11111111-2222-4333-8444-555555555555"
@@ -26,12 +23,6 @@ REGISTRATION = (
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     "/azure-wi-webhook-mutating-webhook-configuration"
 )
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 def objects() -> list[Object]:

@@ -1,7 +1,6 @@
 """Installation and removal in the embedded cluster: objects, checks before the first change, ownership."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,18 +30,10 @@ from podpass.lab.names.trust_objects import (
     NAMESPACE_LABEL,
     selects_all_namespaces,
 )
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
+from tests.kubeling.cluster import Live
 
 VALUES = CloudValues(image="podpass:1", seed="vaults: []\n")
 IMAGE = "podpass:default"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 def installer(client: KubeClient) -> Installer:

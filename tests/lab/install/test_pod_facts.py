@@ -1,7 +1,5 @@
 """What `podpass cloud status POD` reads, in the embedded cluster."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from podpass.kubernetes.client import KubeClient
@@ -10,19 +8,10 @@ from podpass.lab.install import cluster_dns
 from podpass.lab.install.object_names import NAME, NAMESPACE
 from podpass.lab.install.pod_facts import NoSuchPod, read_cloud, read_pod
 from podpass.lab.names.trust_objects import build_configuration
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
 
 _STATUS = {"tenant_id": "t", "ca": "PEM"}
 _COREFILE = ".:53 {\n    errors\n    forward . /etc/resolv.conf\n}\n"
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 async def create_service(admin: KubeClient) -> str:

@@ -15,9 +15,7 @@ from podpass.lab.install.rollout import (
     has_new_pod,
     is_rolled_out,
 )
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
+from tests.kubeling.cluster import Live
 
 METADATA = {"name": "cloud-1", "namespace": "podpass-cloud", "creationTimestamp": "2026-01-01"}
 

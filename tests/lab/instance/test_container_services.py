@@ -15,7 +15,7 @@ from podpass.http.server import serving
 from podpass.lab.instance.run_cloud import find_system_upstream
 from podpass.servers.listen import listen_for_queries
 from tests.lab.instance.test_run_cloud import HEADER, Running, ask_control, ask_endpoint, run
-from tests.resource.storage.recording_server import RecordingServer
+from tests.lab.services.storage.recording_server import RecordingServer
 
 SEED = """
 identities: [{name: web}]

@@ -1,6 +1,5 @@
 """The Secret that keeps the identity of a cloud: filled by the first pod, read by the next one."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,23 +17,9 @@ from podpass.lab.instance.identity_secret import (
     copy_in,
     copy_out,
 )
-from tests.kubeling.cluster import Live, live, ring, serve
-from tests.kubeling.cluster import ca as cluster_ca
-
-__all__ = ["ca", "cluster_ca", "live", "ring", "serve"]
+from tests.kubeling.cluster import Live
 
 PATH = "/api/v1/namespaces/default/secrets"
-
-
-@pytest.fixture(name="ca")
-def _ca(request: pytest.FixtureRequest) -> object:
-    return request.getfixturevalue("cluster_ca")
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import pytest
 import trustme
 
 from podpass.clock import system
-from podpass.directory.model import DnsLookup
 from podpass.http.server import bind
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.gateway.gateway import SERVED_NAMES
@@ -30,18 +28,11 @@ from podpass.lab.instance.surrounding_cluster import (
     read_cluster_domain,
     serve_cluster,
 )
+from podpass.lab.services.dns.answers import ZoneAnswers
+from podpass.lab.services.dns.model import DnsLookup
 from podpass.servers.listen import listen_for_queries
-from tests.kubeling.cluster import Live, ca, live, ring, serve
-
-__all__ = ["ca", "live", "ring", "serve"]
 
 HOST = "podpass-cloud.podpass-cloud.svc"
-
-
-@pytest.fixture
-async def admin(live: Live) -> AsyncIterator[KubeClient]:
-    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
-        yield client
 
 
 @pytest.fixture
@@ -67,7 +58,12 @@ async def serve_all(client: KubeClient, sockets: ClusterSockets, stack: AsyncExi
         client,
         ("podpass-cloud", "podpass-cloud"),
         sockets,
-        ResolvedNames(served=SERVED_NAMES, host_exists=has_host, look_up=look_up, upstream=None),
+        ResolvedNames(
+            served=SERVED_NAMES,
+            host_exists=has_host,
+            answer_name=ZoneAnswers(look_up),
+            upstream=None,
+        ),
         trustme.CA().cert_pem.bytes(),
         system,
     )

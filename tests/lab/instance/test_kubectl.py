@@ -14,16 +14,6 @@ from tests.lab.instance.kubectl import Kubectl, binaries
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture(params=["machine", "package"])
-def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
-    """Return a kubectl with administrator permissions."""
-    binary = binaries()[request.param]
-    if not binary:
-        pytest.skip(f"no kubectl of the {request.param} is here")
-    kubeconfig = Path(running.status()["kubernetes"]["kubeconfig"])
-    return Kubectl(binary=binary, kubeconfig=kubeconfig, home=tmp_path)
-
-
 @pytest.fixture
 def name(kubectl: Kubectl) -> Iterator[str]:
     """Yield a unique name for the objects of a test; delete them at the end."""

@@ -4,28 +4,16 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podpass import names
-from tests.lab.instance.instances import Podpass
-from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.lab.instance.kubectl import Kubectl
 
 pytestmark = pytest.mark.processes
 
 IMAGE = "registry.k8s.io/pause:3.10"
-
-
-@pytest.fixture(params=["machine", "package"])
-def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
-    """Return a kubectl with administrator permissions."""
-    binary = binaries()[request.param]
-    if not binary:
-        pytest.skip(f"no kubectl of the {request.param} is here")
-    kubeconfig = Path(running.status()["kubernetes"]["kubeconfig"])
-    return Kubectl(binary=binary, kubeconfig=kubeconfig, home=tmp_path)
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from podpass.directory.model import Identity
 from podpass.http.server import bind, serving
 from podpass.lab.instance import managed_identity
 from tests.exchange import managed_identity_tokens
-from tests.exchange.conftest import Start, ca, key_folders, start, world
+from tests.exchange.conftest import Start, key_folders, start, world
 from tests.exchange.world import World
 
-__all__ = ["ca", "key_folders", "start", "world"]
+__all__ = ["key_folders", "start", "world"]
 
 IMDS = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
 APP_SERVICE = "/msi/token?api-version=2019-08-01&resource=https://vault.azure.net"

@@ -6,7 +6,7 @@ import pytest
 import trustme
 
 from podpass.crypto import jose
-from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
+from podpass.lab.cluster.backend import ClusterOperationRefused
 from podpass.lab.instance.surrounding_cluster import (
     NoClusterToken,
     SurroundingCluster,

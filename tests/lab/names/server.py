@@ -10,17 +10,12 @@ from dataclasses import dataclass, field
 import dns.asyncquery
 import dns.message
 
-from podpass.directory.model import DnsLookup
 from podpass.lab.names import resolver
 from podpass.lab.names.messages import Address
 from tests.lab.names.corefiles import SERVED
 
 ADDRESSES = [ipaddress.ip_address("10.96.7.7"), ipaddress.ip_address("fd00::77")]
 HOST = "127.0.0.1"
-
-
-async def no_zones(_host: str) -> DnsLookup | None:
-    return None
 
 
 @dataclass
@@ -35,7 +30,7 @@ class Cloud:
     upstream: resolver.Upstream | None = None
     addresses: Sequence[Address] = tuple(ADDRESSES)
     loops: bool = False
-    look_up: resolver.LookUp = no_zones
+    answer_name: resolver.AnswerName | None = None
     reserved: Sequence[str] = ()
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -80,7 +75,7 @@ class Cloud:
             SERVED,
             self.addresses,
             host_exists=self.has_host,
-            look_up=self.look_up,
+            answer_name=self.answer_name,
             reserved=self.reserved,
             upstream=upstream,
         )
@@ -98,7 +93,7 @@ async def running(
     addresses: Sequence[Address] = tuple(ADDRESSES),
     *,
     loops: bool = False,
-    look_up: resolver.LookUp = no_zones,
+    answer_name: resolver.AnswerName | None = None,
     reserved: Sequence[str] = (),
 ) -> AsyncIterator[Cloud]:
     """Run a resolver with the vault `demo`; with `loops`, it forwards to itself."""
@@ -108,7 +103,7 @@ async def running(
         upstream=upstream,
         addresses=addresses,
         loops=loops,
-        look_up=look_up,
+        answer_name=answer_name,
         reserved=reserved,
     )
     await cloud.start()

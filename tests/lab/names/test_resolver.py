@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from podpass.lab.names import messages, resolver
 from tests.lab.names.corefiles import SERVED
-from tests.lab.names.server import ADDRESSES, HOST, Cloud, no_zones, running
+from tests.lab.names.server import ADDRESSES, HOST, Cloud, running
 
 OTHER = "127.0.0.2"  # another client
 QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
@@ -284,14 +284,10 @@ async def test_addresses_of_one_ipv6_network_have_one_share() -> None:
         await blocked.wait()
         return True
 
-    async def look_up(_name: str) -> None:
-        return None
-
     cloud = resolver.CloudResolver(
         ["*.vault.azure.net"],
         [ipaddress.ip_address("10.96.7.7")],
         host_exists=host_exists,
-        look_up=look_up,
     )
     sources = [f"2001:db8::{number:x}" for number in range(resolver.MAX_IN_FLIGHT)]
     attack = asyncio.gather(*(cloud.answer(QUERY, each, tcp=False) for each in sources))
@@ -398,9 +394,7 @@ async def test_failures_are_logged_once_a_minute_with_their_number(
     async def fail(_name: str) -> bool:
         raise RuntimeError("the database is unavailable")
 
-    answers = resolver.CloudResolver(
-        SERVED, ADDRESSES, host_exists=fail, look_up=no_zones, clock=lambda: now
-    )
+    answers = resolver.CloudResolver(SERVED, ADDRESSES, host_exists=fail, clock=lambda: now)
     for now in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0):  # noqa: B007 the clock reads it
         assert await answers.answer(QUERY, HOST, tcp=False) is not None
     lines = [each for each in caplog.records if each.getMessage() == "dns_query_failed"]
@@ -417,7 +411,7 @@ async def test_unreachable_upstream_is_logged_without_a_traceback(
     tcp.close()
     query = dns.message.make_query("www.example.org", "A").to_wire()
     answers = resolver.CloudResolver(
-        SERVED, ADDRESSES, host_exists=Cloud().has_host, look_up=no_zones, upstream=(HOST, port)
+        SERVED, ADDRESSES, host_exists=Cloud().has_host, upstream=(HOST, port)
     )
     for _ in range(3):
         await answers.answer(query, HOST, tcp=True)
@@ -511,7 +505,6 @@ async def test_forwarding_loop_that_changes_the_query_id_ends() -> None:
                 ["graph.microsoft.com"],
                 (),
                 host_exists=exists,
-                look_up=no_zones,
                 upstream=(HOST, port),
             )
             await stack.enter_async_context(resolver.run_resolver(found, udp, tcp))

@@ -79,12 +79,12 @@ def cluster(*pods: Objects, **more: Any) -> Objects:
 
 
 def run(objects: Objects, folder: Path) -> DetectResult:
-    async def work(server: str) -> DetectResult:
+    async def detect_owners(server: str) -> DetectResult:
         async with KubeClient(Target(server=server)) as client:
             return await detect(client, DetectOptions(namespace="default", output_dir=folder))
 
     with api_server(objects) as server:
-        return asyncio.run(work(server))
+        return asyncio.run(detect_owners(server))
 
 
 def test_owners_are_followed_to_the_top_and_counted_once(tmp_path: Path) -> None:

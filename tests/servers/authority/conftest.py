@@ -14,11 +14,6 @@ Make = Callable[[], Authority]
 
 
 @pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
 def prepared_folder(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a directory with a database that has keys and one application; key generation is slow."""
     authority = Authority(folder=tmp_path_factory.mktemp("first"), ca=ca)

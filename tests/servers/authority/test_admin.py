@@ -92,7 +92,7 @@ def _list_operations() -> list[tuple[str, str]]:
     """Return method and path of each operation of both APIs, also of those that are public in Azure."""
     open_in_azure = ("/metadata/endpoints?api-version=2020-06-01", "/v1.0/$metadata", "/", "/x")
     found = {("GET", path) for path in open_in_azure}
-    for route in manager_routes.ROUTES:
+    for route in manager_routes.list_routes(()):
         path = route.path.replace("{subscription}", SUBSCRIPTION).replace("{scope}", "")
         found.add((route.method, re.sub(r"\{\w+\}", "one", path) + "?api-version=2023-01-31"))
     for steps, methods in graph_routes.TABLE.items():
@@ -208,12 +208,21 @@ def test_userinfo_is_named_at_the_admin_origin_and_served_there(authority: Autho
     assert (answer.status, answer.body["email"]) == (200, f"anna@{DOMAIN}")
 
 
-def test_managed_cluster_paths_are_not_found(
-    admin: Authority, connection: http.client.HTTPConnection
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Microsoft.ContainerService/managedClusters",
+        "Microsoft.Network/dnsZones",
+        "Microsoft.Storage/storageAccounts",
+        "Microsoft.Cache/redis",
+    ],
+)
+def test_paths_of_the_services_of_an_instance_are_not_found(
+    admin: Authority, connection: http.client.HTTPConnection, kind: str
 ) -> None:
     token = f"Bearer {_token(admin, MANAGER)}"
-    place = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.ContainerService/managedClusters"
-    for path in (place, place.upper(), place.replace("Service/", "Service%2F")):
+    place = f"/subscriptions/{SUBSCRIPTION}/providers/{kind}"
+    for path in (place, place.upper(), place.replace(kind, kind.replace("/", "%2F"))):
         assert _call(connection, f"{path}?api-version=2024-05-01", token).status in (400, 404)
 
 

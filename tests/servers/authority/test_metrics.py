@@ -9,6 +9,8 @@ from podpass.exchange.metrics import OUTCOMES
 from tests import observability
 from tests.servers.authority.running import Authority
 
+pytestmark = pytest.mark.processes
+
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 OWN = PAGE.read_text().partition("# Metrics of the webhook")[0]
 

@@ -14,6 +14,8 @@ from podpass.directory.store.directory import Directory
 from podpass.settings.authority_process import default_subscription_id
 from tests.servers.authority.running import SEED, TENANT, Authority
 
+pytestmark = pytest.mark.processes
+
 ISSUER = "https://issuer.example/"
 WEB = """
 identities:

@@ -10,11 +10,6 @@ from tests.servers.webhook.kubernetes import Kubernetes
 from tests.servers.webhook.running import Webhook
 
 
-@pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def kubernetes(tmp_path: Path) -> Iterator[Kubernetes]:
     """Provide a running API server with one account, `team-0/account-0`."""

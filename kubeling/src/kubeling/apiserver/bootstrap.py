@@ -22,23 +22,12 @@ _RBAC = "rbac.authorization.k8s.io"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _SCALABLE = ["deployments", "replicasets", "statefulsets"]
-_WORKLOADS = [
-    "controllerrevisions",
-    "daemonsets",
-    *_SCALABLE,
-    *(f"{each}/scale" for each in _SCALABLE),
-]
+_WORKLOADS = ["controllerrevisions", "daemonsets", *_SCALABLE]
+_WORKLOADS += [f"{each}/scale" for each in _SCALABLE]
 _WORKLOADS_WITH_STATUS = [*_WORKLOADS, *(f"{each}/status" for each in ("daemonsets", *_SCALABLE))]
 _REPLICATION = ["replicationcontrollers", "replicationcontrollers/scale"]
-_OBJECTS = [
-    "configmaps",
-    "events",
-    "pods",
-    "pods/log",
-    "pods/status",
-    "services",
-    "serviceaccounts",
-]
+_OBJECTS = ["configmaps", "events", "pods", "pods/log", "pods/status", "services"]
+_OBJECTS += ["serviceaccounts"]
 _CLAIMS = ["persistentvolumeclaims", "persistentvolumeclaims/status"]
 _LIMITS = ["limitranges", "resourcequotas", "resourcequotas/status"]
 _AUTOSCALERS = "horizontalpodautoscalers"

@@ -6,14 +6,7 @@ from typing import Any
 
 import orjson
 
-from kubeling.apiserver import (
-    limits,
-    protobuf,
-    schema,
-    strict_decoding,
-    worker,
-    yaml_body,
-)
+from kubeling.apiserver import limits, protobuf, schema, strict_decoding, worker, yaml_body
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import JSON, YAML
@@ -109,11 +102,7 @@ def check_kind(
 
     Raises StatusError 400, and 422 for a custom resource of another kind.
     """
-    if kind.custom is not None:
-        _check_custom_kind(kind, value)
-    return check_fields(
-        request, kind, with_type_meta(value, kind.kind, kind.api_version), duplicates
-    )
+    return check_fields(request, kind, _typed(kind, value), duplicates)
 
 
 def check_applied(request: Request, kind: Kind, value: Any, duplicates: DuplicateKeys) -> Object:
@@ -122,9 +111,7 @@ def check_applied(request: Request, kind: Kind, value: Any, duplicates: Duplicat
     Raises StatusError 400; 500 for an unknown field or a wrong type, whatever `fieldValidation` is, as in the
     real API server.
     """
-    if kind.custom is not None:
-        _check_custom_kind(kind, value)
-    typed = with_type_meta(value, kind.kind, kind.api_version)
+    typed = _typed(kind, value)
     found = strict_decoding.problems(typed, duplicates)
     if found and _is_strict(request):
         raise bad_request(strict_decoding.error_text(found, duplicates))
@@ -145,10 +132,7 @@ def check_patched(request: Request, kind: Kind, value: Any, in_patch: Sequence[s
 
     Raises StatusError 400, 422.
     """
-    if kind.custom is not None:
-        _check_custom_kind(kind, value)
-    typed = with_type_meta(value, kind.kind, kind.api_version)
-    return check_patched_fields(request, kind, typed, in_patch)
+    return check_patched_fields(request, kind, _typed(kind, value), in_patch)
 
 
 async def decode_type(request: Request, kind: str, api_version: str, *older: str) -> Object:
@@ -194,15 +178,17 @@ def with_type_meta(value: Any, kind: str, api_version: str) -> Object:
     return value
 
 
-def _check_custom_kind(kind: Kind, value: Any) -> None:
-    """Check the kind of a custom resource, which its schema cannot imply."""
-    if not isinstance(value, dict) or not value.get("kind"):
-        raise bad_request(f"the body must be an object with the kind {kind.kind}")
-    if value["kind"] != kind.kind:
-        cause = Cause(CauseType.INVALID, f"must be {kind.kind}", "kind")
-        given, metadata = str(value["kind"]), value.get("metadata")
-        name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
-        raise invalid_options(given, [cause], name=name, group=kind.group)
+def _typed(kind: Kind, value: Any) -> Object:
+    """Return an object of a kind with its type; a custom resource must have it: no schema implies it."""
+    if kind.custom is not None:
+        if not isinstance(value, dict) or not value.get("kind"):
+            raise bad_request(f"the body must be an object with the kind {kind.kind}")
+        if value["kind"] != kind.kind:
+            cause = Cause(CauseType.INVALID, f"must be {kind.kind}", "kind")
+            given, metadata = str(value["kind"]), value.get("metadata")
+            name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+            raise invalid_options(given, [cause], name=name, group=kind.group)
+    return with_type_meta(value, kind.kind, kind.api_version)
 
 
 def check_fields(

@@ -241,7 +241,9 @@ class ApiServer:
         subresource = kind.subresource(info.subresource)
         if subresource is None:
             raise no_such_resource()
-        if info.verb not in subresource.verbs:
+        # The verb of OPTIONS is empty, as in the real API server: only a grant of all verbs permits it.
+        is_proxied_options = subresource.name == "proxy" and request.method == "OPTIONS"
+        if info.verb not in subresource.verbs and not is_proxied_options:
             raise method_not_allowed()
         return self._subresources.get(subresource.name) or self._verbs[info.verb]
 

@@ -7,11 +7,13 @@ Verbs, short names and hashes are those of a real API server: they come from the
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubeling.apiserver import release
 from kubeling.apiserver.conversion import CONVERSIONS, STORED_AS, VersionConversion
-from kubeling.apiserver.custom_resource import CustomResource
+
+if TYPE_CHECKING:
+    from kubeling.apiserver.customresources.resource import VersionedResource
 
 RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
@@ -57,7 +59,7 @@ class Kind:
     storage_hash: str = ""
     type_name: str
     release: str = field(default=release.NEWEST, compare=False)
-    custom: CustomResource | None = field(default=None, compare=False, repr=False)
+    custom: "VersionedResource | None" = field(default=None, compare=False, repr=False)
 
     @property
     def schema_name(self) -> str:
@@ -100,7 +102,7 @@ class Kind:
         return STORED_AS.get(self.resource, self.resource)
 
     @property
-    def conversion(self) -> CustomResource | VersionConversion | None:
+    def conversion(self) -> "VersionedResource | VersionConversion | None":
         """Return the conversion between this version and the stored one; None if they are equal."""
         return self.custom or CONVERSIONS.get(self.type_name)
 

@@ -130,19 +130,16 @@ def parse_delete_options(given: Object) -> DeleteOptions:
         causes.append(Cause(CauseType.INVALID, message, "propagationPolicy"))
     if causes:
         raise invalid_options("DeleteOptions", causes)
+    if given.get("orphanDependents") is not None:  # deprecated
+        policy = ORPHAN if given["orphanDependents"] else BACKGROUND
     preconditions = given.get("preconditions") or {}
     return DeleteOptions(
         dry_run=bool(dry_run),
         grace=given.get("gracePeriodSeconds"),
         uid=preconditions.get("uid") or "",
         revision=preconditions.get("resourceVersion") or "",
-        policy=policy or _policy_of_orphan_dependents(given.get("orphanDependents")),
+        policy=policy or "",
     )
-
-
-def _policy_of_orphan_dependents(orphan: bool | None) -> str:
-    """Convert the deprecated field `orphanDependents` to a propagation policy."""
-    return "" if orphan is None else ORPHAN if orphan else BACKGROUND
 
 
 def _from_query(request: Request) -> Object:
@@ -150,11 +147,7 @@ def _from_query(request: Request) -> Object:
     if policy := request.option("propagationPolicy"):
         found["propagationPolicy"] = policy
     if text := request.option("gracePeriodSeconds"):
-        found["gracePeriodSeconds"] = _number(text)
+        if (seconds := int64.parse(text)) is None:
+            raise not_a_number("gracePeriodSeconds", text)
+        found["gracePeriodSeconds"] = seconds
     return found
-
-
-def _number(text: str) -> int:
-    if (seconds := int64.parse(text)) is None:
-        raise not_a_number("gracePeriodSeconds", text)
-    return seconds

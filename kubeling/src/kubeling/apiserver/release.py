@@ -48,13 +48,9 @@ def is_older(name: str, than: str) -> bool:
     return _order(name) < _order(than)
 
 
-def _installed() -> tuple[str, ...]:
-    """Return the names of the releases, the newest first."""
-    found = [each.name for each in _FOLDER.iterdir() if re.fullmatch(r"\d+\.\d+", each.name)]
-    return tuple(sorted(found, key=_order, reverse=True))
-
-
-RELEASES = _installed()
+_FOUND = [each.name for each in _FOLDER.iterdir() if re.fullmatch(r"\d+\.\d+", each.name)]
+# The newest first.
+RELEASES = tuple(sorted(_FOUND, key=_order, reverse=True))
 NEWEST = RELEASES[0]
 
 

@@ -9,7 +9,7 @@ import base64
 import binascii
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -31,18 +31,6 @@ _MAX_PATH_CHARS = 1024
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 _ZEROS = {"string": "", "bytes": "", "integer": 0, "int32": 0, "boolean": False}
-_DESCRIPTIONS = {
-    "string": "a string",
-    "integer": "an integer",
-    "int32": "an integer",
-    "number": "a number",
-    "boolean": "a boolean",
-    "bytes": "base64 text",
-    "time": "an RFC 3339 time",
-    "microTime": "an RFC 3339 time",
-    "quantity": "a quantity",
-    "intOrString": "an integer or a string",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +126,9 @@ def _check(kind: str, value: Any, path: FieldPath, report: SchemaReport) -> None
         if _report_mismatch(isinstance(value, dict), "an object", value, path, report):
             for key, each in value.items():
                 _check(kind[1:-1], each, (path, f"[{key}]"), report)
-    elif kind in _DESCRIPTIONS:
-        _report_mismatch(_has_type(kind, value), _DESCRIPTIONS[kind], value, path, report)
+    elif found := _SCALARS.get(kind):
+        description, fits = found
+        _report_mismatch(fits(value), description, value, path, report)
     elif _report_mismatch(isinstance(value, dict), "an object", value, path, report):
         _check_object(kind, value, path, report)
 
@@ -191,30 +180,6 @@ def _describe(value: Any) -> str:
     return names.get(type(value), "an object")
 
 
-def _has_type(kind: str, value: Any) -> bool:
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "integer":
-            return _is_int(value)
-        case "int32":
-            return _is_int(value) and -(2**31) <= value < 2**31
-        case "number":
-            return _is_number(value)
-        case "intOrString":
-            return isinstance(value, str) or _is_int(value)
-        case "quantity":
-            return _is_number(value) or (
-                isinstance(value, str) and quantity.PATTERN.fullmatch(value) is not None
-            )
-        case "bytes":
-            return isinstance(value, str) and _is_base64(value)
-        case _:
-            return isinstance(value, str) and _is_time(value)
-
-
 def _is_int(value: Any) -> bool:
     """Return whether a value is a 64-bit integer; Python's `True` is an int, but a JSON boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
@@ -224,22 +189,47 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_base64(text: str) -> bool:
+def _is_quantity(value: Any) -> bool:
+    is_text = isinstance(value, str) and quantity.PATTERN.fullmatch(value) is not None
+    return is_text or _is_number(value)
+
+
+def _is_base64(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
-        base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+        base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
     except (binascii.Error, ValueError):
         return False
     return True
 
 
-def _is_time(text: str) -> bool:
-    if not _TIME.fullmatch(text):
+def _is_time(value: Any) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
         return False
     try:
-        datetime.fromisoformat(text[:19])
+        datetime.fromisoformat(value[:19])
     except ValueError:
         return False
     return True
+
+
+# The description of each scalar type, and its check.
+_SCALARS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "string": ("a string", lambda value: isinstance(value, str)),
+    "integer": ("an integer", _is_int),
+    "int32": ("an integer", lambda value: _is_int(value) and -(2**31) <= value < 2**31),
+    "number": ("a number", _is_number),
+    "boolean": ("a boolean", lambda value: isinstance(value, bool)),
+    "bytes": ("base64 text", _is_base64),
+    "time": ("an RFC 3339 time", _is_time),
+    "microTime": ("an RFC 3339 time", _is_time),
+    "quantity": ("a quantity", _is_quantity),
+    "intOrString": (
+        "an integer or a string",
+        lambda value: isinstance(value, str) or _is_int(value),
+    ),
+}
 
 
 def prune(kind: Kind | str, obj: Mapping[str, Any]) -> dict[str, Any]:

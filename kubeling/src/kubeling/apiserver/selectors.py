@@ -126,7 +126,7 @@ def _parse_field_term(kind: Kind, term: str) -> tuple[str, bool, str]:
     if kind.namespaced:
         known.add("metadata.namespace")
     if path not in known:
-        raise _unsupported_field(kind, path)
+        raise bad_request(f'"{path}" is not a supported field selector of {kind.plural}')
     return path, operator_text != "!=", value.strip()
 
 
@@ -136,10 +136,6 @@ def _split_field_term(term: str) -> tuple[str, str, str]:
             path, _, value = term.partition(operator_text)
             return path, operator_text, value
     raise bad_request(f"invalid field selector {term!r}: want path=value")
-
-
-def _unsupported_field(kind: Kind, path: str) -> StatusError:
-    return bad_request(f'"{path}" is not a supported field selector of {kind.plural}')
 
 
 def field_value(kind: Kind, obj: Mapping[str, Any], path: str) -> str:

@@ -148,6 +148,14 @@ def forbidden(
     )
 
 
+def forbidden_object(
+    kind: Kind, name: str, reason: str, causes: Sequence[Cause] = ()
+) -> StatusError:
+    """Refuse a write of an object by policy (403)."""
+    message = f'{kind.resource} "{name}" is forbidden: {reason}'
+    return forbidden(kind.plural, message, name=name, group=kind.group, causes=causes)
+
+
 def not_found(kind: Kind, name: str) -> StatusError:
     message = f'{kind.resource} "{name}" not found'
     return StatusError(404, "NotFound", message, name=name, kind=kind.plural, group=kind.group)
@@ -230,17 +238,7 @@ def internal(message: str) -> StatusError:
     return StatusError(500, "InternalError", message, causes=[Cause("", message)])
 
 
-_ESCAPES = {
-    "\a": r"\a",
-    "\b": r"\b",
-    "\f": r"\f",
-    "\n": r"\n",
-    "\r": r"\r",
-    "\t": r"\t",
-    "\v": r"\v",
-    "\\": r"\\",
-    '"': r"\"",
-}
+_ESCAPES = {char: f"\\{name}" for char, name in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"', strict=True)}
 
 
 def quote(text: str) -> str:

@@ -85,6 +85,28 @@ class ControllerClient:
         change = self._resources.guaranteed_update(request, unbound, _HOW, "UpdateOptions")
         return await self._written(change)
 
+    async def change_list(
+        self, kind: str, obj: Object, field: str, mutate: Callable[[list[Any]], list[Any]]
+    ) -> None:
+        """Change a list in the metadata of an object; ignore an object that does not exist."""
+
+        def changed(live: Object) -> Object:
+            found = mutate(live["metadata"].get(field) or [])
+            return {**live, "metadata": {**live["metadata"], field: found}}
+
+        metadata = obj["metadata"]
+        try:
+            await self.change(kind, metadata.get("namespace", ""), metadata["name"], changed)
+        except StatusError as exc:
+            if exc.status != 404:
+                raise
+
+    async def delete_object(self, kind: str, obj: Object, *, policy: str = BACKGROUND) -> None:
+        """Delete an object by uid; ignore an object that does not exist. Raises StatusError."""
+        metadata = obj["metadata"]
+        namespace, name, uid = metadata.get("namespace", ""), metadata["name"], metadata["uid"]
+        await self.delete(kind, namespace, name, uid, policy=policy)
+
     async def delete(
         self, kind: str, namespace: str, name: str, uid: str, *, policy: str = BACKGROUND
     ) -> None:

@@ -15,9 +15,7 @@ from kubeling.apiserver.storage.storage import AlreadyExists, RevisionConflict
 from kubeling.controllers import small_controllers
 from kubeling.controllers.client import ControllerClient
 from kubeling.controllers.cron_jobs import CronJobController
-from kubeling.controllers.custom_resource_definitions import (
-    CustomResourceDefinitionController,
-)
+from kubeling.controllers.custom_resource_definitions import CustomResourceDefinitionController
 from kubeling.controllers.daemon_sets import DaemonSetController
 from kubeling.controllers.deployments import DeploymentController
 from kubeling.controllers.disruption import DisruptionController

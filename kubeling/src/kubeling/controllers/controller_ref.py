@@ -6,7 +6,6 @@ from typing import Any
 
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.selectors import requirements, workload_selector
-from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import Object
 from kubeling.controllers.client import ControllerClient, owner_reference
 from kubeling.controllers.lister import Lister
@@ -56,31 +55,24 @@ async def claim_pods(
     orphans = (pod for pod in lister.orphans(namespace) if pod.name.startswith(name_prefix))
     claimed = classify_pods(matches, lister.pods_of(metadata["uid"]), orphans)
     for pod in claimed.released:
-        await _update_owners(client, pod, lambda owners: _without_owner(owners, metadata["uid"]))
+        await client.change_list(
+            "Pod",
+            pod.identity,
+            "ownerReferences",
+            lambda owners: _without_owner(owners, metadata["uid"]),
+        )
     if metadata.get("deletionTimestamp"):
         return claimed.owned
     reference = owner_reference(kind, owner)
     for pod in claimed.adopted:
-        await _update_owners(client, pod, lambda owners: [*owners, reference])
+        await client.change_list(
+            "Pod", pod.identity, "ownerReferences", lambda owners: [*owners, reference]
+        )
     return claimed.owned + claimed.adopted
 
 
 def _without_owner(owners: list[Object], uid: str) -> list[Object]:
     return [each for each in owners if each["uid"] != uid]
-
-
-async def _update_owners(
-    client: ControllerClient, pod: PodInfo, owners: Callable[[list[Object]], list[Object]]
-) -> None:
-    def changed(live: Object) -> Object:
-        references = owners(list(live["metadata"].get("ownerReferences") or ()))
-        return {**live, "metadata": {**live["metadata"], "ownerReferences": references}}
-
-    try:
-        await client.change("Pod", pod.namespace, pod.name, changed)
-    except StatusError as exc:
-        if exc.status != 404:
-            raise
 
 
 async def claim_objects(

@@ -88,5 +88,4 @@ async def truncate(
     unused = [each for each in revisions if each["metadata"]["name"] not in used]
     surplus = len(unused) - owner["spec"].get("revisionHistoryLimit", len(unused))
     for each in unused[: max(surplus, 0)]:
-        metadata = each["metadata"]
-        await client.delete(_KIND.kind, metadata["namespace"], metadata["name"], metadata["uid"])
+        await client.delete_object(_KIND.kind, each)

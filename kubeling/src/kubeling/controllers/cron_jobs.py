@@ -95,9 +95,7 @@ class CronJobController:
 
     async def _delete(self, cron_job: Object, job: Object) -> None:
         metadata, status = job["metadata"], cron_job["status"]
-        await self._client.delete(
-            _JOB.kind, metadata["namespace"], metadata["name"], metadata["uid"]
-        )
+        await self._client.delete_object(_JOB.kind, job)
         active = [each for each in status.get("active") or () if each["uid"] != metadata["uid"]]
         _set(status, "active", active)
         self._record(cron_job, NORMAL, "SuccessfulDelete", f"Deleted job {metadata['name']}")

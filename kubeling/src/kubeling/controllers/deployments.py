@@ -30,11 +30,18 @@ def condition(status: Mapping[str, Any], kind: str) -> Object | None:
 
 
 def set_condition(
-    status: Object, kind: str, holds: str, reason: str, message: str, now: float
+    status: Object,
+    kind: str,
+    holds: str,
+    reason: str,
+    message: str,
+    now: float,
+    *,
+    renews: bool = False,
 ) -> None:
-    """Set a condition in the given status; do not change an equal condition."""
+    """Set a condition in the given status; an equal condition changes only if this renews it."""
     old = condition(status, kind)
-    if old and (old["status"], old.get("reason")) == (holds, reason):
+    if old and not renews and (old["status"], old.get("reason")) == (holds, reason):
         return
     moment = rfc3339(now)
     since = old["lastTransitionTime"] if old and old["status"] == holds else moment
@@ -93,7 +100,9 @@ def update_progress(
             why = f"{name} has successfully progressed."
             set_condition(status, PROGRESSING, "True", DONE, why, now)
         elif _has_progressed(deployment.get("status") or {}, status):
-            _set_progress(status, known, f"{name} is progressing.", now)
+            # The time of its last update restarts the progress deadline.
+            why = f"{name} is progressing."
+            set_condition(status, PROGRESSING, "True", "ReplicaSetUpdated", why, now, renews=True)
         elif is_timed_out(deployment, status, now):
             why = f"{name} has timed out progressing."
             set_condition(status, PROGRESSING, "False", TIMED_OUT, why, now)
@@ -112,21 +121,6 @@ def _has_progressed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     grown = ("updatedReplicas", "readyReplicas", "availableReplicas")
     more = any((new.get(name) or 0) > (old.get(name) or 0) for name in grown)
     return more or left(new) < left(old)
-
-
-def _set_progress(status: Object, known: Object | None, message: str, now: float) -> None:
-    """Record progress; `lastUpdateTime` restarts the progress deadline."""
-    moment = rfc3339(now)
-    since = known["lastTransitionTime"] if known and known["status"] == "True" else moment
-    new = {
-        "type": PROGRESSING,
-        "status": "True",
-        "lastUpdateTime": moment,
-        "lastTransitionTime": since,
-        "reason": "ReplicaSetUpdated",
-        "message": message,
-    }
-    status["conditions"] = [*_without(status, PROGRESSING), new]
 
 
 def is_timed_out(deployment: Object, status: Mapping[str, Any], now: float) -> bool:
@@ -386,10 +380,7 @@ class _DeploymentSync:
 
     async def _clean_up(self) -> None:
         for each in revisions.over_history_limit(self._deployment, self._old):
-            metadata = each["metadata"]
-            await self._client.delete(
-                _SET.kind, metadata["namespace"], metadata["name"], metadata["uid"]
-            )
+            await self._client.delete_object(_SET.kind, each)
 
     async def report(self) -> float | None:
         """Write the status; return the seconds until the progress deadline."""

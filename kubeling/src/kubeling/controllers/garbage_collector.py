@@ -1,10 +1,7 @@
 """Garbage collector: delete or orphan the dependents of deleted objects by propagation policy."""
 
-from collections.abc import Callable
-
 from kubeling.apiserver.options import BACKGROUND, FOREGROUND, ORPHAN
 from kubeling.apiserver.registry.deletion import FINALIZERS
-from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import Object
 from kubeling.controllers.client import ControllerClient
 from kubeling.controllers.lister import Lister, ObjectKey
@@ -86,52 +83,32 @@ class GarbageCollector:
         return None if kind is None else self._client.store.get(kind, key[1], key[2])
 
     async def _remove_owners(self, kind: str, obj: Object, uids: list[str]) -> None:
-        def without(live: Object) -> Object:
-            owners = live["metadata"].get("ownerReferences") or ()
-            others = [each for each in owners if each["uid"] not in uids]
-            return {**live, "metadata": {**live["metadata"], "ownerReferences": others}}
-
-        await self._change(kind, obj, without)
+        await self._client.change_list(
+            kind,
+            obj,
+            "ownerReferences",
+            lambda owners: [each for each in owners if each["uid"] not in uids],
+        )
 
     async def _unblock_owners(self, kind: str, obj: Object) -> None:
         """Let the owners be deleted before this dependent."""
-
-        def unblocked(live: Object) -> Object:
-            owners = live["metadata"].get("ownerReferences") or ()
-            others = [{**each, "blockOwnerDeletion": False} for each in owners]
-            return {**live, "metadata": {**live["metadata"], "ownerReferences": others}}
-
-        await self._change(kind, obj, unblocked)
+        await self._client.change_list(
+            kind,
+            obj,
+            "ownerReferences",
+            lambda owners: [{**each, "blockOwnerDeletion": False} for each in owners],
+        )
 
     async def _release(self, kind: str, obj: Object, finalizer: str) -> None:
-        def without(live: Object) -> Object:
-            others = [
-                each for each in live["metadata"].get("finalizers") or () if each != finalizer
-            ]
-            return {**live, "metadata": {**live["metadata"], "finalizers": others}}
-
-        await self._change(kind, obj, without)
-
-    async def _change(self, kind: str, obj: Object, wanted: Callable[[Object], Object]) -> None:
-        metadata = obj["metadata"]
-        try:
-            await self._client.change(kind, metadata.get("namespace", ""), metadata["name"], wanted)
-        except StatusError as exc:
-            if exc.status != 404:
-                raise
+        await self._client.change_list(
+            kind, obj, "finalizers", lambda found: [each for each in found if each != finalizer]
+        )
 
     async def _delete(self, kind: str, obj: Object, policy: str) -> None:
-        metadata = obj["metadata"]
         # A finalizer of the object itself decides its propagation policy.
-        finalizers = metadata.get("finalizers") or ()
+        finalizers = obj["metadata"].get("finalizers") or ()
         policies = [name for name, each in FINALIZERS.items() if each in finalizers]
-        await self._client.delete(
-            kind,
-            metadata.get("namespace", ""),
-            metadata["name"],
-            metadata["uid"],
-            policy=policies[0] if policies else policy,
-        )
+        await self._client.delete_object(kind, obj, policy=policies[0] if policies else policy)
 
 
 def _awaits_dependents(owner: Object) -> bool:

@@ -10,13 +10,7 @@ from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import rfc3339
 from kubeling.controllers import job_policies
 from kubeling.controllers.job_policies import read_indexes
-from kubeling.controllers.pod_info import (
-    INDEX,
-    INDEX_FAILURES,
-    TRACKING,
-    PodInfo,
-    seconds,
-)
+from kubeling.controllers.pod_info import INDEX, INDEX_FAILURES, TRACKING, PodInfo, seconds
 from kubeling.controllers.replica_status import pod_from_template
 
 COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
@@ -90,7 +84,8 @@ def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> set[str]
                     continue
                 indexes.add(int(pod.index))
             left["succeeded"].append(pod.uid)
-        elif pod.phase == "Failed" or (pod.deleting and not _ends_first(job, pod)):
+        # A deleted pod may count only when it has ended; a pod without a node never starts.
+        elif pod.phase == "Failed" or (pod.deleting and not (waits_for_failed(job) and pod.node)):
             if job_policies.action(job, pod)[0] == job_policies.IGNORE:
                 ignored.add(pod.uid)
             elif pod.uid not in kept:
@@ -114,11 +109,6 @@ def _kept_for_their_index(job: Object, status: Object, pods: Sequence[PodInfo]) 
         for pod in pods
         if pod.phase == "Failed" and not job_policies.is_replaced(pod, pods, failed)
     }
-
-
-def _ends_first(job: Object, pod: PodInfo) -> bool:
-    """Return whether a deleted pod counts only when it has ended; a pod without a node never starts."""
-    return waits_for_failed(job) and bool(pod.node)
 
 
 def waits_for_failed(job: Object) -> bool:

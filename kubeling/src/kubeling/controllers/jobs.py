@@ -4,7 +4,6 @@ import copy
 
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.options import FOREGROUND
-from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import rfc3339
 from kubeling.controllers import controller_ref, job_policies, job_rules
@@ -56,7 +55,8 @@ class JobController:
         """Decide the state of the Job, and create or delete pods."""
         now = self._client.now
         active = [pod for pod in pods if pod.active]
-        self._set_start_time(job, status)
+        if not status.get("startTime") and not job["spec"].get("suspend"):
+            status["startTime"] = rfc3339(now)
         _set_outcome(job, status, pods, now)
         if decided := _outcome(status):
             await self._pod_control.delete(_KIND, job, active)
@@ -64,10 +64,6 @@ class JobController:
             return None
         await self._suspend(job, status)
         return await self._scale(job, status, pods, active)
-
-    def _set_start_time(self, job: Object, status: Object) -> None:
-        if not status.get("startTime") and not job["spec"].get("suspend"):
-            status["startTime"] = rfc3339(self._client.now)
 
     async def _finish(self, job: Object, status: Object, decided: Object) -> None:
         """Mark a Job complete or failed after its last pod is counted."""
@@ -145,13 +141,12 @@ class JobController:
         """Remove the tracking finalizer from counted pods."""
         for pod in pods:
             if pod.tracked and pod.uid in counted:
-                try:
-                    await self._client.change(
-                        "Pod", pod.namespace, pod.name, _without_tracking_finalizer
-                    )
-                except StatusError as exc:
-                    if exc.status != 404:
-                        raise
+                await self._client.change_list(
+                    "Pod",
+                    pod.identity,
+                    "finalizers",
+                    lambda found: [each for each in found if each != TRACKING],
+                )
 
     async def _delete_after_ttl(self, job: Object) -> float | None:
         """Delete a finished Job after its TTL; return the seconds that are left."""
@@ -161,15 +156,8 @@ class JobController:
         left = job_rules.finished_at(job) + ttl - self._client.now
         if left > 0:
             return float(left)
-        await self._client.delete(
-            _KIND.kind, metadata["namespace"], metadata["name"], metadata["uid"], policy=FOREGROUND
-        )
+        await self._client.delete_object(_KIND.kind, job, policy=FOREGROUND)
         return None
-
-
-def _without_tracking_finalizer(pod: Object) -> Object:
-    finalizers = [each for each in pod["metadata"].get("finalizers") or () if each != TRACKING]
-    return {**pod, "metadata": {**pod["metadata"], "finalizers": finalizers}}
 
 
 def _places(

@@ -15,6 +15,7 @@ from kubeling.clock import rfc3339
 from kubeling.controllers.client import MANAGER, ControllerClient
 
 Condition = dict[str, Any]
+_NO_CONTENT = "all objects are deleted or being deleted"
 
 
 def deletion_conditions(
@@ -27,44 +28,29 @@ def deletion_conditions(
 
     The messages have no counts: otherwise each deleted object would change the namespace.
     """
-    made = [
-        _condition(
-            "NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "all kinds are known"
-        ),
-        _condition(
-            "NamespaceDeletionGroupVersionParsingFailure",
-            "ParsedGroupVersions",
-            "all kinds are known",
-        ),
-        _condition(
-            "NamespaceDeletionContentFailure",
-            "ContentDeleted",
-            "all objects are deleted or being deleted",
-        ),
-        _remaining("NamespaceContentRemaining", "SomeResourcesRemain", resources, "ContentRemoved"),
-        _remaining(
-            "NamespaceFinalizersRemaining",
-            "SomeFinalizersRemain",
-            finalizers,
-            "ContentHasNoFinalizers",
-        ),
-    ]
     times = {(each["type"], each["status"]): each.get("lastTransitionTime") for each in before}
-    return [
-        each | {"lastTransitionTime": times.get((each["type"], each["status"])) or rfc3339(now)}
-        for each in made
-    ]
-
-
-def _condition(kind: str, reason: str, message: str, *, holds: bool = False) -> Condition:
-    status = "True" if holds else "False"
-    return {"type": kind, "status": status, "reason": reason, "message": message}
-
-
-def _remaining(kind: str, reason: str, names: Collection[str], without: str) -> Condition:
-    if names:
-        return _condition(kind, reason, f"remaining: {', '.join(sorted(names))}", holds=True)
-    return _condition(kind, without, "nothing remains")
+    made: list[Condition] = []
+    for name, reason, message, names in (
+        ("DeletionDiscoveryFailure", "ResourcesDiscovered", "all kinds are known", ()),
+        ("DeletionGroupVersionParsingFailure", "ParsedGroupVersions", "all kinds are known", ()),
+        ("DeletionContentFailure", "ContentDeleted", _NO_CONTENT, ()),
+        ("ContentRemaining", "ContentRemoved", "nothing remains", resources),
+        ("FinalizersRemaining", "ContentHasNoFinalizers", "nothing remains", finalizers),
+    ):
+        kind, status = f"Namespace{name}", "True" if names else "False"
+        if names:
+            message = f"remaining: {', '.join(sorted(names))}"
+            reason = "SomeResourcesRemain" if names is resources else "SomeFinalizersRemain"
+        made.append(
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "lastTransitionTime": times.get((kind, status)) or rfc3339(now),
+            }
+        )
+    return made
 
 
 _log = logging.getLogger(__name__)

@@ -47,6 +47,11 @@ class PodInfo:
     subdomain: str = ""
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Return the metadata that identifies the pod, as in its object."""
+        return {"metadata": {"namespace": self.namespace, "name": self.name, "uid": self.uid}}
+
+    @property
     def ended(self) -> bool:
         return self.phase in _ENDED
 
@@ -63,7 +68,8 @@ class PodInfo:
 def read(pod: Object) -> PodInfo:
     """Build the info of a pod object."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    ready = _condition(status, "Ready")
+    conditions = status.get("conditions") or ()
+    ready: Object = next((each for each in conditions if each.get("type") == "Ready"), {})
     annotations = metadata.get("annotations") or {}
     return PodInfo(
         namespace=metadata["namespace"],
@@ -80,7 +86,7 @@ def read(pod: Object) -> PodInfo:
         ended_at=_ended_at(status),
         deleting="deletionTimestamp" in metadata,
         tracked=TRACKING in (metadata.get("finalizers") or ()),
-        restarts=_restarts(status),
+        restarts=sum(each.get("restartCount") or 0 for each in _containers(status)),
         cost=_number(annotations.get(_COST)),
         index=annotations.get(INDEX, ""),
         index_failures=_number(annotations.get(INDEX_FAILURES)),
@@ -100,11 +106,6 @@ def controller(metadata: Object) -> Object:
 def seconds(moment: str | None) -> float:
     """Parse a timestamp of the API; return zero for None."""
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0
-
-
-def _condition(status: Object, kind: str) -> Object:
-    conditions = status.get("conditions") or ()
-    return next((each for each in conditions if each.get("type") == kind), {})
 
 
 def _conditions(status: Object) -> tuple[tuple[str, str], ...]:
@@ -129,10 +130,6 @@ def _containers(status: Object) -> list[Object]:
         *(status.get("initContainerStatuses") or ()),
         *(status.get("containerStatuses") or ()),
     ]
-
-
-def _restarts(status: Object) -> int:
-    return sum(each.get("restartCount") or 0 for each in _containers(status))
 
 
 def _ended_at(status: Object) -> float:

@@ -19,14 +19,8 @@ DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
 _NOT_COPIED = frozenset(
     (
-        *(
-            "kubectl.kubernetes.io/last-applied-configuration",
-            REVISION,
-            _HISTORY,
-            DESIRED,
-            MAX_REPLICAS,
-        ),
-        "deprecated.deployment.rollback.to",
+        *(REVISION, _HISTORY, DESIRED, MAX_REPLICAS, "deprecated.deployment.rollback.to"),
+        "kubectl.kubernetes.io/last-applied-configuration",
     )
 )
 _MAX_HISTORY = 2000

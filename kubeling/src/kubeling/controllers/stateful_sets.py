@@ -292,8 +292,7 @@ class StatefulSetController:
         policy = stateful_set["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
         if policy.get("whenScaled") != "Delete":
             return
-        identity = {"metadata": {"name": pod.name, "uid": pod.uid}}
-        owner = owner_reference(kind_by_name("Pod"), identity) | {"controller": False}
+        owner = owner_reference(kind_by_name("Pod"), pod.identity) | {"controller": False}
         ordinal = ordinal_of(stateful_set, pod)
         for each in stateful_set["spec"].get("volumeClaimTemplates") or ():
             name = claim_name(stateful_set, each, ordinal)

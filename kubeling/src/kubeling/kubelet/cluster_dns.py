@@ -19,6 +19,7 @@ from kubeling.kubelet.node_network import DNS_ADDRESS, NodeNetwork
 from kubeling.kubelet.relay import client_address
 from kubeling.kubelet.service_network import Endpoint, ServiceNetwork
 from kubeling.kubelet.shares import Shares
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +67,7 @@ class ClusterDns:
         finally:
             udp.close()
             tcp.close()
-            for query in tuple(self._queries):
-                query.cancel()
-            await asyncio.gather(*self._queries, return_exceptions=True)
+            await cancel_all(self._queries)
 
     def start_query(self, query: bytes, transport: asyncio.DatagramTransport, peer: Any) -> None:
         """Answer a query by UDP."""

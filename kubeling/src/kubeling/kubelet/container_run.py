@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kubeling.event_recorder import NORMAL, WARNING, Reference
 from kubeling.kubelet import probes
-from kubeling.kubelet.attachments import ContainerOutput
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.logs import LogActivity, LogWriter
 from kubeling.kubelet.pod_network import PodNetwork
@@ -17,6 +16,7 @@ from kubeling.kubelet.prepared_container import PreparedContainer
 from kubeling.kubelet.probes import Prober, ProbeStatus
 from kubeling.kubelet.process import ContainerProcess, Sink, StartError
 from kubeling.kubelet.terminal import Terminal
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ _MIN_GRACE_SECONDS = 2.0
 _MAX_OUTPUT = 4096
 _NO_LIMIT = 1e9
 _CHECK_SECONDS = 5.0
+# A client that reads nothing for so long is detached, so that it does not stop the container.
+STUCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,33 @@ class Execution:
 
     process: ContainerProcess
     exit_code: asyncio.Task[int]
+
+
+class ContainerOutput:
+    """Writes the output of a container to its log and to attached clients."""
+
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
+        self._attached: set[Sink] = set()
+
+    async def write(self, stream: str, data: bytes) -> None:
+        """Write data to the log, and wait until each attached client has taken it."""
+        self._log.write(stream, data)
+        for sink in tuple(self._attached):
+            try:
+                async with asyncio.timeout(STUCK_SECONDS):
+                    await sink(stream, data)
+            except (OSError, TimeoutError):
+                self._attached.discard(sink)
+
+    @contextlib.contextmanager
+    def attached(self, sink: Sink) -> Iterator[None]:
+        """Send the container's output, from now on, to an additional client."""
+        self._attached.add(sink)
+        try:
+            yield
+        finally:
+            self._attached.discard(sink)
 
 
 class ContainerRun:
@@ -204,8 +233,7 @@ class ContainerRun:
             try:
                 await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for wait in waits:
-                    wait.cancel()
+                await cancel_all(waits)
         if not self._exited.is_set():
             self._process.kill()
 

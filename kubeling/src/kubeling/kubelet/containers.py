@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from kubeling.kubelet.pod_network import PodNetwork
 from kubeling.kubelet.prepared_container import PreparedContainer, pod_folder, prepare
 from kubeling.kubelet.process import StartError
 from kubeling.kubelet.termination_message import exit_reason, termination_message
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -139,10 +140,8 @@ class PodContainers:
         """Stop all running containers, and wait until they have ended."""
         for run in self._runs.values():
             run.stop(seconds)
-        pulls = list(self._pulls.values())
-        for pull in pulls:
-            pull.cancel()
-        await asyncio.gather(*self._tasks, *pulls, return_exceptions=True)
+        await cancel_all(self._pulls.values())
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def start(self, name: str, volumes: Mapping[str, Path]) -> None:
         """Start a container, or record why it cannot start now."""
@@ -218,7 +217,11 @@ class PodContainers:
         self._event(name, NORMAL, "Created", f"Container created: {name}")
         self._event(name, NORMAL, "Started", f"Container started: {name}")
         if ignored := self._context.sandbox.ignored(prepared.process.security):
-            message = _ignored_message(name, ignored)
+            message = (
+                f"Container {name} runs as user {os.geteuid()} of this machine, and"
+                f" {' and '.join(ignored)} of its securityContext is ignored: it needs bubblewrap and"
+                " user namespaces"
+            )
             self._event(name, WARNING, "SecurityContextIgnored", message)
         probed = run.probe_status
         self._runs[name] = run
@@ -347,10 +350,3 @@ class PodContainers:
     def _facts(self) -> dict[str, str]:
         meta = self.pod["metadata"]
         return {"pod": meta["name"], "namespace": meta["namespace"]}
-
-
-def _ignored_message(name: str, ignored: Sequence[str]) -> str:
-    return (
-        f"Container {name} runs as user {os.geteuid()} of this machine, and {' and '.join(ignored)} of its"
-        " securityContext is ignored: it needs bubblewrap and user namespaces"
-    )

@@ -29,10 +29,6 @@ _MAX_CONCURRENT_PODS = 16
 ContainerDefaults = Callable[[Sequence[str]], Mapping[str, str]]
 
 
-def _new_semaphore() -> asyncio.Semaphore:
-    return asyncio.Semaphore(_MAX_CONCURRENT_PODS)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeletContext:
     """The dependencies of a pod worker.
@@ -75,7 +71,9 @@ class KubeletContext:
     network_problem: str = ""
     network_hint: str = ""
     hosts_file: Path = HOSTS
-    concurrency: asyncio.Semaphore = field(default_factory=_new_semaphore)
+    concurrency: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_MAX_CONCURRENT_PODS)
+    )
 
     def has_own_network(self, pod: Mapping[str, Any]) -> bool:
         """Return whether a pod runs in a network of its own."""

@@ -54,17 +54,28 @@ def read_pod_field(pod: Pod, path: str, node: NodeInfo) -> str:
     if path in simple:
         return str(simple[path] or "")
     if path in ("metadata.labels", "metadata.annotations"):
-        return _to_lines(meta.get(path.partition(".")[2]) or {})
+        pairs = sorted((meta.get(path.partition(".")[2]) or {}).items())
+        return "\n".join(f'{key}="{_escape(value)}"' for key, value in pairs)
     raise UnknownField(f"fieldPath {path!r} is not supported", path=path)
-
-
-def _to_lines(pairs: Mapping[str, str]) -> str:
-    return "\n".join(f'{key}="{_escape(value)}"' for key, value in sorted(pairs.items()))
 
 
 def _escape(value: str) -> str:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     return quoted.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+
+
+def read_reference(
+    entry: Mapping[str, Any], pod: Pod, node: NodeInfo, default_container: str = ""
+) -> str:
+    """Return the field or the resource that an entry refers to. Raises UnknownField."""
+    if reference := entry.get("fieldRef"):
+        return read_pod_field(pod, str(reference.get("fieldPath")), node)
+    reference, spec = entry.get("resourceFieldRef") or {}, pod["spec"]
+    name = reference.get("containerName") or default_container
+    for container in (*(spec.get("initContainers") or []), *spec["containers"]):
+        if container["name"] == name:
+            return read_resource_field(container, reference, node)
+    raise UnknownField(f"container {name!r} not found")
 
 
 def read_resource_field(

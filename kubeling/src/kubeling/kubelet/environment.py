@@ -10,12 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kubeling.errors import Error
-from kubeling.kubelet.downward_api import (
-    NodeInfo,
-    UnknownField,
-    read_pod_field,
-    read_resource_field,
-)
+from kubeling.kubelet.downward_api import NodeInfo, UnknownField, read_reference
 from kubeling.kubelet.images import ImageConfig
 
 CONFIG_MAP, SECRET = "configmap", "secret"
@@ -112,27 +107,14 @@ def _from_source(
     found: FetchedObjects,
     node: NodeInfo,
 ) -> str | None:
-    try:
-        if reference := source.get("fieldRef"):
-            return read_pod_field(pod, str(reference.get("fieldPath")), node)
-        if reference := source.get("resourceFieldRef"):
-            return read_resource_field(_find_container(pod, container, reference), reference, node)
-    except UnknownField as exc:
-        raise ConfigError(exc.message) from exc
+    if source.get("fieldRef") or source.get("resourceFieldRef"):
+        try:
+            return read_reference(source, pod, node, container["name"])
+        except UnknownField as exc:
+            raise ConfigError(exc.message) from exc
     for kind, name in _references(source, ("configMapKeyRef", "secretKeyRef")):
         return _from_key(kind, name, source, found, pod)
     raise ConfigError(f"valueFrom {', '.join(source)} is not supported")
-
-
-def _find_container(
-    pod: Mapping[str, Any], container: Container, reference: Mapping[str, Any]
-) -> Container:
-    name = reference.get("containerName") or container["name"]
-    spec = pod["spec"]
-    for each in (*(spec.get("initContainers") or []), *spec["containers"]):
-        if each["name"] == name:
-            return dict(each)
-    raise ConfigError(f"container {name!r} not found")
 
 
 def _from_key(

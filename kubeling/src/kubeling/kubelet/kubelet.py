@@ -32,9 +32,10 @@ from kubeling.kubelet.pod_worker import NETWORK_UNAVAILABLE, PodWorker
 from kubeling.kubelet.process import RUNTIME_VARIABLE, kill_marked
 from kubeling.kubelet.sandbox import Mount, Sandbox
 from kubeling.kubelet.scheduler import Scheduler
-from kubeling.kubelet.server import create_app
+from kubeling.kubelet.server import KubeletApp
 from kubeling.kubelet.service_lister import ServiceLister
 from kubeling.kubelet.service_network import ServiceNetwork
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Kubelet:
         self._own_networks = False
         self.dns: ClusterDns | None = None
         self._addresses = PodAddresses(config.address, usable_network())
-        self.app: App = create_app(self._find_worker, config.clock)
+        self.app: App = KubeletApp(self._find_worker, config.clock)
 
     @property
     def sandbox(self) -> str:
@@ -138,7 +139,7 @@ class Kubelet:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        config, stack = self._config, self._stack
+        config, stack, hosts = self._config, self._stack, self._config.hosts_file
         is_new = not config.folder.exists()
         create_private_folder(config.folder)
         # A fixed length, so that the mark of another kubelet cannot begin with this one.
@@ -152,7 +153,7 @@ class Kubelet:
                 config.path,
                 config.hidden,
                 config.shown,
-                _shared_mounts(config),
+                [Mount(source=hosts, target=str(HOSTS), read_only=True)] if hosts else [],
                 kinds=config.sandboxes,
             ),
             self._open_network(),
@@ -247,7 +248,7 @@ class Kubelet:
     def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(_log_failure)
-        self._stack.push_async_callback(_cancel, task)
+        self._stack.push_async_callback(cancel_all, [task])
 
     def _build_context(
         self,
@@ -295,17 +296,6 @@ def _with_api_server(network: PodNetworkConfig, server: str) -> PodNetworkConfig
         return network
     address = (url.hostname, url.port)
     return replace(network, outbound={address: address, **network.outbound})
-
-
-def _shared_mounts(config: KubeletConfig) -> list[Mount]:
-    if config.hosts_file is None:
-        return []
-    return [Mount(source=config.hosts_file, target="/etc/hosts", read_only=True)]
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

@@ -182,14 +182,12 @@ async def _follow(path: Path, options: LogOptions, activity: LogActivity) -> Asy
         file.seek(0, 2)
         rest = b""
         while True:
-            ended = (
-                activity.ended
-            )  # before the read, so that the read below returns all earlier writes
+            ended = activity.ended  # before the read, which then returns all earlier writes
             while data := file.read(_BLOCK):
                 whole, _, rest = (rest + data).rpartition(b"\n")
                 if whole:
                     yield whole + b"\n"
-            if path.exists() and path.stat().st_ino != _inode(file):
+            if path.exists() and path.stat().st_ino != os.fstat(file.fileno()).st_ino:
                 file.close()
                 file = path.open("rb")
             elif ended:
@@ -198,10 +196,6 @@ async def _follow(path: Path, options: LogOptions, activity: LogActivity) -> Asy
                 await activity.wait_for_more()
     finally:
         file.close()
-
-
-def _inode(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_ino
 
 
 def _read_entries(path: Path, tail: int | None) -> Iterator[bytes]:
@@ -216,15 +210,11 @@ def _read_entries(path: Path, tail: int | None) -> Iterator[bytes]:
     for file, start in zip(files, starts, strict=True):
         with file.open("rb") as opened:
             opened.seek(start)
-            yield from _read_blocks(opened)
-
-
-def _read_blocks(opened: BinaryIO) -> Iterator[bytes]:
-    rest = b""
-    while data := opened.read(_BLOCK):
-        whole, _, rest = (rest + data).rpartition(b"\n")
-        if whole:
-            yield whole + b"\n"
+            rest = b""
+            while data := opened.read(_BLOCK):
+                whole, _, rest = (rest + data).rpartition(b"\n")
+                if whole:
+                    yield whole + b"\n"
 
 
 def _tail_start(path: Path, wanted: int) -> tuple[int, int]:

@@ -18,15 +18,11 @@ _DETACH = 2
 _NO_NEW_PRIVS, _DROP_FROM_BOUNDING_SET, _SYS_ADMIN = 38, 24, 21
 # Flags of a mount that a read-only remount must keep: those of `statvfs`, and those of `mount`.
 _KEPT = ((2, 2), (4, 4), (8, 8), (1024, 1024), (2048, 2048), (4096, 1 << 21))
-_ARGUMENTS = {"--dev-bind": 2, "--dev-bind-try": 2, "--bind": 2, "--ro-bind": 2, "--symlink": 2}
-_ARGUMENTS |= {
-    "--setenv": 2,
-    "--tmpfs": 1,
-    "--chdir": 1,
-    "--hostname": 1,
-    "--unshare-uts": 0,
-    "--die-with-parent": 0,
-    "--new-session": 0,
+_ARGUMENTS = {
+    **dict.fromkeys(("--dev-bind", "--dev-bind-try", "--bind", "--ro-bind"), 2),
+    **dict.fromkeys(("--symlink", "--setenv"), 2),
+    **dict.fromkeys(("--tmpfs", "--chdir", "--hostname"), 1),
+    **dict.fromkeys(("--unshare-uts", "--die-with-parent", "--new-session"), 0),
 }
 # Every system has it. The first root is built there, and nothing of it remains visible.
 _BASE = "/tmp"  # noqa: S108

@@ -92,7 +92,7 @@ class NodeNetwork:
             ) from exc
         _raise_file_limit()
         if network.has_egress:
-            await network._serve_egress()
+            await network._relay.serve(network.open_socket(bind=_EGRESS), network._connect_outside)
         return network
 
     async def close(self) -> None:
@@ -172,9 +172,6 @@ class NodeNetwork:
         if number != "0":
             raise OSError(int(number), text)
         return text, opened
-
-    async def _serve_egress(self) -> None:
-        await self._relay.serve(self.open_socket(bind=_EGRESS), self._connect_outside)
 
     async def _connect_outside(self, accepted: socket.socket) -> Stream:
         """Connect to the address to which a pod has connected."""

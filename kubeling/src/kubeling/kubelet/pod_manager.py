@@ -8,6 +8,7 @@ from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.pending_pods import NodeCapacity, Pod
 from kubeling.kubelet.pod_worker import TERMINAL_PHASES, PodWorker
 from kubeling.kubelet.scheduler import NODE_PORTS, OUT_OF_PODS, Scheduler
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -72,10 +73,7 @@ class PodManager:
     async def stop(self, seconds: float) -> None:
         """Stop every container with this grace period, then all workers."""
         await asyncio.gather(*(worker.stop(seconds) for worker in self._workers.values()))
-        tasks = [*self._tasks.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(self._tasks.values())
 
     def _sync_pod(self, pod: Pod) -> None:
         uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")

@@ -21,6 +21,7 @@ from kubeling.kubelet.prepared_container import pod_folder, write_hosts
 from kubeling.kubelet.status_manager import StatusManager
 from kubeling.kubelet.volume_manager import VolumeManager
 from kubeling.kubelet.volume_sources import VolumeError
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -130,8 +131,7 @@ class PodWorker:
             await self.containers.stop_all(0)
             shutil.rmtree(self._folder, ignore_errors=True)
         finally:
-            reporting.cancel()
-            await asyncio.gather(reporting, return_exceptions=True)
+            await cancel_all([reporting])
             if self._network is not None:
                 self._context.pod_networks.pop(self._context.node.pod_address, None)
                 await self._network.close()
@@ -254,11 +254,7 @@ class PodWorker:
         return False
 
     async def _check_runtime(self) -> None:
-        """Check that the node has the handler of the pod's RuntimeClass.
-
-        Raises:
-            OSError, ApiError
-        """
+        """Check that the node has the handler of the pod's RuntimeClass. Raises OSError, ApiError."""
         if name := self._pod["spec"].get("runtimeClassName"):
             path = f"/apis/node.k8s.io/v1/runtimeclasses/{name}"
             handler = (await self._context.client.get(path))["handler"]

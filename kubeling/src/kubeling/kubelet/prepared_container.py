@@ -15,17 +15,9 @@ from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.environment import ConfigError, expand
 from kubeling.kubelet.images import ImageConfig
 from kubeling.kubelet.pod_network import changes_network, needs_own_network
-from kubeling.kubelet.process import (
-    CONTAINER_VARIABLE,
-    RUNTIME_VARIABLE,
-    StartError,
-)
+from kubeling.kubelet.process import CONTAINER_VARIABLE, RUNTIME_VARIABLE, StartError
 from kubeling.kubelet.sandbox import REWRITE, Mount, ProcessSpec
-from kubeling.kubelet.security_context import (
-    RunAs,
-    breaks_non_root_policy,
-    read_security,
-)
+from kubeling.kubelet.security_context import RunAs, breaks_non_root_policy, read_security
 from kubeling.kubelet.volume_manager import fetch_objects
 from kubeling.kubelet.volume_sources import CONTENT_KINDS
 

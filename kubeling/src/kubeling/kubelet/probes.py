@@ -4,13 +4,13 @@ Source: API reference, Probe. gRPC probes fail with the message that they are no
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kubeling import __version__
 from kubeling.kubelet.pod_network import PodNetwork
+from kubeling.tasks import cancel_all
 
 Container = Mapping[str, Any]
 Exec = Callable[[Sequence[str], float], Awaitable[tuple[int, str]]]
@@ -109,9 +109,7 @@ class Prober:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
 
     def _set_status(self, status: ProbeStatus) -> None:
         if status != self._status:
@@ -201,7 +199,7 @@ async def http_get_status(
     headers = {"user-agent": f"kube-probe/kubeling-{__version__}", "accept": "*/*"}
     headers |= {each["name"]: each["value"] for each in action.get("httpHeaders") or []}
     # As in the kubelet, the certificate of the pod is not verified, because there is no name to verify.
-    factory = None if network is None else _socket_factory(network)
+    factory = None if network is None else lambda _: network.open_socket()
     connector = aiohttp.TCPConnector(ssl=False, socket_factory=factory)
     try:
         async with (
@@ -211,10 +209,6 @@ async def http_get_status(
             return response.status
     except aiohttp.ClientError as exc:
         raise OSError(str(exc) or type(exc).__name__) from exc
-
-
-def _socket_factory(network: PodNetwork) -> Callable[[object], socket.socket]:
-    return lambda _: network.open_socket()
 
 
 async def tcp_connect(

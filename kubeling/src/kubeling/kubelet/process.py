@@ -17,6 +17,7 @@ from kubeling.kubelet.descriptor import Descriptor
 from kubeling.kubelet.orphan_reaper import OrphanReaper
 from kubeling.kubelet.sandbox import ProcessSpec
 from kubeling.kubelet.terminal import Terminal
+from kubeling.tasks import cancel_all
 
 # The marks identify the processes of a kubelet and of a container, also after a crash.
 RUNTIME_VARIABLE = "KUBELING_RUNTIME"
@@ -150,9 +151,7 @@ class ContainerProcess:
                 output.is_delivering for output in pending
             ):
                 break
-        for output in self._outputs:
-            output.task.cancel()
-        await asyncio.gather(*(output.task for output in self._outputs), return_exceptions=True)
+        await cancel_all(output.task for output in self._outputs)
 
     def terminate(self) -> None:
         """Send SIGTERM to the program and its process group."""

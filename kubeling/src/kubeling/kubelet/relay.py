@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from kubeling.kubelet.shares import Shares
+from kubeling.tasks import cancel_all
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[socket.socket], Awaitable[Stream]]
@@ -36,9 +37,7 @@ class Relay:
         """Close all sockets and connections."""
         for server in self._servers:
             server.close()
-        for connection in tuple(self._connections):
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await cancel_all(self._connections)
 
     async def _handle(
         self, connect: Connect, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -11,16 +11,13 @@ import os
 import re
 import shutil
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from kubeling.kubelet.security_context import (
-    DEFAULT_CAPABILITIES,
-    ContainerSecurity,
-    RunAs,
-)
+from kubeling.kubelet.security_context import DEFAULT_CAPABILITIES, ContainerSecurity, RunAs
 
 BUBBLEWRAP, NAMESPACES, REWRITE = "bubblewrap", "namespaces", "rewrite"
 _MOUNT_NAMESPACE = Path(__file__).with_name("mount_namespace.py")
@@ -60,15 +57,21 @@ class ProcessSpec:
     security: ContainerSecurity = field(default_factory=ContainerSecurity)
 
 
-class Sandbox(Protocol):
+class Sandbox(ABC):
     """Maps the paths of a container to the host."""
 
     name: str
-    has_users: bool
+    has_users = False
+    has_read_only_root = False
 
     def ignored(self, security: ContainerSecurity) -> list[str]:
         """Return the fields of a security context that `wrap` does not obey."""
+        found = ["runAsUser"] if security.run_as and not self.has_users else []
+        if security.read_only_root and not self.has_read_only_root:
+            found.append("readOnlyRootFilesystem")
+        return found
 
+    @abstractmethod
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         """Return the process to start on the host.
 
@@ -89,6 +92,7 @@ async def choose_sandbox(
     Many containers forbid namespaces, so neither kind works there. Pods cannot read the folder `hidden`,
     except its parts in `shown`; every container has the mounts `shared`, unless it has others there.
     """
+    paths: dict[str, Any] = {"hidden": hidden, "shown": shown, "shared": shared}
     program = shutil.which("bwrap", path=path)
     if BUBBLEWRAP in kinds and program:
         works, has_users, has_capabilities = await asyncio.gather(
@@ -98,14 +102,9 @@ async def choose_sandbox(
         )
         if works:
             return Bubblewrap(
-                program,
-                hidden=hidden,
-                shown=shown,
-                shared=shared,
-                has_users=has_users,
-                has_capabilities=has_capabilities,
+                program, **paths, has_users=has_users, has_capabilities=has_capabilities
             )
-    own = KernelNamespaces(hidden=hidden, shown=shown, shared=shared)
+    own = KernelNamespaces(**paths)
     if NAMESPACES in kinds and sys.platform == "linux" and await _works(own.command):
         return own
     return PathRewriter()
@@ -131,7 +130,7 @@ async def _works(command: Sequence[str]) -> bool:
         return False
 
 
-class Bubblewrap:
+class Bubblewrap(Sandbox):
     """Bind mounts in a separate mount namespace of the container.
 
     A folder can be hidden, because the keys of the instance and the tokens of other pods belong to the same
@@ -153,9 +152,7 @@ class Bubblewrap:
     ) -> None:
         self.command = command
         self.has_users, self._has_capabilities = has_users, has_capabilities
-        self._hidden = hidden
-        self._shown = shown
-        self._shared = shared
+        self._hidden, self._shown, self._shared = hidden, shown, shared
 
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         folder = workdir or str(spec.cwd)
@@ -188,11 +185,6 @@ class Bubblewrap:
             monitored=self.monitors,
         )
 
-    def ignored(self, security: ContainerSecurity) -> list[str]:
-        return _ignored(
-            security, has_users=self.has_users, has_read_only_root=self.has_read_only_root
-        )
-
     def _security_options(self, security: ContainerSecurity) -> Iterator[str]:
         if security.run_as and self.has_users:
             yield from _user_options(security.run_as)
@@ -218,32 +210,10 @@ class KernelNamespaces(Bubblewrap):
     monitors = False
     has_read_only_root = False
 
-    def __init__(
-        self,
-        *,
-        hidden: Path | None = None,
-        shown: Sequence[Path] = (),
-        shared: Sequence[Mount] = (),
-    ) -> None:
+    def __init__(self, **paths: Any) -> None:
         # Without site packages and user settings, so that it starts in hundredths of a second.
         command = (sys.executable, "-I", "-S", str(_MOUNT_NAMESPACE))
-        super().__init__(
-            *command,
-            hidden=hidden,
-            shown=shown,
-            shared=shared,
-            has_users=False,
-            has_capabilities=False,
-        )
-
-
-def _ignored(
-    security: ContainerSecurity, *, has_users: bool, has_read_only_root: bool
-) -> list[str]:
-    found = ["runAsUser"] if security.run_as and not has_users else []
-    if security.read_only_root and not has_read_only_root:
-        found.append("readOnlyRootFilesystem")
-    return found
+        super().__init__(*command, **paths, has_users=False, has_capabilities=False)
 
 
 def _visible_files(
@@ -286,8 +256,8 @@ def _bind_options(
         above = next((bound[parent] for parent in target.parents if parent in bound), None)
         if above is not None:
             _make_mount_point(above, target, mount)
-        elif not _same_kind(target, mount.source):
-            covers.add(_existing_parent(target))
+        elif not target.exists() or target.is_dir() is not mount.source.is_dir():
+            covers.add(next(parent for parent in target.parents if parent.is_dir()))
         bound[target] = mount
     # A covered root needs no bind: bubblewrap starts with an empty root.
     if Path("/") not in covers:
@@ -316,14 +286,6 @@ def _bind_root(*, read_only: bool) -> Iterator[str]:
 def _resolve(target: str) -> Path:
     """Resolve links in the existing part of a path: /var/run is /run on most hosts."""
     return Path(os.path.realpath(target))
-
-
-def _same_kind(target: Path, source: Path) -> bool:
-    return target.is_dir() if source.is_dir() else target.exists() and not target.is_dir()
-
-
-def _existing_parent(target: Path) -> Path:
-    return next(parent for parent in target.parents if parent.is_dir())
 
 
 def _cover(folder: Path, *, read_only: bool) -> Iterator[str]:
@@ -355,14 +317,10 @@ def _is_covered(path: str, mounts: Sequence[Mount]) -> bool:
     return any(path == m.target or path.startswith(m.target.rstrip("/") + "/") for m in mounts)
 
 
-class PathRewriter:
+class PathRewriter(Sandbox):
     """Replaces the paths of mounts in arguments and variables by paths of the host; needs no namespaces."""
 
     name = REWRITE
-    has_users = False
-
-    def ignored(self, security: ContainerSecurity) -> list[str]:
-        return _ignored(security, has_users=False, has_read_only_root=False)
 
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         folder = Path(rewrite_paths(workdir, mounts)) if workdir else spec.cwd

@@ -12,13 +12,9 @@ from typing import Any
 
 from kubeling.api import STRATEGIC_PATCH, Api, ApiError
 from kubeling.clock import Clock, rfc3339
-from kubeling.event_recorder import (
-    NORMAL,
-    WARNING,
-    EventRecorder,
-    object_reference,
-)
+from kubeling.event_recorder import NORMAL, WARNING, EventRecorder, object_reference
 from kubeling.kubelet.pending_pods import NodeCapacity, PendingPods, Pod
+from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -138,9 +134,7 @@ class Scheduler:
                 task.add_done_callback(self._tasks.discard)
                 task.add_done_callback(lambda _: slots.release())
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancel_all(self._tasks)
 
     def _next(self) -> Coroutine[Any, Any, None] | None:
         """Return the next request to send: bindings first, each kind fairly between namespaces."""

@@ -1,11 +1,11 @@
 """The endpoint of the kubelet: logs of containers, and streams to them, for the API server only.
 
-An API server in the same process calls `create_app`. A real one connects to a port: logs may contain secrets,
+An API server in the same process calls `KubeletApp`. A real one connects to a port: logs may contain secrets,
 and commands run as the user of the kubelet, so there each request needs the client certificate of the API
 server.
 """
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 from kubeling import int64
-from kubeling.asgi import App, Receive, Scope, Send, raw_path, respond
+from kubeling.asgi import App, Receive, Scope, Send, raw_path, respond, wait_for_disconnect
 from kubeling.clock import Clock
 from kubeling.kubelet import logs
 from kubeling.kubelet.container_run import ContainerRun
@@ -22,6 +22,7 @@ from kubeling.kubelet.container_state import ContainerRecord, Waiting
 from kubeling.kubelet.errors import KubeletError
 from kubeling.kubelet.logs import LogActivity, LogOptions
 from kubeling.kubelet.pod_worker import PodWorker
+from kubeling.tasks import run_until_first
 
 if TYPE_CHECKING:
     from kubeling.kubelet.streaming.endpoints import StreamingEndpoints
@@ -33,19 +34,79 @@ _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 FindWorker = Callable[[str, str], PodWorker | None]
 
 
-def create_app(find: FindWorker, clock: Clock) -> App:
-    """Return the application for callers that were authenticated; `find` returns the worker of a pod."""
+class KubeletApp:
+    """The application for callers that were authenticated; `find` returns the worker of a pod."""
 
-    streams = _Streams(find)
+    def __init__(self, find: FindWorker, clock: Clock) -> None:
+        self._find, self._clock = find, clock
+        self._endpoints: StreamingEndpoints | None = None
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if not await streams.handle(scope, receive, send):
-                await _route(scope, receive, send, find, clock)
+            await self._route((scope, receive, send))
         except KubeletError as exc:
             await respond(scope, send, exc.status, exc.message.encode() + b"\n", _TEXT)
 
-    return app
+    async def _route(self, call: tuple[Scope, Receive, Send]) -> None:
+        """Respond to a request; a stream ends with its connection. Raises KubeletError."""
+        scope, receive, send = call
+        parts = [unquote(part) for part in raw_path(scope).strip("/").split("/")]
+        method = scope.get("method", "GET")  # a WebSocket handshake is a GET
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        match parts:
+            case ["proxy", _, _, _, _, *_]:
+                await self._proxy(call)
+            case ["exec" | "attach" | "portForward", *_] if method not in ("GET", "POST"):
+                raise KubeletError(405, "only GET and POST are supported")
+            case ["exec", namespace, pod, container]:
+                run = self._run(namespace, pod, container)
+                await self._streams().execute(call, run, query)
+            case ["attach", namespace, pod, container]:
+                run = self._run(namespace, pod, container)
+                await self._streams().attach(call, run, query)
+            case ["portForward", namespace, pod]:
+                connect = self._worker(namespace, pod).connect
+                await self._streams().forward(call, f"{namespace}/{pod}", connect, query)
+            case [first, *_] if method != "GET" and first not in ("exec", "attach", "portForward"):
+                raise KubeletError(405, "only GET is supported")
+            case ["healthz"]:
+                await respond(scope, send, 200, b"ok", _TEXT)
+            case ["containerLogs", namespace, pod, container]:
+                worker, previous = self._worker(namespace, pod), _parse_flag(query, "previous")
+                path, activity = _find_log(worker, pod, container, previous=previous)
+                log_options = parse_log_options(query, self._clock())
+                await _stream_log(
+                    logs.read_log(path, log_options, activity=activity), receive, send
+                )
+            case _:
+                raise KubeletError(404, "not found")
+
+    async def _proxy(self, call: tuple[Scope, Receive, Send]) -> None:
+        """Send a request on to `/proxy/<namespace>/<pod>/<scheme>/<port>/<path>`."""
+        scope, receive, send = call
+        _, namespace, pod, scheme, port, *path = raw_path(scope).removeprefix("/").split("/", 5)
+        worker = self._worker(unquote(namespace), unquote(pod))
+        target = {**scope, "raw_path": "/".join(["", *path]).encode()}
+        await worker.forward((target, receive, send), scheme, int(port))
+
+    def _streams(self) -> "StreamingEndpoints":
+        # Imported by the first request: most instances are never asked, and start faster without.
+        from kubeling.kubelet.streaming.endpoints import StreamingEndpoints
+
+        if self._endpoints is None:
+            self._endpoints = StreamingEndpoints()
+        return self._endpoints
+
+    def _worker(self, namespace: str, pod: str) -> PodWorker:
+        if (worker := self._find(namespace, pod)) is None:
+            raise KubeletError(404, f'pod "{pod}" not found on this node')
+        return worker
+
+    def _run(self, namespace: str, pod: str, container: str) -> ContainerRun:
+        run = self._worker(namespace, pod).containers.find_run(container)
+        if run is None:
+            raise KubeletError(404, f'container not found ("{container}")')
+        return run
 
 
 def require_api_server(app: App) -> App:
@@ -82,95 +143,6 @@ def _common_name(der: bytes) -> str:
 
     names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
-
-
-class _Streams:
-    """The routes whose connection continues with another protocol."""
-
-    def __init__(self, find: FindWorker) -> None:
-        self._find = find
-        self._endpoints: StreamingEndpoints | None = None
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Serve a request for a stream until the stream ends; return False for any other request.
-
-        Raises KubeletError.
-        """
-        parts = _path_parts(scope)
-        if parts[0] not in ("exec", "attach", "portForward"):
-            return False
-        if scope.get("method", "GET") not in ("GET", "POST"):
-            raise KubeletError(405, "only GET and POST are supported")
-        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        endpoints, call = self._open(), (scope, receive, send)
-        match parts:
-            case ["exec", namespace, pod, container]:
-                await endpoints.execute(call, self._run(namespace, pod, container), query)
-            case ["attach", namespace, pod, container]:
-                await endpoints.attach(call, self._run(namespace, pod, container), query)
-            case ["portForward", namespace, pod]:
-                worker = self._worker(namespace, pod)
-                await endpoints.forward(call, f"{namespace}/{pod}", worker.connect, query)
-            case _:
-                raise KubeletError(404, "not found")
-        return True
-
-    def _open(self) -> "StreamingEndpoints":
-        # Imported by the first request: most instances are never asked, and start faster without.
-        from kubeling.kubelet.streaming.endpoints import StreamingEndpoints
-
-        if self._endpoints is None:
-            self._endpoints = StreamingEndpoints()
-        return self._endpoints
-
-    def _worker(self, namespace: str, pod: str) -> PodWorker:
-        if (worker := self._find(namespace, pod)) is None:
-            raise KubeletError(404, f'pod "{pod}" not found on this node')
-        return worker
-
-    def _run(self, namespace: str, pod: str, container: str) -> ContainerRun:
-        run = self._worker(namespace, pod).containers.find_run(container)
-        if run is None:
-            raise KubeletError(404, f'container not found ("{container}")')
-        return run
-
-
-def _path_parts(scope: Scope) -> list[str]:
-    return [unquote(part) for part in raw_path(scope).strip("/").split("/")]
-
-
-async def _route(
-    scope: Scope, receive: Receive, send: Send, find: FindWorker, clock: Clock
-) -> None:
-    parts = _path_parts(scope)
-    if parts[0] == "proxy" and len(parts) > 4:
-        await _proxy(scope, receive, send, find)
-        return
-    if scope.get("method") != "GET":
-        raise KubeletError(405, "only GET is supported")
-    match parts:
-        case ["healthz"]:
-            await respond(scope, send, 200, b"ok", _TEXT)
-        case ["containerLogs", namespace, pod, container]:
-            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            worker = find(namespace, pod)
-            if worker is None:
-                raise KubeletError(404, f'pod "{pod}" not found on this node')
-            previous = _parse_flag(query, "previous")
-            path, activity = _find_log(worker, pod, container, previous=previous)
-            lines = logs.read_log(path, parse_log_options(query, clock()), activity=activity)
-            await _stream_log(lines, receive, send)
-        case _:
-            raise KubeletError(404, "not found")
-
-
-async def _proxy(scope: Scope, receive: Receive, send: Send, find: FindWorker) -> None:
-    """Send a request on to `/proxy/<namespace>/<pod>/<scheme>/<port>/<path>`."""
-    _, namespace, pod, scheme, port, *path = raw_path(scope).removeprefix("/").split("/", 5)
-    if (worker := find(unquote(namespace), unquote(pod))) is None:
-        raise KubeletError(404, f'pod "{unquote(pod)}" not found on this node')
-    target = {**scope, "raw_path": "/".join(["", *path]).encode()}
-    await worker.forward((target, receive, send), scheme, int(port))
 
 
 def _find_log(
@@ -246,22 +218,11 @@ def _parse_time(query: Mapping[str, list[str]], name: str) -> float | None:
 async def _stream_log(lines: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     """Stream a log until it ends or the client disconnects."""
     await send({"type": "http.response.start", "status": 200, "headers": list(_TEXT)})
-    sending = asyncio.create_task(_send_all(lines, send))
-    disconnected = asyncio.create_task(_wait_for_disconnect(receive))
-    try:
-        await asyncio.wait({sending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-    finally:  # an API server in this process cancels the request after the last part
-        for task in (sending, disconnected):
-            task.cancel()
-        await asyncio.gather(sending, disconnected, return_exceptions=True)
 
+    async def send_all() -> None:
+        async for data in lines:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
-async def _send_all(lines: AsyncIterator[bytes], send: Send) -> None:
-    async for data in lines:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with contextlib.suppress(OSError):  # the client disconnects during a write
+        await run_until_first(send_all(), wait_for_disconnect(receive))

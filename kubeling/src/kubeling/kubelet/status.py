@@ -98,7 +98,10 @@ def _container_status(
     name = container["name"]
     record = view.records[name]
     backing_off = name in view.backing_off and isinstance(record.state, Terminated)
-    state = _back_off_state(pod, name, record) if backing_off else _build_state(record.state)
+    state = _build_state(record.state)
+    if backing_off:
+        message = back_off_message(pod, name, record)
+        state = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
     if _waits_for_initialization(view, name):
         state = {"waiting": _INITIALIZING}
     last = record.previous if backing_off else record.last
@@ -145,12 +148,6 @@ def _build_state(state: State) -> dict[str, Any]:
     if state.message:
         waiting["message"] = state.message
     return {"waiting": waiting}
-
-
-def _back_off_state(pod: Mapping[str, Any], name: str, record: ContainerRecord) -> dict[str, Any]:
-    return {
-        "waiting": {"reason": "CrashLoopBackOff", "message": back_off_message(pod, name, record)}
-    }
 
 
 def back_off_message(pod: Mapping[str, Any], name: str, record: ContainerRecord) -> str:

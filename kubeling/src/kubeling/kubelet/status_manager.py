@@ -53,7 +53,8 @@ class StatusManager:
                     # The pod was deleted, or another pod has its name now.
                     self._on_deleted()
                     return
-                self._log_failure(exc)
+                facts = {"pod": self._name, "namespace": self._namespace, "status": exc.status}
+                _log.warning("pod_status_update_failed", extra={**facts, "reason": exc.reason})
                 if exc.status in _PERMANENT_ERRORS:
                     self._status = None  # the API server would refuse it again
                 if self._delete_requested or self._status is not None:
@@ -81,7 +82,3 @@ class StatusManager:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._uid}}
             await self._client.delete(path, options)
         return self._delete_requested
-
-    def _log_failure(self, exc: ApiError) -> None:
-        facts = {"pod": self._name, "namespace": self._namespace, "status": exc.status}
-        _log.warning("pod_status_update_failed", extra={**facts, "reason": exc.reason})

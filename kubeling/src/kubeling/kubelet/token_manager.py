@@ -71,14 +71,27 @@ class TokenManager:
         try:
             issued = await self._request(projection, now)
         except ApiError as exc:
+            seconds = time.perf_counter() - began
             if cached is None or now >= cached.expires_at:
-                self._log_refused(projection, exc, time.perf_counter() - began)
+                why = {"outcome": "refused", "code": exc.reason, "cause": exc.message}
+                facts = self._facts(projection, seconds, checked=[], **why)
+                _log.warning("token_projection_refused", extra=facts)
                 raise
-            facts = self._facts(projection, time.perf_counter() - began, status=exc.status)
+            facts = self._facts(projection, seconds, status=exc.status)
             _log.warning("token_renewal_failed", extra=facts)
             return cached.token
         self._issued[projection] = issued
-        self._log_issued(projection, issued, time.perf_counter() - began)
+        # A real API server does not log the tokens that it signs.
+        facts = self._facts(
+            projection,
+            time.perf_counter() - began,
+            checked=["account and pod exist, according to the API server"],
+            outcome=PROJECTED,
+            expires_at=int(issued.expires_at),
+            # A service that receives the token can log the same value.
+            token_sha256=fingerprint(issued.token.reveal()),
+        )
+        _log.info("token_projected", extra=facts)
         return issued.token
 
     async def _request(self, projection: TokenProjection, now: float) -> IssuedToken:
@@ -101,30 +114,6 @@ class TokenManager:
         answer = (await self._client.create(path, body)).get("status") or {}
         expires = datetime.fromisoformat(answer["expirationTimestamp"]).timestamp()
         return IssuedToken(token=Secret(answer["token"]), issued_at=now, expires_at=expires)
-
-    def _log_issued(self, projection: TokenProjection, issued: IssuedToken, seconds: float) -> None:
-        """Log the token request: a real API server does not log the tokens that it signs."""
-        facts = self._facts(
-            projection,
-            seconds,
-            checked=["account and pod exist, according to the API server"],
-            outcome=PROJECTED,
-            expires_at=int(issued.expires_at),
-            # A service that receives the token can log the same value.
-            token_sha256=fingerprint(issued.token.reveal()),
-        )
-        _log.info("token_projected", extra=facts)
-
-    def _log_refused(self, projection: TokenProjection, refused: ApiError, seconds: float) -> None:
-        facts = self._facts(
-            projection,
-            seconds,
-            checked=[],
-            outcome="refused",
-            code=refused.reason,
-            cause=refused.message,
-        )
-        _log.warning("token_projection_refused", extra=facts)
 
     @property
     def _account(self) -> str:

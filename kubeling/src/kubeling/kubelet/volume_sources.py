@@ -7,18 +7,8 @@ from typing import Any
 
 from kubeling.errors import Error
 from kubeling.kubelet.atomic_writer import FileProjection
-from kubeling.kubelet.downward_api import (
-    NodeInfo,
-    UnknownField,
-    read_pod_field,
-    read_resource_field,
-)
-from kubeling.kubelet.environment import (
-    CONFIG_MAP,
-    SECRET,
-    FetchedObjects,
-    ObjectReference,
-)
+from kubeling.kubelet.downward_api import NodeInfo, UnknownField, read_reference
+from kubeling.kubelet.environment import CONFIG_MAP, SECRET, FetchedObjects, ObjectReference
 from kubeling.kubelet.token_manager import DEFAULT_SECONDS, TokenProjection
 
 DEFAULT_MODE = 0o644
@@ -169,17 +159,7 @@ def object_bytes(kind: str, item: Mapping[str, Any]) -> dict[str, bytes]:
 def _render_fields(source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
     for entry in source.get("items") or []:
         try:
-            yield entry["path"], _read_field(entry, inputs).encode(), entry.get("mode")
+            value = read_reference(entry, inputs.pod, inputs.node)
+            yield entry["path"], value.encode(), entry.get("mode")
         except UnknownField as exc:
             raise VolumeError(exc.message) from exc
-
-
-def _read_field(entry: Mapping[str, Any], inputs: VolumeInputs) -> str:
-    if reference := entry.get("fieldRef"):
-        return read_pod_field(inputs.pod, str(reference.get("fieldPath")), inputs.node)
-    reference = entry.get("resourceFieldRef") or {}
-    spec = inputs.pod["spec"]
-    for container in (*spec["containers"], *(spec.get("initContainers") or [])):
-        if container["name"] == reference.get("containerName"):
-            return read_resource_field(container, reference, inputs.node)
-    raise UnknownField(f"container {reference.get('containerName')!r} not found")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeling.kubelet import attachments
-from kubeling.kubelet.attachments import ContainerOutput
+from kubeling.kubelet import container_run
+from kubeling.kubelet.container_run import ContainerOutput
 from kubeling.kubelet.logs import LogWriter
 from tests.kubelet.cluster import KubeletCluster, shell
 from tests.kubelet.streaming.clients import STDIN, STDOUT, opened
@@ -76,7 +76,7 @@ async def test_client_that_reads_nothing_does_not_stop_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails without the limit: the pod would wait for its slowest client."""
-    monkeypatch.setattr(attachments, "STUCK_SECONDS", 0.01)
+    monkeypatch.setattr(container_run, "STUCK_SECONDS", 0.01)
     writer = LogWriter(tmp_path / "log" / "0.log", lambda: 0.0)
     output = ContainerOutput(writer)
     delivered: list[tuple[str, bytes]] = []

@@ -2,28 +2,22 @@
 
 from collections.abc import Sequence
 
-from podpass.diagnose.doctor import (
-    account_checks,
-    client_id_checks,
-    cloud_checks,
-    container_checks,
-    pod_checks,
-    webhook_checks,
-    webhook_service_checks,
+from podpass.diagnose.doctor import account_checks, cloud_checks, pod_checks, webhook_checks
+from podpass.diagnose.doctor.model import (
+    Diagnosis,
+    DoctorCheck,
+    Facts,
+    Finding,
+    NotChecked,
+    Stage,
 )
-from podpass.diagnose.doctor.model import Diagnosis, DoctorCheck, Facts, Finding, NotChecked, Stage
 from podpass.facts import FactUnread
 
 _ORDER = list(Stage)
 CHECKS: Sequence[DoctorCheck] = sorted(
     (
-        *account_checks.SELECTION,
-        *client_id_checks.ANNOTATION,
-        *account_checks.ANNOTATIONS,
-        *webhook_checks.REGISTRATION,
-        *webhook_service_checks.CHECKS,
-        *webhook_checks.EFFECT,
-        *container_checks.CHECKS,
+        *account_checks.CHECKS,
+        *webhook_checks.CHECKS,
         *pod_checks.CHECKS,
         *cloud_checks.CHECKS,
     ),

@@ -1,22 +1,25 @@
 """Read the cloud half of a diagnosis: the issuer's documents, the directory, the token service, the resource.
 
 Everything is read concurrently and with the rights of the caller. What the caller may not read is `Unread`.
+No token leaves this module.
 """
 
 import asyncio
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from podpass import names
 from podpass.clouds import CLOUDS
-from podpass.diagnose.doctor.credential_difference import PresentedToken, matches
+from podpass.crypto import jose
+from podpass.diagnose.doctor.credentials import PresentedToken, matches
 from podpass.diagnose.doctor.directory_facts import (
-    IdentityReader,
+    CallerDirectory,
     RequestedResource,
-    ResourceReader,
 )
-from podpass.diagnose.doctor.exchange_facts import AuthorityReader, request_token
 from podpass.diagnose.doctor.issuer_facts import IssuerReader
 from podpass.diagnose.doctor.model import (
     NO_EXCHANGE,
@@ -28,7 +31,7 @@ from podpass.diagnose.doctor.model import (
     IdentityCandidate,
     IssuerFacts,
     NamedIdentity,
-    OtherId,
+    PodToken,
     ResourceFacts,
 )
 from podpass.diagnose.doctor.pods import (
@@ -37,32 +40,24 @@ from podpass.diagnose.doctor.pods import (
     find_next_client_id,
     find_vault,
 )
-from podpass.directory.model import FederatedCredential
+from podpass.errors import SettingsError
 from podpass.facts import Unread
 from podpass.guids import is_guid
-from podpass.kubernetes.client import KubeClient
-from podpass.provision.api_client import ApiClient
-from podpass.provision.connection import AzureConnection
+from podpass.imds.http_client import HttpResponse
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.paths import path_of
+from podpass.provision.account import AzureAccount
+from podpass.provision.api_client import quote_segment
+from podpass.provision.connection import AzureConnection, header
 from podpass.provision.endpoints import Endpoints
+from podpass.provision.errors import ApiError, sanitize
 
 _NO_CLIENT_ID = Unread("the workload has no client id")
 _NO_TENANT = Unread("the tenant of the workload is not known")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudAccount:
-    """A signed-in account that reads the directory and the subscription.
-
-    `is_instance` is true for the administrator of a local instance; `login_hosts` are further names of its
-    token service.
-    """
-
-    graph: ApiClient
-    manager: ApiClient
-    subscription_id: str
-    tenant_id: str
-    is_instance: bool = False
-    login_hosts: Sequence[str] = ()
+_NUMBER = re.compile(r"AADSTS([0-9]{4,8})")
+_TENANT = re.compile(r"https://[^/]+/([^/]+)/v2\.0")
+_SUFFIX = re.compile(r"\s*Trace ID:.*", re.DOTALL)
+_TOKEN_SECONDS = 600  # the shortest lifetime that an API server accepts
 
 
 async def read_cloud_facts(cluster: ClusterFacts) -> CloudFacts:
@@ -82,7 +77,7 @@ class CloudReader:
         self,
         endpoints: Endpoints,
         connection: AzureConnection,
-        account: CloudAccount | Unread,
+        account: AzureAccount | Unread,
         *,
         wanted: RequestedResource | None = None,
         cluster: KubeClient | None = None,
@@ -113,12 +108,7 @@ class CloudReader:
             issuer=issuer,
             authority=authority,
             exchange=exchange,
-            identity=directory.identity,
-            other_id=directory.other_id,
-            credentials=directory.credentials,
-            next=directory.next,
-            candidates=directory.candidates,
-            resource=directory.resource,
+            **directory,
         )
 
     def _login_hosts(self) -> tuple[str, ...]:
@@ -173,17 +163,18 @@ class CloudReader:
             login, tenant, client_id, token, self._endpoints.graph
         )
 
-    async def _read_directory(self, cluster: ClusterFacts) -> "_DirectoryFacts":
+    async def _read_directory(self, cluster: ClusterFacts) -> dict[str, Any]:
+        """Return what needs a sign-in."""
         account = self._account
         if isinstance(account, Unread):
-            return _DirectoryFacts(
-                identity=account, credentials=account, candidates=account, resource=account
-            )
-        reader = IdentityReader(account.graph, account.manager, account.subscription_id)
+            return dict.fromkeys(("identity", "credentials", "candidates", "resource"), account)
+        reader = CallerDirectory(
+            account.graph_api(), account.manager_api(), account.subscription_id
+        )
         identity = await _find_identity(reader, cluster.client_id)
         named, resource, following = await asyncio.gather(
             reader.complete(cluster.client_id, identity, account.tenant_id),
-            self._read_resource(account, identity, cluster),
+            self._read_resource(reader, identity, cluster),
             self._read_next(reader, account, cluster),
         )
         # Searched only if the client id, or the next one, names no identity: it takes many requests.
@@ -191,17 +182,17 @@ class CloudReader:
         candidates: Sequence[IdentityCandidate] | Unread = ()
         if any(_is_no_identity(each) for each in used):
             candidates = await self._find_candidates(reader, cluster)
-        return _DirectoryFacts(
-            identity=identity,
-            other_id=named.other,
-            credentials=named.credentials,
-            next=following,
-            candidates=candidates,
-            resource=resource,
-        )
+        return {
+            "identity": identity,
+            "other_id": named.other,
+            "credentials": named.credentials,
+            "next": following,
+            "candidates": candidates,
+            "resource": resource,
+        }
 
     async def _read_next(
-        self, reader: IdentityReader, account: CloudAccount, cluster: ClusterFacts
+        self, reader: CallerDirectory, account: AzureAccount, cluster: ClusterFacts
     ) -> NamedIdentity | None:
         client_id = find_next_client_id(cluster)
         if client_id is None:
@@ -210,7 +201,7 @@ class CloudReader:
         return await reader.complete(client_id, identity, account.tenant_id)
 
     async def _find_candidates(
-        self, reader: IdentityReader, cluster: ClusterFacts
+        self, reader: CallerDirectory, cluster: ClusterFacts
     ) -> Sequence[IdentityCandidate] | Unread:
         """Return the identities that trust the workload, or whose name is the annotation client-id."""
         if self._identities is None:  # read once for all workloads
@@ -227,7 +218,7 @@ class CloudReader:
 
     async def _read_resource(
         self,
-        account: CloudAccount,
+        reader: CallerDirectory,
         identity: DirectoryIdentity | Unread | None,
         cluster: ClusterFacts,
     ) -> ResourceFacts | Unread | None:
@@ -237,8 +228,7 @@ class CloudReader:
             return None
         if not identity.principal_id:
             return Unread("the identity has no service principal")
-        reader = ResourceReader(account.manager, account.subscription_id)
-        return await reader.read(wanted, identity.principal_id)
+        return await reader.read_resource(wanted, identity.principal_id)
 
     def _guess_resource(self, cluster: ClusterFacts) -> RequestedResource | None:
         """Return the vault that the pod's manifest names; what the workload does there is not known."""
@@ -249,7 +239,7 @@ class CloudReader:
 
 
 async def _find_identity(
-    reader: IdentityReader, client_id: str
+    reader: CallerDirectory, client_id: str
 ) -> DirectoryIdentity | Unread | None:
     if not is_guid(client_id):
         return Unread("the client id is not a GUID") if client_id else _NO_CLIENT_ID
@@ -281,13 +271,89 @@ def _is_no_identity(named: NamedIdentity) -> bool:
     return named.identity is None or not is_guid(named.client_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DirectoryFacts:
-    """What needs a sign-in."""
+class AuthorityReader:
+    """Reads a token service; the address has been checked by the caller."""
 
-    identity: DirectoryIdentity | Unread | None
-    credentials: Sequence[FederatedCredential] | Unread
-    resource: ResourceFacts | Unread | None
-    candidates: Sequence[IdentityCandidate] | Unread
-    next: NamedIdentity | None = None
-    other_id: OtherId | None = None
+    def __init__(self, connection: AzureConnection) -> None:
+        self._connection = connection
+
+    async def read_tenant(self, login: str, tenant: str) -> AuthorityFacts | Unread:
+        """Return what the token service says about a tenant to anyone."""
+        url = f"{login}/{quote_segment(tenant)}/v2.0/.well-known/openid-configuration"
+        try:
+            response = await self._connection.send("GET", url)
+        except (ApiError, SettingsError) as exc:
+            return Unread(exc.message)
+        known = _TENANT.fullmatch(str(_json(response).get("issuer") or ""))
+        if response.status != 200 and _find_number(_json(response)) == 0:
+            return Unread(f"{url} returned status {response.status}")
+        return AuthorityFacts(
+            url=url,
+            tenant_id=known[1].lower() if known and response.status == 200 else "",
+            now=_parse_date(header(response, "date")),
+        )
+
+    async def exchange(
+        self, login: str, tenant: str, client_id: str, assertion: str, resource: str
+    ) -> ExchangeFacts | Unread:
+        """Exchange a token of a ServiceAccount; the access token is discarded."""
+        form = {
+            "grant_type": names.CLIENT_CREDENTIALS,
+            "client_id": client_id,
+            "scope": f"{resource}/.default",
+            "client_assertion_type": names.JWT_BEARER,
+            "client_assertion": assertion,
+        }
+        url = f"{login}/{quote_segment(tenant)}/oauth2/v2.0/token"
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        try:
+            token = jose.parse(assertion)
+            response = await self._connection.send(
+                "POST", url, headers=headers, body=urlencode(form).encode()
+            )
+        except (ApiError, SettingsError, jose.MalformedToken) as exc:
+            return Unread(exc.message)
+        answer = _json(response)
+        shown = PodToken.from_claims(token.kid, token.claims)
+        if response.status == 200:
+            return ExchangeFacts(token=shown, status=200)
+        described = str(answer.get("error_description") or answer.get("error") or "")
+        return ExchangeFacts(
+            token=shown,
+            status=response.status,
+            number=_find_number(answer),
+            message=sanitize(_SUFFIX.sub("", described)),
+        )
+
+
+async def request_token(
+    client: KubeClient, namespace: str, account: str, audience: str
+) -> str | Unread:
+    """Request a short token of a ServiceAccount, as the kubelet does for a pod."""
+    path = path_of("ServiceAccount", account, namespace=namespace, part="token")
+    body = {"spec": {"audiences": [audience], "expirationSeconds": _TOKEN_SECONDS}}
+    try:
+        made = await client.create(path, body)
+    except KubeError as exc:
+        return Unread(f"no token of the ServiceAccount could be requested: {exc.message}")
+    return str((made.get("status") or {}).get("token") or "")
+
+
+def _json(response: HttpResponse) -> dict[str, object]:
+    try:
+        found = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _find_number(answer: dict[str, object]) -> int:
+    found = _NUMBER.search(str(answer.get("error_description") or ""))
+    return int(found[1]) if found else 0
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None

@@ -170,27 +170,11 @@ def _parse_token(text: str) -> PodToken | Unread | None:
     if not all(isinstance(each, dict) for each in parts):
         return Unread("the token file does not contain a JWT")
     about, found = parts
-    audiences = found.get("aud") or []
-    return PodToken(
-        issuer=_text(found.get("iss")),
-        subject=_text(found.get("sub")),
-        audiences=tuple(map(_text, audiences if isinstance(audiences, list) else [audiences])),
-        expires=_number(found.get("exp")),
-        issued=_number(found.get("iat")),
-        key_id=_text(about.get("kid")),
-    )
+    return PodToken.from_claims(about.get("kid"), found)
 
 
 def _decode(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def _text(value: object) -> str:
-    return str(value or "")[:_MAX_CHARS]
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _parse_clock(text: str, now: float) -> float | Unread:

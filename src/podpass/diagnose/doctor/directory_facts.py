@@ -41,6 +41,26 @@ _MAX_ROLES = 50
 _MAX_SIMILAR, _MIN_SIMILARITY = 3, 0.8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedResource:
+    """The resource that a workload wants to use: a vault by name, or any resource by its id.
+
+    `action` is what it wants to do there, empty for anything; with `is_data`, a data action.
+    """
+
+    vault: str = ""
+    resource_id: str = ""
+    action: str = ""
+    is_data: bool = False
+
+    @property
+    def vault_name(self) -> str:
+        """Return the name of the vault; empty for another resource."""
+        if self.resource_id and not _VAULT_ID.fullmatch(self.resource_id):
+            return ""
+        return self.vault or self.resource_id.rpartition("/")[2]
+
+
 async def readable(reading: Awaitable[T]) -> T | Unread:
     """Return what a request reads, or why it cannot be read."""
     try:
@@ -49,12 +69,11 @@ async def readable(reading: Awaitable[T]) -> T | Unread:
         return Unread(exc.message)
 
 
-class IdentityReader:
-    """Reads identities by client id; it never writes."""
+class CallerDirectory:
+    """The directory and the resources that the caller may read; it never writes."""
 
     def __init__(self, graph: ApiClient, manager: ApiClient, subscription_id: str) -> None:
-        self._api = graph
-        self._graph = GraphClient(graph)
+        self._graph, self._manager_api = GraphClient(graph), manager
         self._manager = ManagerClient(manager, subscription_id)
 
     async def find_identity(self, client_id: str) -> DirectoryIdentity | Unread | None:
@@ -190,87 +209,9 @@ class IdentityReader:
             for each in await self._graph.list_applications(_MAX_LISTED)
         ]
 
-
-def _managed_identity(principal: PrincipalInfo) -> DirectoryIdentity:
-    names = principal.alternative_names
-    return DirectoryIdentity(
-        name=principal.name,
-        client_id=principal.client_id,
-        principal_id=principal.object_id,
-        resource_id=next((each for each in names if each.startswith("/")), "unknown"),
-        is_system_assigned=_SYSTEM_ASSIGNED in (each.lower() for each in names),
-        enabled=principal.enabled,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedResource:
-    """The resource that a workload wants to use: a vault by name, or any resource by its id.
-
-    `action` is what it wants to do there, empty for anything; with `is_data`, a data action.
-    """
-
-    vault: str = ""
-    resource_id: str = ""
-    action: str = ""
-    is_data: bool = False
-
-    @property
-    def vault_name(self) -> str:
-        """Return the name of the vault; empty for another resource."""
-        if self.resource_id and not _VAULT_ID.fullmatch(self.resource_id):
-            return ""
-        return self.vault or self.resource_id.rpartition("/")[2]
-
-
-def parse_requested_resource(
-    vault: str, resource: str, action: str = "", data_action: str = ""
-) -> RequestedResource | None:
-    """Read the options of a resource; None if no resource was named.
-
-    `vault` is a name, a URL or a resource id; without an action, secrets of it are read. Raises UsageError.
-    """
-    for options, given in (
-        ("--vault or --resource", (vault, resource)),
-        ("--action or --data-action", (action, data_action)),
-    ):
-        if all(given):
-            raise UsageError(f"pass {options}, not both")
-    if not (vault or resource):
-        if action or data_action:
-            raise UsageError("an action needs a resource: pass --vault or --resource")
-        return None
-    is_data = not action
-    if resource or vault.startswith("/"):
-        found = (resource or vault).rstrip("/")
-        parts = set(found.split("/"))
-        if not _RESOURCE_ID.fullmatch(found) or parts & {".", ".."}:
-            raise UsageError(
-                f"{found[:200]!r} is not a resource id", hint="it begins with /subscriptions/ID"
-            )
-        if _VAULT_ID.fullmatch(found):
-            data_action = data_action or roles.GET_SECRET
-        return RequestedResource(resource_id=found, action=action or data_action, is_data=is_data)
-    host = urlsplit(vault if "://" in vault else f"//{vault}").hostname or ""
-    name = host.partition(".")[0]
-    if not _VAULT_NAME.fullmatch(name):
-        raise UsageError(
-            f"--vault {vault[:200]!r} is not a vault",
-            hint="pass its name, its URL or its resource id",
-        )
-    return RequestedResource(
-        vault=name, action=action or data_action or roles.GET_SECRET, is_data=is_data
-    )
-
-
-class ResourceReader:
-    """Reads one resource and the role assignments of one principal; it never writes."""
-
-    def __init__(self, manager: ApiClient, subscription_id: str) -> None:
-        self._api = manager
-        self._manager = ManagerClient(manager, subscription_id)
-
-    async def read(self, wanted: RequestedResource, principal_id: str) -> ResourceFacts | Unread:
+    async def read_resource(
+        self, wanted: RequestedResource, principal_id: str
+    ) -> ResourceFacts | Unread:
         """Return the resource, with the roles of a principal in its subscription."""
         found = await readable(self._find_vault(wanted))
         if isinstance(found, Unread):
@@ -320,7 +261,7 @@ class ResourceReader:
         )
 
     async def _list_roles(self, subscription: str, principal_id: str) -> Sequence[AssignedRole]:
-        manager = ManagerClient(self._api, subscription)
+        manager = ManagerClient(self._manager_api, subscription)
         assigned = await manager.list_assignments(principal_id)
         ids = dict.fromkeys(each.role_id for each in assigned)
         # A path: a text without the slash would continue the name of the host that receives the token.
@@ -337,3 +278,55 @@ class ResourceReader:
             for each in assigned
             if each.role_id in found
         )
+
+
+def _managed_identity(principal: PrincipalInfo) -> DirectoryIdentity:
+    names = principal.alternative_names
+    return DirectoryIdentity(
+        name=principal.name,
+        client_id=principal.client_id,
+        principal_id=principal.object_id,
+        resource_id=next((each for each in names if each.startswith("/")), "unknown"),
+        is_system_assigned=_SYSTEM_ASSIGNED in (each.lower() for each in names),
+        enabled=principal.enabled,
+    )
+
+
+def parse_requested_resource(
+    vault: str, resource: str, action: str = "", data_action: str = ""
+) -> RequestedResource | None:
+    """Read the options of a resource; None if no resource was named.
+
+    `vault` is a name, a URL or a resource id; without an action, secrets of it are read. Raises UsageError.
+    """
+    for options, given in (
+        ("--vault or --resource", (vault, resource)),
+        ("--action or --data-action", (action, data_action)),
+    ):
+        if all(given):
+            raise UsageError(f"pass {options}, not both")
+    if not (vault or resource):
+        if action or data_action:
+            raise UsageError("an action needs a resource: pass --vault or --resource")
+        return None
+    is_data = not action
+    if resource or vault.startswith("/"):
+        found = (resource or vault).rstrip("/")
+        parts = set(found.split("/"))
+        if not _RESOURCE_ID.fullmatch(found) or parts & {".", ".."}:
+            raise UsageError(
+                f"{found[:200]!r} is not a resource id", hint="it begins with /subscriptions/ID"
+            )
+        if _VAULT_ID.fullmatch(found):
+            data_action = data_action or roles.GET_SECRET
+        return RequestedResource(resource_id=found, action=action or data_action, is_data=is_data)
+    host = urlsplit(vault if "://" in vault else f"//{vault}").hostname or ""
+    name = host.partition(".")[0]
+    if not _VAULT_NAME.fullmatch(name):
+        raise UsageError(
+            f"--vault {vault[:200]!r} is not a vault",
+            hint="pass its name, its URL or its resource id",
+        )
+    return RequestedResource(
+        vault=name, action=action or data_action or roles.GET_SECRET, is_data=is_data
+    )

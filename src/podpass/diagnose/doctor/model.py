@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Self
 
 from podpass import names
 from podpass.account.model import PodRefused
@@ -12,6 +13,8 @@ from podpass.facts import Unread
 from podpass.kubernetes.objects import MaybeObject, Object, Preview
 from podpass.kubernetes.service_account.names import subject
 from podpass.provision.errors import sanitize
+
+_MAX_CHARS = 600  # of an issuer; a subject is shorter
 
 
 class Stage(StrEnum):
@@ -115,6 +118,27 @@ class PodToken:
     issued: float
     key_id: str
 
+    @classmethod
+    def from_claims(cls, key_id: object, claims: Mapping[str, Any]) -> Self:
+        """Return the parts of a token that nothing has verified; each text is cut."""
+        audiences = claims.get("aud") or []
+        return cls(
+            issuer=_text(claims.get("iss")),
+            subject=_text(claims.get("sub")),
+            audiences=tuple(map(_text, audiences if isinstance(audiences, list) else [audiences])),
+            expires=_number(claims.get("exp")),
+            issued=_number(claims.get("iat")),
+            key_id=_text(key_id),
+        )
+
+
+def _text(value: object) -> str:
+    return str(value or "")[:_MAX_CHARS]
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionResult:
@@ -195,7 +219,18 @@ class ClusterFacts:
         if self.controller:
             kind, _, name = self.controller.partition("/")
             return f"pod template of {kind} {self.namespace_name}/{name}"
+        return self.account_title
+
+    @property
+    def account_title(self) -> str:
+        """Return how findings name the ServiceAccount."""
         return f"ServiceAccount {self.namespace_name}/{self.account_name}"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Return the labels of the pod; empty if it was not read."""
+        pod = self.pod if isinstance(self.pod, dict) else {}
+        return (pod.get("metadata") or {}).get("labels") or {}
 
     @property
     def annotations(self) -> Mapping[str, str]:

@@ -1,31 +1,150 @@
-"""The checks of the running pod: its token, its clock, its network, its SDK, and the sidecar. Pure."""
+"""The checks of the pod: why it does not run, its token, clock, network, SDK and sidecar. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from podpass import names
 from podpass.account.model import ProxyOnHostNetwork
 from podpass.clouds import CLOUDS
 from podpass.diagnose.doctor import fixes
-from podpass.diagnose.doctor.account_checks import edits, warning_check, workload_of
+from podpass.diagnose.doctor.check_table import CheckTable
 from podpass.diagnose.doctor.model import (
     ClusterFacts,
     ContainerFacts,
-    DoctorCheck,
+    DirectoryIdentity,
     Facts,
     PodToken,
     Problem,
+    ResourceFacts,
     Stage,
 )
-from podpass.diagnose.doctor.pods import describe_stop, find_log, list_statuses
+from podpass.diagnose.doctor.pods import (
+    describe_stop,
+    find_log,
+    find_stopped,
+    find_vault,
+    has_run,
+    list_statuses,
+)
 from podpass.diagnose.drift.comparison import is_injected
-from podpass.facts import known
+from podpass.diagnose.explain.recognition import ErrorExplanation, explain_recognition
+from podpass.facts import Unread, known
 from podpass.kubernetes.objects import Object, Preview
 from podpass.migration.scan.decision import decide_all
 from podpass.migration.scan.model import Mention, Result
+from podpass.provision.errors import sanitize
 
+ASSERTION = CheckTable(Stage.ASSERTION)
+EXCHANGE = CheckTable(Stage.EXCHANGE)
+IMDS = CheckTable(Stage.IMDS)
 MAX_CLOCK_SECONDS = 240  # Entra accepts a difference of five minutes
 _AUDIENCES = frozenset(cloud.exchange_audience for cloud in CLOUDS.values())
 _MANY_RESTARTS = 3
+_PROXY_USER = "set runAsUser on containers, not on the pod"
+
+
+def _stopped(facts: Facts) -> tuple[Object, str] | None:
+    """Return the first container that does not run, and why."""
+    pod = facts.cluster.pod
+    return find_stopped(pod, facts.cluster.now) if isinstance(pod, dict) else None
+
+
+def _explain_log(facts: Facts) -> ErrorExplanation | None:
+    """Return the first known error in the log of the stopped container. Raises FactUnread."""
+    cluster = facts.cluster
+    if (found := known(cluster.log)) is None:
+        return None
+    identity, resource = facts.cloud.identity, facts.cloud.resource
+    values = {
+        "POD": cluster.pod_name,
+        "NAMESPACE": cluster.namespace_name,
+        "SERVICEACCOUNT": cluster.account_name,
+        "VAULT": find_vault(cluster.pod, names.VAULT_SUFFIX),
+        "PRINCIPAL_ID": identity.principal_id if isinstance(identity, DirectoryIdentity) else "",
+        "VAULT_ID": resource.resource_id if isinstance(resource, ResourceFacts) else "",
+    }
+    explained = explain_recognition(found, {name: each for name, each in values.items() if each})
+    # An error whose fix is `podpass doctor` adds nothing to the other checks.
+    return None if explained is None or "podpass doctor" in explained.fix else explained
+
+
+@ASSERTION.check("pod-unscheduled", "the pod has a node")
+def _find_unscheduled_pod(facts: Facts) -> Problem | None:
+    pod = facts.cluster.pod if isinstance(facts.cluster.pod, dict) else {}
+    for each in (pod.get("status") or {}).get("conditions") or ():
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return Problem(
+                facts.cluster.workload,
+                f"the pod has no node: {str(each.get('message') or each.get('reason'))[:200]}",
+                f"kubectl describe pod {facts.cluster.pod_name} -n {facts.cluster.namespace_name}",
+            )
+    return None
+
+
+@ASSERTION.check(
+    "reference-missing", "each Secret and ConfigMap that the pod needs exists", optional=True
+)
+def _find_missing_reference(facts: Facts) -> Problem | None:
+    cluster, stopped = facts.cluster, _stopped(facts)
+    missing = () if isinstance(cluster.missing, Unread) else cluster.missing
+    if not missing and stopped is not None and _is_config_error(stopped[0]):
+        return Problem(
+            cluster.workload,
+            f"container {stopped[0]['name']} cannot be created: {stopped[1]}",
+            fixes.edit_pod(cluster, "create what the message names, or correct its name"),
+        )
+    if not missing:
+        known(cluster.missing)
+        return None
+    kind, _, name = missing[0].partition(" ")
+    create = "secret generic" if kind == "Secret" else "configmap"
+    return Problem(
+        f"{kind} {cluster.namespace_name}/{name}",
+        f"it does not exist, and {cluster.workload} needs it, so no container with it starts",
+        f"kubectl create {create} {name} -n {cluster.namespace_name} --from-literal=KEY=VALUE; or correct its"
+        " name in the pod template, or set optional: true there",
+    )
+
+
+def _is_config_error(status: Object) -> bool:
+    """Return whether the kubelet cannot create a container, because an object or a key does not exist."""
+    waiting = (status.get("state") or {}).get("waiting") or {}
+    return bool(waiting.get("reason") == "CreateContainerConfigError")
+
+
+@ASSERTION.check(
+    "container-error",
+    "the log of a container that does not run has no error that podpass knows",
+    optional=True,
+    is_symptom=True,
+)
+def _find_container_error(facts: Facts) -> Problem | None:
+    stopped = _stopped(facts)
+    if stopped is None or (found := _explain_log(facts)) is None:
+        return None
+    status, cause = stopped
+    return Problem(
+        facts.cluster.workload,
+        f"container {status['name']} does not run: {cause}. Its log says:"
+        f" {sanitize(found.cause).removesuffix('.')}. This means: {found.meaning.removesuffix('.')}",
+        found.fix.removesuffix("."),
+    )
+
+
+@ASSERTION.check("container-not-running", "every container of the pod runs", is_symptom=True)
+def _find_waiting_container(facts: Facts) -> Problem | None:
+    stopped, cluster = _stopped(facts), facts.cluster
+    if stopped is None or _is_config_error(stopped[0]):
+        return None  # `reference-missing` names it
+    if not isinstance(cluster.log, Unread) and _explain_log(facts) is not None:
+        return None  # `container-error` names it
+    status, cause = stopped
+    where = f"{cluster.pod_name} -n {cluster.namespace_name}"
+    fix = f"kubectl logs {where} -c {status['name']}{find_log(status)}; `podpass explain` takes its text"
+    return Problem(
+        cluster.workload,
+        f"container {status['name']} does not run: {cause}",
+        fix if has_run(status) else f"kubectl describe pod {where}",
+    )
 
 
 def _pod(facts: Facts) -> Object | None:
@@ -72,6 +191,9 @@ def _token_files(pod: Object) -> Iterator[tuple[str, str]]:
                     yield str(mount.get("name")), file.removeprefix(folder)
 
 
+@ASSERTION.check(
+    "token-volume-missing", "a projected token is mounted where AZURE_FEDERATED_TOKEN_FILE points"
+)
 def _find_missing_volume(facts: Facts) -> Problem | None:
     pod = _pod(facts)
     if pod is None or not is_injected(pod) or token_audiences(pod):
@@ -104,6 +226,7 @@ def _wrong_audience(facts: Facts, where: str, audience: str) -> Problem:
     )
 
 
+@ASSERTION.check("token-volume-audience", "the projected token in the pod's volumes is for Entra")
 def _find_wrong_audience(facts: Facts) -> Problem | None:
     pod = _pod(facts)
     if pod is None or facts.cluster.variable(names.ENV_TOKEN_PROXY):
@@ -114,6 +237,7 @@ def _find_wrong_audience(facts: Facts) -> Problem | None:
     return None
 
 
+@ASSERTION.check("token-file-missing", "the token file exists in the container", optional=True)
 def _find_missing_token(facts: Facts) -> Problem | None:
     container = _container(facts)
     if container is None or known(container.token) is not None:
@@ -125,6 +249,7 @@ def _find_missing_token(facts: Facts) -> Problem | None:
     )
 
 
+@ASSERTION.check("token-subject", "the token names the pod's ServiceAccount", optional=True)
 def _find_wrong_subject(facts: Facts) -> Problem | None:
     token = _token(facts)
     if token is None or token.subject == facts.cluster.subject:
@@ -137,6 +262,7 @@ def _find_wrong_subject(facts: Facts) -> Problem | None:
     )
 
 
+@ASSERTION.check("token-audience", "the token in the container is for Entra", optional=True)
 def _find_wrong_token_audience(facts: Facts) -> Problem | None:
     token = _token(facts)
     if token is None or facts.cluster.variable(names.ENV_TOKEN_PROXY):
@@ -146,6 +272,7 @@ def _find_wrong_token_audience(facts: Facts) -> Problem | None:
     return _wrong_audience(facts, "in the pod", ", ".join(token.audiences))
 
 
+@ASSERTION.check("token-expired", "the token has not expired", optional=True)
 def _find_expired_token(facts: Facts) -> Problem | None:
     token = _token(facts)
     if token is None or token.expires > facts.cluster.now:
@@ -159,6 +286,7 @@ def _find_expired_token(facts: Facts) -> Problem | None:
     )
 
 
+@ASSERTION.check("token-issuer", "the token has the issuer of the API server", optional=True)
 def _find_other_issuer(facts: Facts) -> Problem | None:
     token = _token(facts)
     if token is None:
@@ -173,6 +301,9 @@ def _find_other_issuer(facts: Facts) -> Problem | None:
     )
 
 
+@ASSERTION.check(
+    "token-key-unknown", "the API server publishes the key of the token", optional=True
+)
 def _find_unknown_key(facts: Facts) -> Problem | None:
     token = _token(facts)
     if token is None or not token.key_id:
@@ -188,6 +319,7 @@ def _find_unknown_key(facts: Facts) -> Problem | None:
     )
 
 
+@ASSERTION.check("clock-wrong", "the clock of the node is right", optional=True)
 def _find_wrong_clock(facts: Facts) -> Problem | None:
     container = _container(facts)
     if container is None:
@@ -204,6 +336,11 @@ def _find_wrong_clock(facts: Facts) -> Problem | None:
     )
 
 
+@EXCHANGE.check(
+    "authority-unreachable",
+    "the container can connect to AZURE_AUTHORITY_HOST",
+    optional=True,
+)
 def _find_unreachable_authority(facts: Facts) -> Problem | None:
     container = _container(facts)
     if container is None:
@@ -219,6 +356,11 @@ def _find_unreachable_authority(facts: Facts) -> Problem | None:
     )
 
 
+@EXCHANGE.check(
+    "sdk-too-old",
+    "the identity library in the container uses the token file",
+    optional=True,
+)
 def _find_old_library(facts: Facts) -> Problem | None:
     container = _container(facts)
     if container is None:
@@ -246,6 +388,47 @@ def _has_sidecar(facts: ClusterFacts) -> bool:
     )
 
 
+@IMDS.check("proxy-on-host-network", "a pod with the sidecar has its own network")
+def _find_proxy_on_host_network(facts: Facts) -> Problem | None:
+    decision = facts.cluster.decision
+    if decision is None or not isinstance(decision.refusal, ProxyOnHostNetwork):
+        return None
+    return Problem(
+        facts.cluster.workload,
+        decision.refusal.message,
+        fixes.edit_pod(facts.cluster, "remove hostNetwork or the annotation"),
+    )
+
+
+IMDS.warning(
+    "proxy-by-presence",
+    "the annotation of the sidecar is `true`: any value injects it",
+    "remove the annotation",
+)
+IMDS.warning(
+    "mode-without-proxy",
+    "proxy-mode is set only with the sidecar",
+    "add inject-proxy-sidecar",
+)
+IMDS.warning(
+    "proxy-cannot-start",
+    "the pod's runAsUser lets the sidecar start",
+    _PROXY_USER,
+)
+IMDS.warning("proxy-redirected", "the sidecar runs with its own user", _PROXY_USER)
+IMDS.warning(
+    "not-redirected",
+    "no container runs with the user of the sidecar",
+    "use another runAsUser than 1501",
+)
+IMDS.warning(
+    "endpoint-set",
+    "no container sets the variables by which SDKs find the sidecar",
+    "remove the variable",
+)
+
+
+@IMDS.check("proxy-not-running", "the sidecar runs")
 def _find_failing_sidecar(facts: Facts) -> Problem | None:
     pod = _pod(facts)
     if pod is None:
@@ -265,95 +448,4 @@ def _find_failing_sidecar(facts: Facts) -> Problem | None:
     return None
 
 
-def _find_proxy_on_host_network(facts: Facts) -> Problem | None:
-    decision = facts.cluster.decision
-    if decision is None or not isinstance(decision.refusal, ProxyOnHostNetwork):
-        return None
-    return Problem(
-        facts.cluster.workload,
-        decision.refusal.message,
-        fixes.edit_pod(facts.cluster, "remove hostNetwork or the annotation"),
-    )
-
-
-Run = Callable[[Facts], Problem | None]
-_PROXY_USER = edits("set runAsUser on containers, not on the pod")
-_ASSERTION: tuple[tuple[str, str, Run], ...] = (
-    (
-        "token-volume-missing",
-        "a projected token is mounted where AZURE_FEDERATED_TOKEN_FILE points",
-        _find_missing_volume,
-    ),
-    (
-        "token-volume-audience",
-        "the projected token in the pod's volumes is for Entra",
-        _find_wrong_audience,
-    ),
-    ("token-file-missing", "the token file exists in the container", _find_missing_token),
-    ("token-subject", "the token names the pod's ServiceAccount", _find_wrong_subject),
-    ("token-audience", "the token in the container is for Entra", _find_wrong_token_audience),
-    ("token-expired", "the token has not expired", _find_expired_token),
-    ("token-issuer", "the token has the issuer of the API server", _find_other_issuer),
-    ("token-key-unknown", "the API server publishes the key of the token", _find_unknown_key),
-    ("clock-wrong", "the clock of the node is right", _find_wrong_clock),
-)
-_EXCHANGE: tuple[tuple[str, str, Run], ...] = (
-    (
-        "authority-unreachable",
-        "the container can connect to AZURE_AUTHORITY_HOST",
-        _find_unreachable_authority,
-    ),
-    ("sdk-too-old", "the identity library in the container uses the token file", _find_old_library),
-)
-_IMDS: tuple[tuple[str, str, Run], ...] = (
-    (
-        "proxy-on-host-network",
-        "a pod with the sidecar has its own network",
-        _find_proxy_on_host_network,
-    ),
-    (
-        "proxy-by-presence",
-        "the annotation of the sidecar is `true`: any value injects it",
-        warning_check("proxy_by_presence", workload_of, edits("remove the annotation")),
-    ),
-    (
-        "mode-without-proxy",
-        "proxy-mode is set only with the sidecar",
-        warning_check("mode_without_proxy", workload_of, edits("add inject-proxy-sidecar")),
-    ),
-    (
-        "proxy-cannot-start",
-        "the pod's runAsUser lets the sidecar start",
-        warning_check("proxy_cannot_start", workload_of, _PROXY_USER),
-    ),
-    (
-        "proxy-redirected",
-        "the sidecar runs with its own user",
-        warning_check("proxy_redirected", workload_of, _PROXY_USER),
-    ),
-    (
-        "not-redirected",
-        "no container runs with the user of the sidecar",
-        warning_check("not_redirected", workload_of, edits("use another runAsUser than 1501")),
-    ),
-    (
-        "endpoint-set",
-        "no container sets the variables by which SDKs find the sidecar",
-        warning_check("endpoint_set", workload_of, edits("remove the variable")),
-    ),
-    ("proxy-not-running", "the sidecar runs", _find_failing_sidecar),
-)
-# What only a command in the container shows; an image without a shell is no fault of the workload.
-_IN_CONTAINER = frozenset(
-    {"token-file-missing", "token-subject", "token-audience", "token-expired", "token-issuer"}
-    | {"token-key-unknown", "clock-wrong", "authority-unreachable", "sdk-too-old"}
-)
-CHECKS = tuple(
-    DoctorCheck(name, stage, meaning, run, optional=name in _IN_CONTAINER)
-    for stage, rows in (
-        (Stage.ASSERTION, _ASSERTION),
-        (Stage.EXCHANGE, _EXCHANGE),
-        (Stage.IMDS, _IMDS),
-    )
-    for name, meaning, run in rows
-)
+CHECKS = (*ASSERTION, *EXCHANGE, *IMDS)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from podpass import guids
-from podpass.diagnose.explain.sentence import Sentence
-from podpass.diagnose.explain.sentences import SENTENCES
+from podpass.diagnose.explain.sentences import SENTENCES, Sentence
 from podpass.diagnose.explain.text import clean_lines
 from podpass.exchange.errors import explain as codes
 
@@ -136,3 +135,34 @@ def _find_words(words: str, near: tuple[str, ...], text: str) -> tuple[int, int]
         if not near or any(each in around for each in near):
             return at, len(words)
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorExplanation:
+    """The cause of a refusal, and its fix; each may be empty.
+
+    `cause` is what the stage logged; `meaning` is the usual cause of the error.
+    """
+
+    cause: str
+    meaning: str = ""
+    fix: str = ""
+
+
+def explain_recognition(
+    found: Recognition, values: Mapping[str, str] | None = None
+) -> ErrorExplanation | None:
+    """Return the first error of a text, what it means and what fixes it; None if nothing is known.
+
+    `values` replace placeholders of commands, such as POD. Those of the text do not: a pod writes its own
+    log, and could choose who gets a role.
+    """
+    for number in found.numbers:
+        if known := codes.find_explanation(number, found.messages.get(number, "")):
+            said = ": ".join(filter(None, (known.name, found.messages.get(number))))
+            return ErrorExplanation(cause=said, meaning=known.cause, fix=f"{known.resolution}.")
+    if not found.findings:
+        return None
+    first = found.findings[0].fill(values or {})
+    fix, meaning = f"{first.sentence.run}.", f"{first.sentence.means}."
+    return ErrorExplanation(cause=first.excerpt, meaning=meaning, fix=fix)

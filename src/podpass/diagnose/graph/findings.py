@@ -55,6 +55,18 @@ def find_findings(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iter
     yield from _wide_roles(facts)
 
 
+def _about(
+    subject: AccountFacts | Identity, code: str, message: str, note: str, command: str = ""
+) -> TrustFinding:
+    if isinstance(subject, AccountFacts):
+        node, title = account_id(subject.key), f"ServiceAccount {subject.key}"
+    else:
+        node, title = identity_id(subject), f"identity {subject.name}"
+    return TrustFinding(
+        code=code, node=node, object=title, message=message, note=note, command=command
+    )
+
+
 def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iterator[TrustFinding]:
     by_client = {each.client_id: each for each in facts.directory.identities}
     trusted = {
@@ -73,14 +85,13 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
             if facts.directory.has_all_identities:
                 yield _unknown_identity(facts, account, matches)
         elif not can_sign_in(identity):
-            yield TrustFinding(
-                code="identity_disabled",
-                node=account_id(account.key),
-                object=f"ServiceAccount {account.key}",
-                message=f"its identity {identity.name} is disabled or has no service principal, so every"
+            yield _about(
+                account,
+                "identity_disabled",
+                f"its identity {identity.name} is disabled or has no service principal, so every"
                 " exchange is refused",
-                note="enable it:",
-                command=f"az ad sp update --id {identity.client_id} --set accountEnabled=true",
+                "enable it:",
+                f"az ad sp update --id {identity.client_id} --set accountEnabled=true",
             )
         elif identity.client_id in facts.directory.without_credentials or not facts.cluster.issuer:
             continue
@@ -104,14 +115,7 @@ def _unknown_identity(
                 f"its client-id annotation {given} names no identity that was read in the tenant"
             )
         note, command = _annotate_with_trusting(account, matches)
-    return TrustFinding(
-        code="identity_unknown",
-        node=account_id(account.key),
-        object=f"ServiceAccount {account.key}",
-        message=message,
-        note=note,
-        command=command,
-    )
+    return _about(account, "identity_unknown", message, note, command)
 
 
 def _annotate_with_trusting(
@@ -152,13 +156,9 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
         count = len(identity.credentials)
         others = f"none of its {count} credentials has" if count > 1 else "no credential of it has"
         why = f"{others} the subject {subject}"
-    return TrustFinding(
-        code="account_not_trusted",
-        node=account_id(account.key),
-        object=f"ServiceAccount {account.key}",
-        message=f"its identity {identity.name} does not trust it: {why}",
-        command=_trust(facts, identity, facts.cluster.issuer, subject),
-    )
+    message = f"its identity {identity.name} does not trust it: {why}"
+    fix = _trust(facts, identity, facts.cluster.issuer, subject)
+    return _about(account, "account_not_trusted", message, "", fix)
 
 
 def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> str:
@@ -277,12 +277,11 @@ def _find_similar(subject: str, subjects: Iterable[str]) -> str:
 def _near_limit(identity: Identity) -> Iterator[TrustFinding]:
     used = len(identity.credentials)
     if used > MAX_CREDENTIALS - _FREE_CREDENTIALS:
-        yield TrustFinding(
-            code="credentials_near_limit",
-            node=identity_id(identity),
-            object=f"identity {identity.name}",
-            message=f"it has {used} of {MAX_CREDENTIALS} federated credentials",
-            note="use another identity for more workloads, or delete credentials that match nothing",
+        yield _about(
+            identity,
+            "credentials_near_limit",
+            f"it has {used} of {MAX_CREDENTIALS} federated credentials",
+            "use another identity for more workloads, or delete credentials that match nothing",
         )
 
 
@@ -298,12 +297,11 @@ def _shared(matches: Iterable[CredentialMatch]) -> Iterator[TrustFinding]:
             identity = by_client[client_id]
             shown = ", ".join(sorted(found)[:_MAX_NAMES])
             more = f" and {len(found) - _MAX_NAMES} more" if len(found) > _MAX_NAMES else ""
-            yield TrustFinding(
-                code="shared_identity",
-                node=identity_id(identity),
-                object=f"identity {identity.name}",
-                message=f"accounts of {len(found)} namespaces can become it: {shown}{more}",
-                note="give each namespace its own identity, so that each can lose its access alone",
+            yield _about(
+                identity,
+                "shared_identity",
+                f"accounts of {len(found)} namespaces can become it: {shown}{more}",
+                "give each namespace its own identity, so that each can lose its access alone",
             )
 
 
@@ -316,13 +314,12 @@ def _wide_roles(facts: TrustFacts) -> Iterator[TrustFinding]:
         if identity is None or not role or not _is_wide_scope(assignment.scope):
             continue
         if why := describe_width(*role):
-            yield TrustFinding(
-                code="wide_role",
-                node=identity_id(identity),
-                object=f"identity {identity.name}",
-                message=f"its role {role[0].name} at {assignment.scope} {why}",
-                note="assign a smaller role at the resource, then:",
-                command=_narrow(assignment, role[0]),
+            yield _about(
+                identity,
+                "wide_role",
+                f"its role {role[0].name} at {assignment.scope} {why}",
+                "assign a smaller role at the resource, then:",
+                _narrow(assignment, role[0]),
             )
 
 

@@ -1,4 +1,7 @@
-"""Read the hops of a log in steps of bounded size, also while it is written, rotated or replaced."""
+"""Read the hops of a log in steps of bounded size, also while it is written, rotated or replaced.
+
+`InstanceLog` reads the log of an instance and the logs of the migration sidecars in its pods, by time.
+"""
 
 import os
 import re
@@ -9,11 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from podpass.diagnose.trace.assignment import AssignedHop, HopAssigner
 from podpass.diagnose.trace.hop import Hop, parse_hop
+from podpass.names import PROXY_CONTAINER
 
 _CHUNK_BYTES = 256 * 1024
 _HEAD_BYTES = 64
 _FORM = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-([0-9]{1,10})")
+_SIDECAR_STAGE = "imds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +132,53 @@ def _parse_lines(block: bytes, begin: LogPosition) -> Iterator[Hop]:
         offset += len(line) + 1
         if (hop := parse_hop(line)) is not None:
             yield replace(hop, position=str(replace(begin, offset=offset)))
+
+
+class InstanceLog:
+    """The hops of an instance, read in steps; each step continues after the one before.
+
+    `pods` is the folder in which the kubelet stores the logs of containers, by the uid of the pod.
+    """
+
+    def __init__(self, log: Path, pods: Path, position: LogPosition = START) -> None:
+        self._log, self._pods = log, pods
+        self._position = position
+        self._sidecar_positions: dict[Path, LogPosition] = {}
+        self._waiting: list[Hop] = []
+        self._assigner = HopAssigner()
+        self.is_end = False
+
+    def read(self) -> list[AssignedHop]:
+        """Read the next hops; `is_end` is then whether the logs have no further line now."""
+        batch = read_hops(self._log, self._position)
+        self._position, hops = batch.position, [*batch.hops]
+        if not self._waiting:
+            self._waiting = sorted(self._read_sidecars(), key=lambda hop: hop.time)
+        # A sidecar's log is read ahead of the log of the instance, whose lines name the pods.
+        last = hops[-1].time if hops else ""
+        ready = [hop for hop in self._waiting if batch.is_end or hop.time <= last]
+        self._waiting = self._waiting[len(ready) :]
+        self.is_end = batch.is_end and not ready
+        if ready:
+            hops = sorted([*hops, *ready], key=lambda hop: hop.time)
+        return [*self._assigner.assign_all(hops)]
+
+    def read_all(self) -> Iterator[AssignedHop]:
+        """Read all hops that the logs have now."""
+        while True:
+            yield from self.read()
+            if self.is_end:
+                return
+
+    def _read_sidecars(self) -> Iterator[Hop]:
+        found = [*self._pods.glob(f"*/logs/{PROXY_CONTAINER}/*.log")]
+        known = self._sidecar_positions
+        self._sidecar_positions = {log: known.get(log, START) for log in found}
+        for log, position in self._sidecar_positions.items():
+            batch = read_hops(log, position)
+            self._sidecar_positions[log] = batch.position
+            uid = log.parents[2].name
+            for hop in batch.hops:
+                # A pod names its containers, so it can write any line: it speaks for its own sidecar only.
+                if hop.stage == _SIDECAR_STAGE:
+                    yield replace(hop, facts={**hop.facts, "uid": uid})

@@ -6,9 +6,10 @@ permission, read the body, run the operation. A body is read only after the call
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -18,17 +19,18 @@ from podpass.clock import Clock
 from podpass.directory.access import Admit, Caller, NotAdmitted
 from podpass.directory.actor import Actor, acting
 from podpass.directory.errors import DirectoryError
-from podpass.directory.resource_manager import endpoints, errors, paths, query, wire
+from podpass.directory.resource_manager import endpoints, errors, paths, providers, query, wire
 from podpass.directory.resource_manager.async_operations import AsyncOperations
-from podpass.directory.resource_manager.cluster_backend import ClusterBackend
 from podpass.directory.resource_manager.model import (
     ManagerResponse,
     OperationContext,
     QueryParameters,
+    ResourceProvider,
+    ResourceTypes,
     ServiceEndpoints,
     SubscriptionContext,
 )
-from podpass.directory.resource_manager.routes import ROUTES
+from podpass.directory.resource_manager.routes import list_routes
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
 from podpass.http.api_frame import (
@@ -72,11 +74,15 @@ def create_app(
     directory: Directory,
     admit: Admit,
     subscription: SubscriptionContext,
-    cluster: ClusterBackend,
     clock: Clock,
+    services: Sequence[ResourceProvider] = (),
+    backends: Mapping[str, Any] = MappingProxyType({}),
 ) -> App:
-    """Create the application that serves the API of management.azure.com."""
-    return ResourceManagerApp(directory, admit, subscription, cluster, clock)
+    """Create the application that serves the API of management.azure.com.
+
+    `services` are those of an instance, and `backends` what they act on.
+    """
+    return ResourceManagerApp(directory, admit, subscription, clock, services, backends)
 
 
 class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
@@ -92,16 +98,19 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         directory: Directory,
         admit: Admit,
         subscription: SubscriptionContext,
-        cluster: ClusterBackend,
         clock: Clock,
+        services: Sequence[ResourceProvider],
+        backends: Mapping[str, Any],
     ) -> None:
         self._directory = directory
         self._admit = admit
         self._subscription = subscription
-        self._cluster = cluster
+        self._services, self._backends = services, backends
         self._clock = clock
         self._operations = AsyncOperations(subscription.subscription_id)
-        self._table = paths.RouteTable(ROUTES)
+        self._table = paths.RouteTable(list_routes(services))
+        types = (one for each in services for one in each.types)
+        self._types = ResourceTypes((*providers.TYPES, *types))
 
     def begin(self, scope: Scope) -> ManagerProgress:
         return ManagerProgress(
@@ -230,7 +239,9 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
     ) -> OperationContext:
         return OperationContext(
             directory=self._directory,
-            cluster=self._cluster,
+            types=self._types,
+            services=self._services,
+            backends=self._backends,
             operations=self._operations,
             subscription=self._subscription,
             endpoints=progress.endpoints,

@@ -1,12 +1,12 @@
 """Resource groups."""
 
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 from podpass.directory import naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
-from podpass.directory.resource_manager import clusters, errors, operations, paging, wire
+from podpass.directory.resource_manager import errors, operations, paging, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
@@ -99,10 +99,10 @@ async def _head(context: OperationContext) -> ManagerResponse:
 
 async def _delete(context: OperationContext) -> ManagerResponse:
     found = await _require_group(context)
-    with_cluster = await context.directory.clusters.page(
-        context.subscription_id, group=found.name, limit=1
-    )
-    async with clusters.webhook_enabled(context) if with_cluster else nullcontext():
+    async with AsyncExitStack() as stack:
+        for service in context.services:
+            if service.deleting_group is not None:
+                await stack.enter_async_context(service.deleting_group(context, found.name))
         await context.directory.groups.delete(context.subscription_id, found.name)
     headers = operations.location_headers(context, f"/subscriptions/{context.subscription_id}")
     return ManagerResponse(status=202, headers=headers)

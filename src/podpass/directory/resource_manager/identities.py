@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.directory import resource_ids, rules
-from podpass.directory.model import Cluster, Identity, IdentityKind, OtherResource
+from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.resource_manager import errors, paging, resources, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
@@ -135,17 +135,18 @@ async def _delete(context: OperationContext) -> ManagerResponse:
 async def _list_associated(context: OperationContext) -> ManagerResponse:
     """List the resources to which an identity is assigned: the cluster, and stored resources."""
     identity = await require(context, context.name)
-    sub, directory = context.subscription_id, context.directory
-    clusters = await directory.clusters.page(sub, limit=1)
-    others = await directory.other_resources.page(sub, limit=_MAX_ASSOCIATED)
-    holders: list[Cluster | OtherResource] = [*clusters, *others]
+    kinds = (*(each.name for each in context.types.with_tables), resources.OTHER)
+    pages = [
+        await resources.fetch_type(each, context, None, None, _MAX_ASSOCIATED) for each in kinds
+    ]
+    holders = [each for page in pages for each in page]
     found = [
         {
-            "id": each.resource_id,
+            "id": each.id,
             "name": each.name,
-            "type": each.type if isinstance(each, OtherResource) else resources.CLUSTER,
-            "resourceGroup": each.resource_id.split("/")[4],
-            "subscriptionId": sub,
+            "type": each.type,
+            "resourceGroup": each.id.split("/")[4],
+            "subscriptionId": context.subscription_id,
             "subscriptionDisplayName": context.subscription.subscription_name,
         }
         for each in holders

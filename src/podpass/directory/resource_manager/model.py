@@ -1,13 +1,13 @@
 """Data types of Resource Manager: its subscription, a request as its operation receives it, routes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from podpass import names
 from podpass.directory.access import Caller
 from podpass.directory.resource_manager.async_operations import AsyncOperations
-from podpass.directory.resource_manager.cluster_backend import ClusterBackend
 from podpass.directory.resource_manager.filters import Filter
 from podpass.directory.store.directory import Directory
 
@@ -65,11 +65,14 @@ class OperationContext:
     """One authenticated and authorized request.
 
     `params` are the names in the path, as the client wrote them; `scope` is the resource ID at which the
-    caller needs a role; `body` is empty if the operation reads no body.
+    caller needs a role; `body` is empty if the operation reads no body. `backends` are what the services
+    of the instance act on, by the name that the service reads.
     """
 
     directory: Directory
-    cluster: ClusterBackend
+    types: "ResourceTypes"
+    services: "Sequence[ResourceProvider]"
+    backends: Mapping[str, Any]
     operations: AsyncOperations
     subscription: SubscriptionContext
     endpoints: ServiceEndpoints
@@ -106,6 +109,8 @@ class ManagerResponse:
 
 
 OperationHandler = Callable[[OperationContext], Awaitable[ManagerResponse]]
+FindResource = Callable[[OperationContext, str, str], Awaitable[str | None]]
+"""Return the stored ID of a resource, from its group and name, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +170,68 @@ def crud_routes(
     return tuple(
         Route(method=method, path=path, operation=one) for method, one in operations.items()
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """The properties that every resource has; `document` may have the identities that are assigned to it."""
+
+    type: str
+    id: str
+    name: str
+    location: str
+    tags: Mapping[str, str]
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+PageResources = Callable[
+    [OperationContext, str | None, str | None, int], Awaitable[Sequence[Resource]]
+]
+"""Return resources of a group, or of all groups, after the id of a resource, up to a limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceType:
+    """A type of resources: whether it has a location, and the api-versions that clients use.
+
+    Roles can be assigned at a resource of a type with `find`. A type with `page` has a table of its own, from
+    which the list of all resources is read.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    has_location: bool = True
+    find: FindResource | None = None
+    page: PageResources | None = None
+
+
+DeletingGroup = Callable[[OperationContext, str], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceProvider:
+    """The part of Resource Manager that one service adds; a group is deleted inside `deleting_group`."""
+
+    types: tuple[ResourceType, ...]
+    routes: tuple[Route, ...]
+    deleting_group: DeletingGroup | None = None
+
+
+class ResourceTypes:
+    """The types of all providers, by name without case and by namespace."""
+
+    def __init__(self, types: Iterable[ResourceType]) -> None:
+        self._by_name = {each.name.lower(): each for each in types}
+        self.by_namespace: dict[str, list[ResourceType]] = {}
+        for each in self._by_name.values():
+            self.by_namespace.setdefault(each.name.partition("/")[0], []).append(each)
+
+    @property
+    def with_tables(self) -> Sequence[ResourceType]:
+        """Return the types whose resources have a table of their own, in the order of the list."""
+        return [each for each in self._by_name.values() if each.page is not None]
+
+    def finder(self, name: str) -> FindResource | None:
+        """Return the function that finds a resource of a type; None if no role can be assigned at one."""
+        found = self._by_name.get(name.lower())
+        return None if found is None else found.find

@@ -77,17 +77,21 @@ def _require(context: OperationContext) -> OperationState:
 _STATUS = ManagerOperation(title="show operation", action=None, run=_get_status)
 _RESULT = ManagerOperation(title="show result of operation", action=None, run=_get_result)
 _SUB = "/subscriptions/{subscription}"
-_PARENTS = (
-    _SUB,
-    f"{_SUB}/providers/Microsoft.KeyVault/locations/{{location}}",
-    f"{_SUB}/providers/Microsoft.ContainerService/locations/{{location}}",
-    f"{_SUB}/providers/Microsoft.ServiceLinker/locations/{{location}}",
-)
+
+
+def _routes(parent: str) -> tuple[Route, ...]:
+    return (
+        Route(method="GET", path=f"{parent}/operations/{{name}}", operation=_STATUS),
+        Route(method="GET", path=f"{parent}/operationresults/{{name}}", operation=_RESULT),
+    )
+
+
+def polling_routes(namespace: str) -> tuple[Route, ...]:
+    """Return the routes at which clients poll the operations of a provider."""
+    return _routes(f"{_SUB}/providers/{namespace}/locations/{{location}}")
+
 
 ROUTES = (
-    *(Route(method="GET", path=f"{p}/operations/{{name}}", operation=_STATUS) for p in _PARENTS),
-    *(
-        Route(method="GET", path=f"{p}/operationresults/{{name}}", operation=_RESULT)
-        for p in _PARENTS
-    ),
+    *_routes(_SUB),
+    *polling_routes("Microsoft.KeyVault"),
 )

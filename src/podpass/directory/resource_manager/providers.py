@@ -1,20 +1,17 @@
 """Resource providers: the namespaces and, from the route table, the operations of each. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from podpass.directory.dns import TYPE as DNS_ZONES
 from podpass.directory.resource_manager import (
-    cluster_wire,
     empty_lists,
     errors,
     federated_credentials,
     identities,
-    linker_wire,
     locations,
-    other_resources,
     role_assignments,
     role_definitions,
+    scopes,
     vault_wire,
     wire,
 )
@@ -22,65 +19,63 @@ from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
+    ResourceType,
     Route,
 )
 
 _READ = "Microsoft.Resources/subscriptions/providers/read"
 _EVERYWHERE = [region.display_name for region in locations.REGIONS]
 
-# For each namespace its types; for each type, if it has a location, and the api-versions that clients use.
-_SERVED: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
-    "Microsoft.Authorization": {
-        role_assignments.TYPE: (False, ("2022-04-01", "2020-04-01-preview", "2015-07-01")),
-        role_definitions.TYPE: (False, ("2022-05-01-preview", "2022-04-01", "2015-07-01")),
-        "Microsoft.Authorization/permissions": (False, ("2022-04-01", "2015-07-01")),
-    },
-    "Microsoft.ContainerService": {
-        cluster_wire.TYPE: (True, ("2026-06-01", "2025-05-01", "2024-09-01", "2023-01-01")),
-    },
-    "Microsoft.KeyVault": {
-        vault_wire.TYPE: (True, ("2026-02-01", "2024-11-01", "2023-07-01", "2023-02-01")),
-        "Microsoft.KeyVault/deletedVaults": (False, ("2026-02-01", "2023-07-01", "2023-02-01")),
-    },
-    "Microsoft.ManagedIdentity": {
-        identities.TYPE: (True, ("2025-05-31-preview", "2024-11-30", "2023-01-31", "2018-11-30")),
-        federated_credentials.TYPE: (False, ("2025-01-31-preview", "2024-11-30", "2023-01-31")),
-    },
-    "Microsoft.Network": {
-        DNS_ZONES: (True, ("2023-07-01-preview", "2018-05-01", "2017-10-01", "2016-04-01")),
-    },
-    "Microsoft.KubernetesConfiguration": {
-        "Microsoft.KubernetesConfiguration/extensions": (False, ("2024-11-01", "2023-05-01")),
-    },
-    "Microsoft.ServiceLinker": {
-        linker_wire.TYPE: (False, ("2024-07-01-preview", "2024-04-01", "2022-11-01-preview")),
-    },
-    "Microsoft.Resources": {
-        "Microsoft.Resources/resourceGroups": (True, ("2024-11-01", "2022-09-01", "2021-04-01")),
-        "Microsoft.Resources/subscriptions": (False, ("2022-12-01", "2020-01-01", "2016-06-01")),
-    },
-}
+TYPES = (
+    *(
+        ResourceType(name=name, versions=versions, has_location=has_location)
+        for name, has_location, versions in (
+            (role_assignments.TYPE, False, ("2022-04-01", "2020-04-01-preview", "2015-07-01")),
+            (role_definitions.TYPE, False, ("2022-05-01-preview", "2022-04-01", "2015-07-01")),
+            ("Microsoft.Authorization/permissions", False, ("2022-04-01", "2015-07-01")),
+            ("Microsoft.KeyVault/deletedVaults", False, ("2026-02-01", "2023-07-01", "2023-02-01")),
+            (
+                federated_credentials.TYPE,
+                False,
+                ("2025-01-31-preview", "2024-11-30", "2023-01-31"),
+            ),
+            (
+                "Microsoft.Resources/resourceGroups",
+                True,
+                ("2024-11-01", "2022-09-01", "2021-04-01"),
+            ),
+            (
+                "Microsoft.Resources/subscriptions",
+                False,
+                ("2022-12-01", "2020-01-01", "2016-06-01"),
+            ),
+            *((kind, True, versions) for kind, versions in empty_lists.RESOURCES.items()),
+            *((kind, False, versions) for kind, versions in empty_lists.EXTENSIONS.items()),
+        )
+    ),
+    ResourceType(
+        name=identities.TYPE,
+        versions=("2025-05-31-preview", "2024-11-30", "2023-01-31", "2018-11-30"),
+        find=scopes.find_identity,
+    ),
+    ResourceType(
+        name=vault_wire.TYPE,
+        versions=("2026-02-01", "2024-11-01", "2023-07-01", "2023-02-01"),
+        find=scopes.find_vault,
+    ),
+)
 
 
-_OTHERS = {
-    **dict.fromkeys(other_resources.TYPES, (True, other_resources.API_VERSIONS)),
-    **{kind: (True, versions) for kind, versions in empty_lists.RESOURCES.items()},
-    **{kind: (False, versions) for kind, versions in empty_lists.EXTENSIONS.items()},
-}
-_TYPES = {namespace: dict(types) for namespace, types in _SERVED.items()}
-for _kind, _facts in _OTHERS.items():
-    _TYPES.setdefault(_kind.partition("/")[0], {})[_kind] = _facts
-
-
-def _to_json(namespace: str, parent: str) -> dict[str, Any]:
+def _to_json(context: OperationContext, namespace: str) -> dict[str, Any]:
+    parent = f"/subscriptions/{context.subscription_id}" if "subscription" in context.params else ""
     types = [
         {
-            "resourceType": kind.partition("/")[2],
-            "locations": _EVERYWHERE if has_location else [],
-            "apiVersions": list(versions),
-            "capabilities": "SupportsTags, SupportsLocation" if has_location else "None",
+            "resourceType": kind.name.partition("/")[2],
+            "locations": _EVERYWHERE if kind.has_location else [],
+            "apiVersions": list(kind.versions),
+            "capabilities": "SupportsTags, SupportsLocation" if kind.has_location else "None",
         }
-        for kind, (has_location, versions) in _TYPES[namespace].items()
+        for kind in context.types.by_namespace[namespace]
     ]
     return {
         "id": f"{parent}/providers/{namespace}",
@@ -93,26 +88,22 @@ def _to_json(namespace: str, parent: str) -> dict[str, Any]:
 
 def _namespace(context: OperationContext) -> str:
     given = context.params["namespace"].lower()
-    for namespace in _TYPES:
+    for namespace in context.types.by_namespace:
         if namespace.lower() == given:
             return namespace
     raise errors.not_found(
         "InvalidResourceNamespace",
         f"podpass does not serve the resource namespace '{context.params['namespace']}'. It serves"
-        f" {', '.join(_TYPES)}.",
+        f" {', '.join(context.types.by_namespace)}.",
     )
 
 
-def _parent(context: OperationContext) -> str:
-    return f"/subscriptions/{context.subscription_id}" if "subscription" in context.params else ""
-
-
 async def _list(context: OperationContext) -> ManagerResponse:
-    return wire.list_response(_to_json(namespace, _parent(context)) for namespace in _TYPES)
+    return wire.list_response(_to_json(context, each) for each in context.types.by_namespace)
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
-    return ManagerResponse(body=_to_json(_namespace(context), _parent(context)))
+    return ManagerResponse(body=_to_json(context, _namespace(context)))
 
 
 def operations_route(routes: Iterable[Route]) -> Route:

@@ -3,41 +3,27 @@
 Clients of the list are `az resource list` and `az keyvault show`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from podpass.directory import resource_ids
-from podpass.directory.model import IdentityKind
+from podpass.directory.model import IdentityKind, OtherResource
 from podpass.directory.resource_manager import errors, paging, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
+    Resource,
     Route,
 )
 from podpass.directory.store.identity_queries import Condition
 
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VAULT = "Microsoft.KeyVault/vaults"
-CLUSTER = "Microsoft.ContainerService/managedClusters"
-_OTHER = "other"  # resources of the services that podpass does not serve
-# The order of the list. A page ends at an entry of one of these types.
-_TYPES = (IDENTITY, VAULT, CLUSTER, _OTHER)
-_SERVED_TYPES = frozenset(one.lower() for one in _TYPES) - {_OTHER}
+OTHER = "other"  # resources of the services that podpass does not serve
 _FILTERS = frozenset({"resourcetype", "name", "resourcegroup", "location", "tagname", "tagvalue"})
 _READ = "Microsoft.Resources/subscriptions/resources/read"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """The properties that every resource has."""
-
-    type: str
-    id: str
-    name: str
-    location: str
-    tags: Mapping[str, str]
 
 
 async def parent_group(context: OperationContext) -> str:
@@ -52,6 +38,7 @@ async def parent_group(context: OperationContext) -> str:
 
 
 def to_json(found: Resource) -> dict[str, Any]:
+    """Return the members that every resource has."""
     return {
         "id": found.id,
         "name": found.name,
@@ -61,9 +48,19 @@ def to_json(found: Resource) -> dict[str, Any]:
     }
 
 
-def page_key(found: Resource) -> str:
-    index = _TYPES.index(found.type if found.type in _TYPES else _OTHER)
-    return f"{index} {found.id}"
+def plain_to_json(found: OtherResource) -> dict[str, Any]:
+    """Return the members that every resource has, of a stored resource."""
+    return to_json(_resource(found.type, found.resource_id, found.location, found.tags))
+
+
+def _list_types(context: OperationContext) -> list[str]:
+    """Return the order of the list. A page ends at an entry of one of these types."""
+    return [IDENTITY, VAULT, *(each.name for each in context.types.with_tables), OTHER]
+
+
+def _page_key(context: OperationContext, found: Resource) -> str:
+    types = _list_types(context)
+    return f"{types.index(found.type if found.type in types else OTHER)} {found.id}"
 
 
 async def fetch_page(
@@ -71,30 +68,37 @@ async def fetch_page(
 ) -> list[Resource]:
     """Return resources of all types that follow an entry of the list."""
     begin, _, position = (after or "0 ").partition(" ")
-    found: list[Resource] = []
-    for kind in _TYPES[int(begin) if begin.isdigit() else 0 :]:
+    types, found = _list_types(context), list[Resource]()
+    served = {each.lower() for each in types[:-1]}
+    for kind in types[int(begin) if begin.isdigit() else 0 :]:
         wanted = context.query.filter.equal.get("resourcetype", kind).lower()
-        if kind.lower() == wanted or (kind == _OTHER and wanted not in _SERVED_TYPES):
-            found += await _fetch_type(kind, context, group, position or None, limit - len(found))
+        if kind.lower() == wanted or (kind == OTHER and wanted not in served):
+            found += await fetch_type(kind, context, group, position or None, limit - len(found))
         if len(found) >= limit:
             break
         position = ""
     return found
 
 
-async def _fetch_type(
+async def fetch_type(
     kind: str, context: OperationContext, group: str | None, after: str | None, limit: int
-) -> list[Resource]:
+) -> Sequence[Resource]:
+    """Return resources of one type, or of those that have no table of their own."""
     directory, sub = context.directory, context.subscription_id
+    for each in context.types.with_tables:
+        if each.page is not None and each.name == kind:
+            return await each.page(context, group, after, limit)
     if kind == VAULT:
         vaults = await directory.vaults.page(sub, group=group, after=after, limit=limit)
         return [_resource(kind, one.resource_id, one.location, one.tags) for one in vaults]
-    if kind == CLUSTER:
-        clusters = await directory.clusters.page(sub, group=group, after=after, limit=limit)
-        return [_resource(kind, one.resource_id, one.location, one.tags) for one in clusters]
-    if kind == _OTHER:
+    if kind == OTHER:
         others = await directory.other_resources.page(sub, group=group, after=after, limit=limit)
-        return [_resource(one.type, one.resource_id, one.location, one.tags) for one in others]
+        return [
+            replace(
+                _resource(one.type, one.resource_id, one.location, one.tags), document=one.document
+            )
+            for one in others
+        ]
     name = context.query.filter.equal.get("name")
     identities = await directory.identities.page(
         context.subscription.tenant_id,
@@ -142,7 +146,7 @@ async def _list(context: OperationContext) -> ManagerResponse:
             context.caller.object_id, f"{found.type}/read", found.id
         )
 
-    found = await paging.collect_page(context, fetch, page_key, keep)
+    found = await paging.collect_page(context, fetch, lambda found: _page_key(context, found), keep)
     return wire.page_response(context, found, to_json)
 
 

@@ -6,7 +6,7 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podpass.directory import resource_ids, roles
+from podpass.directory import resource_ids
 from podpass.directory.errors import Conflict, InUse
 from podpass.directory.model import RoleDefinition
 from podpass.directory.resource_manager import errors, scopes, wire
@@ -170,7 +170,8 @@ async def _put(context: OperationContext) -> ManagerResponse:
     # A caller that may create roles in one resource group must not make them assignable in another.
     await _require_permission_at(context, f"{TYPE}/write", role.scopes)
     await _require_update_allowed(context, role)
-    if role.name.lower() in roles.BY_NAME or await _is_name_taken(context, role):
+    built_in = context.directory.role_definitions.built_in
+    if role.name.lower() in built_in.by_name or await _is_name_taken(context, role):
         raise errors.conflict(
             "RoleDefinitionWithSameNameExists", f"Another role has the name '{role.name}'."
         )

@@ -1,20 +1,15 @@
-"""The route table of Resource Manager."""
+"""The routes of Resource Manager: its own, and those of the services that an instance has."""
+
+from collections.abc import Sequence
 
 from podpass.directory.resource_manager import (
-    cluster_commands,
-    cluster_rotations,
-    cluster_subresources,
-    clusters,
     deleted_vaults,
-    dns_zones,
     empty_lists,
     features,
     federated_credentials,
     groups,
     identities,
-    linkers,
     operations,
-    other_resources,
     providers,
     resources,
     role_assignments,
@@ -22,8 +17,9 @@ from podpass.directory.resource_manager import (
     subscriptions,
     vaults,
 )
+from podpass.directory.resource_manager.model import ResourceProvider, Route
 
-_SERVED = (
+_OWN = (
     *subscriptions.ROUTES,
     *groups.ROUTES,
     *resources.ROUTES,
@@ -34,16 +30,13 @@ _SERVED = (
     *role_assignments.ROUTES,
     *vaults.ROUTES,
     *deleted_vaults.ROUTES,
-    *dns_zones.ROUTES,
-    *clusters.ROUTES,
-    *cluster_commands.ROUTES,
-    *cluster_rotations.ROUTES,
-    *cluster_subresources.ROUTES,
-    *linkers.ROUTES,
-    *other_resources.ROUTES,
     *empty_lists.ROUTES,
     *features.ROUTES,
     *operations.ROUTES,
 )
 
-ROUTES = (*_SERVED, providers.operations_route(_SERVED))
+
+def list_routes(services: Sequence[ResourceProvider]) -> tuple[Route, ...]:
+    """Return all routes, with the one that lists their operations."""
+    served = (*_OWN, *(route for each in services for route in each.routes))
+    return (*served, providers.operations_route(served))

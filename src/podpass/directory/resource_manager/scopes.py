@@ -2,13 +2,9 @@
 
 from collections.abc import Iterable
 
-from podpass.directory import dns, resource_ids
-from podpass.directory.resource_manager import errors, linker_targets, resources
-from podpass.directory.resource_manager.model import OperationContext
-
-_BY_TYPE = {one.lower(): one for one in (resources.IDENTITY, resources.VAULT, resources.CLUSTER)}
-_OTHER_TYPES = (*linker_targets.TYPES, dns.TYPE)
-_OTHER = frozenset(one.lower() for one in _OTHER_TYPES) - _BY_TYPE.keys()
+from podpass.directory import resource_ids
+from podpass.directory.resource_manager import errors
+from podpass.directory.resource_manager.model import FindResource, OperationContext
 
 
 async def require_existing(context: OperationContext, scope: str) -> None:
@@ -33,28 +29,35 @@ async def require_existing(context: OperationContext, scope: str) -> None:
     if len(parts) < 8 or len(parts) % 2 or parts[4].lower() != "providers":
         raise _invalid_scope(scope)
     kind, name = f"{parts[5]}/{parts[6]}", parts[7]
-    if kind.lower() in _OTHER:
-        if await context.directory.other_resources.get("/" + "/".join(parts[:8])) is None:
-            raise errors.resource_not_found(kind, name, group.name)
-    elif not await _exists(context, _BY_TYPE.get(kind.lower(), ""), group.name, name):
+    find = context.types.finder(kind)
+    if find is None or await find(context, group.name, name) is None:
         raise errors.resource_not_found(kind, name, group.name)
 
 
-async def _exists(context: OperationContext, kind: str, group: str, name: str) -> bool:
-    directory, sub = context.directory, context.subscription_id
-    if kind == resources.VAULT:
-        vault = await directory.vaults.get(name)
-        expected = resource_ids.vault_id(sub, group, name).lower()
-        return vault is not None and vault.resource_id.lower() == expected
-    if kind == resources.CLUSTER:
-        return await directory.clusters.get(sub, group, name) is not None
-    if kind == resources.IDENTITY:
-        resource_id = resource_ids.identity_id(sub, group, name)
-        found = await directory.identities.find(
-            context.subscription.tenant_id, resource_id=resource_id
-        )
-        return found is not None
-    return False
+async def find_identity(context: OperationContext, group: str, name: str) -> str | None:
+    """Find a managed identity."""
+    expected = resource_ids.identity_id(context.subscription_id, group, name)
+    tenant_id = context.subscription.tenant_id
+    found = await context.directory.identities.find(tenant_id, resource_id=expected)
+    return None if found is None else found.resource_id
+
+
+async def find_vault(context: OperationContext, group: str, name: str) -> str | None:
+    """Find a vault; another group may have the vault of this name."""
+    vault = await context.directory.vaults.get(name)
+    expected = resource_ids.vault_id(context.subscription_id, group, name).lower()
+    return vault.resource_id if vault and vault.resource_id.lower() == expected else None
+
+
+def find_stored(kind: str) -> FindResource:
+    """Return the function that finds a resource of a type without a table of its own."""
+
+    async def find(context: OperationContext, group: str, name: str) -> str | None:
+        group_id = resource_ids.group_id(context.subscription_id, group)
+        found = await context.directory.other_resources.get(f"{group_id}/providers/{kind}/{name}")
+        return None if found is None else found.resource_id
+
+    return find
 
 
 async def resolve_display_names(context: OperationContext, scopes: Iterable[str]) -> dict[str, str]:
@@ -66,25 +69,11 @@ async def _resolve(context: OperationContext, scope: str) -> str:
     parts = scope.strip("/").split("/")
     if len(parts) < 4:
         return scope
-    sub, directory = context.subscription_id, context.directory
-    group = await directory.groups.get(sub, parts[3])
+    sub = context.subscription_id
+    group = await context.directory.groups.get(sub, parts[3])
     name = group.name if group is not None else parts[3]
-    resource = None
-    kind = _BY_TYPE.get("/".join(parts[5:7])) if len(parts) >= 8 else None
-    if kind == resources.VAULT and (vault := await directory.vaults.get(parts[7])):
-        resource = vault.resource_id
-    elif kind == resources.CLUSTER:
-        cluster = await directory.clusters.get(sub, name, parts[7])
-        resource = cluster.resource_id if cluster else None
-    elif kind == resources.IDENTITY:
-        expected = resource_ids.identity_id(sub, name, parts[7])
-        identity = await directory.identities.find(
-            context.subscription.tenant_id, resource_id=expected
-        )
-        resource = identity.resource_id if identity else None
-    elif "/".join(parts[5:7]) in _OTHER and len(parts) >= 8:
-        stored = await directory.other_resources.get("/" + "/".join(parts[:8]))
-        resource = stored.resource_id if stored else None
+    find = context.types.finder("/".join(parts[5:7])) if len(parts) >= 8 else None
+    resource = await find(context, name, parts[7]) if find else None
     if resource is not None:
         return "/".join([resource, *parts[8:]])
     return "/".join([resource_ids.group_id(sub, name), *parts[4:]])

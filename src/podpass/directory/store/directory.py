@@ -6,7 +6,7 @@ Each kind of object has a separate module.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Self, TypeVar, cast
 
 from podpass.clock import Clock, system
 from podpass.database import CorruptRowError, Database
@@ -14,7 +14,6 @@ from podpass.directory import errors, naming, resource_ids, resources, roles
 from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.directory.model import (
     Identity,
-    OtherResource,
     ResourcePrincipal,
     RoleAssignment,
     RoleDefinition,
@@ -26,11 +25,9 @@ from podpass.directory.store import rows
 from podpass.directory.store.app_roles import AppRoles
 from podpass.directory.store.audit import Audit
 from podpass.directory.store.cache import Cache
-from podpass.directory.store.clusters import Clusters
-from podpass.directory.store.dns_zones import DnsZones
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
-from podpass.directory.store.linkers import Linkers
 from podpass.directory.store.other_resources import OtherResources
 from podpass.directory.store.permission_grants import PermissionGrants
 from podpass.directory.store.role_assignments import RoleAssignments
@@ -39,15 +36,16 @@ from podpass.directory.store.session import Session, Write
 from podpass.directory.store.users import Users
 from podpass.directory.store.vaults import Vaults
 
+S = TypeVar("S")
+
 _MAX_NAME = 255
-_STORAGE_ACCOUNTS = "Microsoft.Storage/storageAccounts"
-_MAX_ACCOUNTS = 1000
 
 
 class Directory:
     """Tenants, identities, federated credentials, vaults, roles and the audit log.
 
-    Reads of token requests are cached. Every write by any process clears the caches.
+    Reads of token requests are cached. Every write by any process clears the caches. `extensions` are what
+    the services of an instance add; an authority has none.
     """
 
     def __init__(
@@ -56,23 +54,28 @@ class Directory:
         extra_resources: Sequence[ResourcePrincipal] = (),
         clock: Clock = system,
         expressions: KubernetesIssuers = NO_KUBERNETES,
+        extensions: Sequence[DirectoryExtension] = (),
     ) -> None:
         self._resources = resources.Resources(extra_resources)
         self._session = session = Session(database, clock, expressions)
         self._tenants: Cache[str, Tenant] = session.cache()
         self.identities = Identities(session)
-        self.groups = Groups(session)
+        removals = [each.remove_below for each in extensions if each.remove_below is not None]
+        self.groups = Groups(session, removals)
         self.vaults = Vaults(session)
-        self.clusters = Clusters(session)
-        self.linkers = Linkers(session)
         self.other_resources = OtherResources(session)
-        self.dns_zones = DnsZones(session)
         self.assignments = RoleAssignments(session)
-        self.role_definitions = RoleDefinitions(session)
+        built_in = roles.RoleCatalogue(role for each in extensions for role in each.roles)
+        self.role_definitions = RoleDefinitions(session, built_in)
         self.app_roles = AppRoles(session)
         self.grants = PermissionGrants(session)
         self.users = Users(session)
         self.audit = Audit(session)
+        self._stores = {kind: kind(session) for each in extensions for kind in each.stores}
+
+    def store(self, kind: type[S]) -> S:
+        """Return the store of a service. Raises KeyError if the directory was opened without the service."""
+        return cast("S", self._stores[kind])
 
     async def open(self) -> None:
         """Create or upgrade the tables. If the database is closed, open it; `close` then closes it.
@@ -137,17 +140,6 @@ class Directory:
         """Return a vault by name, compared without case."""
         return await self.vaults.get(name)
 
-    async def find_storage_account(self, name: str) -> OtherResource | None:
-        """Return a storage account by name; None if two resource groups have an account of this name."""
-        found = await self.other_resources.page_named(_STORAGE_ACCOUNTS, name)
-        return found[0] if len(found) == 1 else None
-
-    async def list_storage_accounts(self, subscription_id: str) -> list[OtherResource]:
-        """List the first thousand storage accounts of a subscription."""
-        return await self.other_resources.page(
-            subscription_id, type_=_STORAGE_ACCOUNTS, limit=_MAX_ACCOUNTS
-        )
-
     async def roles_at(self, principal_id: str, scope: str) -> tuple[str, ...]:
         """List the ids of the roles that a principal has at a scope or above it."""
         assigned = await self.assignments.list_for_principal(principal_id)
@@ -206,5 +198,5 @@ class Directory:
     async def assign_role(self, assignment: RoleAssignment) -> WriteResult:
         """Assign a role, by name or id, to a principal at a scope. Raises UsageError for an unknown role."""
         role = await self.role_definitions.get(assignment.role)
-        role = role or roles.find_role(assignment.role)
+        role = role or self.role_definitions.built_in.find(assignment.role)
         return await self.assignments.put(replace(assignment, role=role.id))

@@ -1,5 +1,6 @@
 """Resource groups, and the deletion of a group with its content."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,12 @@ from podpass import database
 from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
 from podpass.directory.store import (
-    clusters,
     identity_writes,
     other_resources,
     role_assignments,
     vaults,
 )
+from podpass.directory.store.extension import RemoveBelow
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import resource_groups
 from podpass.directory.store.session import Session, Write
@@ -27,8 +28,9 @@ _GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
 class Groups:
     """Resource groups of a subscription. Names are compared without case."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, removals: Sequence[RemoveBelow] = ()) -> None:
         self._session = session
+        self._removals = removals
 
     async def get(self, subscription_id: str, name: str) -> ResourceGroup | None:
         """Return a group, or None."""
@@ -59,7 +61,8 @@ class Groups:
         Its vaults are soft-deleted. Everything else at and below the group is deleted.
         """
         return await self._session.write(
-            lambda write: _delete(write, subscription_id, name), seconds=_DELETE_SECONDS
+            lambda write: _delete(write, subscription_id, name, self._removals),
+            seconds=_DELETE_SECONDS,
         )
 
 
@@ -81,14 +84,15 @@ def _put(write: Write, group: ResourceGroup) -> WriteResult:
     return WriteResult.CREATED if old is None else WriteResult.UPDATED
 
 
-def _delete(write: Write, subscription_id: str, name: str) -> bool:
+def _delete(write: Write, subscription_id: str, name: str, removals: Sequence[RemoveBelow]) -> bool:
     old = _read(write.connection, subscription_id, name)
     if old is None:
         return False
     scope = resource_ids.group_id(subscription_id, name)
     identity_writes.remove_below(write, scope)
     vaults.soft_delete_below(write, scope)
-    clusters.remove_below(write, scope)
+    for remove_below in removals:
+        remove_below(write, scope)
     other_resources.remove_below(write, scope)
     role_assignments.delete_at(write, scope)
     write.connection.execute(delete(resource_groups).filter_by(**_key(subscription_id, name)))

@@ -14,6 +14,9 @@ from podpass.directory.store.rows import check_group_exists, from_json, to_json
 from podpass.directory.store.schema import other_resources
 from podpass.directory.store.session import Session, Write
 
+# Slashes in the id of a resource that is no part of another.
+_SEGMENTS = 8
+
 
 class OtherResources:
     """Stored resources by resource id, compared without case."""
@@ -40,13 +43,19 @@ class OtherResources:
         *,
         group: str | None = None,
         type_: str | None = None,
+        below: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> list[OtherResource]:
-        """List resources of a subscription or a group, after the one with the resource id `after`."""
+        """List resources of a subscription or a group, after the one with the resource id `after`.
+
+        `below` is the id of a resource of which they are parts.
+        """
         query = select(other_resources)
         if type_ is not None:
             query = query.filter_by(type=type_)
+        if below is not None:
+            query = query.where(is_below(other_resources.c.resource_key, below))
         query = in_scope(query, other_resources.c.resource_key, subscription_id, group, after)
         return await self._session.read(
             lambda connection: database.decode_full_page(
@@ -63,11 +72,19 @@ class OtherResources:
         return await self._session.write(lambda write: put_in(write, resource))
 
     async def delete(self, resource_id: str) -> bool:
-        """Delete a resource with the role assignments at its scope. Return whether it existed."""
+        """Delete a resource with the role assignments at its scope. Return whether it existed.
+
+        Raises InUse if it has parts that are resources.
+        """
 
         def step(write: Write) -> bool:
             old = _read(write.connection, resource_id)
             if old is not None:
+                parts = select(other_resources).where(
+                    is_below(other_resources.c.resource_key, resource_id)
+                )
+                if write.connection.execute(parts.limit(1)).first() is not None:
+                    raise errors.InUse("the resource has nested resources", id=resource_id)
                 _remove(write, old)
             return old is not None
 
@@ -91,6 +108,10 @@ def _remove(write: Write, resource: OtherResource) -> None:
 def put_in(write: Write, given: OtherResource) -> WriteResult:
     """Create or replace a resource as part of a larger transaction."""
     check_group_exists(write.connection, given.resource_id)
+    if given.resource_id.count("/") > _SEGMENTS:
+        parent = given.resource_id.rsplit("/", 2)[0]
+        if _read(write.connection, parent) is None:
+            raise errors.NotFound("the parent resource does not exist", id=parent)
     old = _read(write.connection, given.resource_id)
     new = replace(given, created=(old.created if old else given.created) or write.now)
     if old == new:

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
-from podpass.directory import errors, naming, resource_ids, roles
+from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import RoleDefinition, WriteResult
+from podpass.directory.roles import RoleCatalogue
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import role_assignments, role_definitions
@@ -22,14 +23,15 @@ _PERMISSIONS = ("actions", "not_actions", "data_actions", "not_data_actions")
 class RoleDefinitions:
     """Role definitions by id."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, built_in: RoleCatalogue) -> None:
         self._session = session
+        self.built_in = built_in
         self._custom: Cache[str, RoleDefinition] = session.cache()
 
     async def get(self, role_id: str) -> RoleDefinition | None:
         """Return a built-in or custom role definition by id, or None."""
         key = role_id.lower()
-        return roles.BY_ID.get(key) or await self._custom.get(key, lambda: self._load(key))
+        return self.built_in.by_id.get(key) or await self._custom.get(key, lambda: self._load(key))
 
     async def put(self, definition: RoleDefinition) -> WriteResult:
         """Create or change a custom role.
@@ -38,6 +40,8 @@ class RoleDefinitions:
         that the change removes; CorruptRowError.
         """
         _check(definition)
+        if definition.id in self.built_in.by_id or definition.name.lower() in self.built_in.by_name:
+            raise errors.Conflict("a built-in role has this name or id", name=definition.name)
         return await self._session.write(lambda write: _put(write, definition))
 
     async def delete(self, role_id: str) -> RoleDefinition | None:
@@ -54,7 +58,7 @@ class RoleDefinitions:
     async def list(self, name: str | None = None) -> list[RoleDefinition]:
         """List role definitions: all, or the one with a name. Built-in roles come first."""
         query = select(role_definitions).order_by(role_definitions.c.name_key)
-        built_in = list(roles.BUILT_IN)
+        built_in = list(self.built_in.all)
         if name is not None:
             query = query.filter_by(name_key=name.lower())
             built_in = [one for one in built_in if one.name.lower() == name.lower()]
@@ -94,8 +98,6 @@ def _delete(write: Write, role_id: str) -> RoleDefinition | None:
 def _check(definition: RoleDefinition) -> None:
     naming.check_guid("id", definition.id)
     naming.raise_fault(naming.role_name_fault(definition.name))
-    if definition.id in roles.BY_ID or definition.name.lower() in roles.BY_NAME:
-        raise errors.Conflict("a built-in role has this name or id", name=definition.name)
     if not definition.scopes:
         raise errors.InvalidValue("want at least one assignable scope", field="scopes")
     for field in _PERMISSIONS:

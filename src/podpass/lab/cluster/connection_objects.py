@@ -8,8 +8,8 @@ from typing import Any
 
 from podpass import names
 from podpass.directory.resource_manager import errors
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.lab.cluster.backend import ConnectionObjects
 
 _logger = logging.getLogger(__name__)
 _Object = dict[str, Any]

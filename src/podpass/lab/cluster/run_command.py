@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from podpass.clock import Clock, system
-from podpass.directory.resource_manager.cluster_backend import ClusterCommand
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.lab.cluster.backend import ClusterCommand
 from podpass.lab.data import kubeconfig
 
 NAMESPACE = "aks-command"

@@ -126,26 +126,21 @@ class DirectTls:
 
 @contextlib.asynccontextmanager
 async def run_direct_tls(
-    path: Path, config: InstanceConfig, directory: Directory, storage: Iterable[str] = ()
+    path: Path, config: InstanceConfig, directory: Directory, list_more: ListHosts
 ) -> AsyncIterator[DirectTls]:
     """Open the socket, and keep the hosts file at `path` current until the context ends.
 
-    `storage` are the services of storage accounts that are served.
+    `list_more` lists the hosts of the services.
     """
     fixed = [name for name in gateway.routes(config.ports) if not name.startswith("*.")]
     fixed.append(urlsplit(config.issuer).netloc)
 
     async def list_hosts() -> list[str]:
         vaults = await directory.list_vaults()
-        accounts = await directory.list_storage_accounts(config.subscription_id) if storage else ()
         return [
             *fixed,
             *(f"{vault.name}.{names.VAULT_SUFFIX}" for vault in vaults),
-            *(
-                f"{account.name}.{service}.{names.STORAGE_SUFFIX}"
-                for account in accounts
-                for service in storage
-            ),
+            *await list_more(),
         ]
 
     address = choose_address(path)

@@ -4,7 +4,7 @@ It listens on the loopback interface of the pod, so that only podpass, which che
 it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from podpass import names
@@ -18,6 +18,7 @@ ORIGIN = "http://127.0.0.1:10000"
 # Not a secret: the network of the pod protects Azurite, and a client outside the pod cannot use the key.
 ACCOUNT_KEY = "b25seSB0aGUgY2xvdWQncyBwb2QgcmVhY2hlcyBBenVyaXRl"
 
+_MAX_LISTED = 10
 _HOST, _LAST_PORT, _FOLDER = "127.0.0.1", 10002, "/data"
 # A probe by TCP would come from the node, which does not reach the loopback interface of the pod.
 _CONNECT = (
@@ -29,9 +30,34 @@ _VOLUME = "blobs"
 
 def list_accounts(seed: str) -> list[str]:
     """Return the names of the storage accounts of a seed. Raises UsageError."""
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
 
-    return [each.name for each in parse_seed(seed, "seed").storage_accounts] if seed else []
+    if not seed:
+        return []
+    return [each.name for each in parse_seed(seed, "seed").entries.get("storage_accounts", ())]
+
+
+def warn_of_unserved(
+    accounts: Iterable[str],
+    known: Collection[str] | None,
+    *,
+    no_azurite: str,
+    no_key: str,
+) -> list[str]:
+    """Return a warning for the accounts of a seed whose data nothing serves.
+
+    `known` are the accounts that Azurite has, None without Azurite; `no_azurite` and `no_key` say how to fix
+    each case.
+    """
+    unserved = [each for each in accounts if each not in (known or ())]
+    if not unserved:
+        return []
+    listed = ", ".join(unserved[:_MAX_LISTED]) + (", ..." if len(unserved) > _MAX_LISTED else "")
+    if known is None:
+        return [
+            f"warning: without Azurite, storage accounts are not served ({listed}); {no_azurite}"
+        ]
+    return [f"warning: Azurite does not have the storage accounts {listed}; {no_key}"]
 
 
 def build_accounts(seed: str) -> list[Object]:

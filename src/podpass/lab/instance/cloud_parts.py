@@ -5,6 +5,7 @@ pushed on the exit stack of the context.
 """
 
 import asyncio
+import importlib
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,18 +22,20 @@ from podpass.lab.instance.start import PartStarter
 from podpass.settings.azure import REFETCH_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from podpass.database import Database
     from podpass.directory.access import Admit
-    from podpass.directory.resource_manager.cluster_backend import ClusterBackend
     from podpass.directory.store.directory import Directory
     from podpass.exchange.app import TokenService
     from podpass.exchange.signing.key_set import AuthorityKeys
     from podpass.http.server import App
+    from podpass.lab.cluster.backend import ClusterBackend
     from podpass.lab.data.azure_config import AzAccount
     from podpass.lab.data.datadir import InstanceConfig
+    from podpass.lab.services.model import StartedPart
     from podpass.resource.authority_keys import PublishedKeys
     from podpass.resource.store import SecretStore
-    from podpass.settings.storage import StorageSettings
 
 _TENANT_NAME = "podpass local"
 _SUBSCRIPTION_NAME = "podpass"
@@ -53,7 +56,7 @@ class CloudKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudHalf:
-    """The started parts of the cloud half; without Azurite, `storage` is None."""
+    """The started parts of the cloud half; `parts` are those of the services, by name."""
 
     context: CloudContext
     database: "Database"
@@ -62,7 +65,7 @@ class CloudHalf:
     admin: User
     authority: "TokenService"
     secret_store: "SecretStore"
-    storage: "StorageSettings | None"
+    parts: "Mapping[str, StartedPart]"
 
     def forget_keys(self) -> None:
         """Make authority and vault fetch the keys again before their caches expire."""
@@ -87,35 +90,26 @@ class CloudHalf:
     async def describe_storage(self) -> dict[str, Any]:
         """Return the storage accounts, the services that are served, and the accounts that Azurite has.
 
-        Without Azurite, no service is served.
+        Without Azurite, nothing is served.
         """
-        subscription = self.context.config.subscription_id
-        found = await self.directory.list_storage_accounts(subscription)
-        served = self.storage
-        return {
-            "accounts": [each.name for each in found],
-            "services": [*served.services] if served else [],
-            "azurite_accounts": [*served.keys] if served else [],
-        }
+        started = self.parts.get("storage")
+        return await started.describe() if started else {}
 
     async def has_vault(self, name: str) -> bool:
         """Return whether a vault exists."""
         return await self.directory.find_vault(name) is not None
 
     async def has_host(self, host: str) -> bool:
-        """Return whether the vault or the storage account of a host exists; another host always does.
+        """Return whether the vault or another resource of a host exists; another host always does.
 
         `host` is in lower case without a trailing dot.
         """
-        from podpass.resource.storage.wire import parse_host
+        from podpass.lab import services
 
         label, _, parent = host.partition(".")
         if parent == names.VAULT_SUFFIX:
             return await self.has_vault(label)
-        storage = parse_host(host)
-        if storage is None:
-            return not host.endswith(f".{names.STORAGE_SUFFIX}")
-        return await self.directory.find_storage_account(storage.account) is not None
+        return await services.has_host(self.directory, host)
 
 
 async def open_database(context: CloudContext) -> "Database":
@@ -148,13 +142,18 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
 async def start_cloud_half(
     context: CloudContext, start: PartStarter, database: "Database", keys: CloudKeys
 ) -> CloudHalf:
-    """Start the parts that every cloud half has: directory, authority, vault and storage, in this order."""
+    """Start the parts that every cloud half has: directory, authority, vault and services, in this order."""
+    from podpass.lab import services
+
     directory, admin = await start("directory", _open_directory(context, database))
     authority = await start("authority", _start_authority(context, keys, directory, admin))
     secret_store = await start("vault", _start_vault(context, database, keys, directory))
-    storage = None
-    if context.storage_services:
-        storage = await start("storage", _start_storage(context, keys, directory))
+    parts = {}
+    for service in services.SERVICES:
+        if service.start is not None:
+            starting = service.start(context, directory, keys.published)
+            if starting is not None:
+                parts[service.name] = await start(service.name, starting)
     return CloudHalf(
         context=context,
         database=database,
@@ -163,7 +162,7 @@ async def start_cloud_half(
         admin=admin,
         authority=authority,
         secret_store=secret_store,
-        storage=storage,
+        parts=parts,
     )
 
 
@@ -181,7 +180,7 @@ async def enter_directory(
     """Open a directory in a database; create the tenant and the administrator of this cloud in it."""
     from podpass.directory.model import ResourcePrincipal, Tenant
     from podpass.directory.resources import VAULT_APP_ID
-    from podpass.directory.store.directory import Directory
+    from podpass.lab import services
 
     config = context.config
     vault = ResourcePrincipal(
@@ -197,7 +196,7 @@ async def enter_directory(
         token_version=1,
     )
     directory = await stack.enter_async_context(
-        Directory(database, (vault, graph), context.clock, context.expressions)
+        services.create_directory(database, (vault, graph), context.clock, context.expressions)
     )
     domains = (config.admin_domain,)
     await directory.create_tenant(
@@ -315,33 +314,19 @@ async def _start_vault(
     return store, f"https://*.{names.VAULT_SUFFIX}"
 
 
-async def _start_storage(
-    context: CloudContext, keys: CloudKeys, directory: "Directory"
-) -> tuple["StorageSettings", str]:
-    """Serve storage accounts in front of Azurite; return their settings and addresses.
-
-    Azurite's own variable has the keys of its accounts.
-    """
-    from podpass.resource.storage.app import create_app
-    from podpass.settings.storage import StorageSettings, parse_accounts, parse_services
-
-    settings = StorageSettings(
-        tenant_id=context.config.tenant_id,
-        services=parse_services(context.settings.azurite),
-        keys=parse_accounts(context.environ.get(names.ENV_AZURITE_ACCOUNTS, "")),
-    )
-    app = create_app(settings, directory, keys.published, context.clock)
-    context.stack.push_async_callback(app.close)
-    await context.serve("storage", app)
-    addresses = [f"https://*.{each}.{names.STORAGE_SUFFIX}" for each in settings.services]
-    return settings, ", ".join(addresses)
-
-
 async def start_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> tuple[None, str]:
     """Serve Resource Manager, Microsoft Graph and the portal's API on one port; return their addresses."""
     create = partial(_create_apis, cloud, cluster)
-    await cloud.context.serve("azure", LazyApp(_API_MODULES, create))
+    await cloud.context.serve("azure", LazyApp(_import_apis, create))
     return None, f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
+
+
+def _import_apis() -> None:
+    from podpass.lab import services
+
+    for name in _API_MODULES:
+        importlib.import_module(name)
+    services.list_providers()
 
 
 def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
@@ -350,6 +335,7 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
     from podpass.directory.resource_manager.app import create_app as create_manager_app
     from podpass.directory.resource_manager.model import SubscriptionContext
     from podpass.exchange.sign_in.passwords import hash_password
+    from podpass.lab import services
 
     context, directory = cloud.context, cloud.directory
     config, clock = context.config, context.clock
@@ -368,7 +354,9 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
     msgraph = _create_admit(cloud, graph_audiences)
     portal = _create_admit(cloud, audiences(PORTAL_APP_ID))
     return create_management_app(
-        create_manager_app(directory, arm, place, cluster, clock),
+        create_manager_app(
+            directory, arm, place, clock, services.list_providers(), {"clusters": cluster}
+        ),
         create_graph_app(
             directory,
             msgraph,

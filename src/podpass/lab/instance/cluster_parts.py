@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from podpass import names
+from podpass.lab import services
 from podpass.lab.cluster.pod_access import PodAccess
 from podpass.lab.data import ca
 from podpass.lab.data.environment import container_environment
@@ -27,12 +28,10 @@ if TYPE_CHECKING:
     from kubeling.cluster import EmbeddedCluster
 
     from podpass.assertion.keys import KeyRing
-    from podpass.directory.store.directory import Directory
     from podpass.http.server import App
     from podpass.kubernetes.client import KubeClient
     from podpass.lab.cluster.control_plane.plane import ControlPlane
     from podpass.lab.cluster.managed_cluster import ManagedCluster, Rotations
-    from podpass.lab.data.datadir import InstanceConfig
     from podpass.lab.gateway.direct_tls import DirectTls
     from podpass.resource.guard import KeySource
 
@@ -274,18 +273,10 @@ async def start_webhook(
         rotations=api_server.rotations(ring, follow_ca),
         tenant_id=api_server.entra_tenant,
     )
-    enabled = await is_workload_identity_enabled(cloud.directory, config)
+    enabled = await services.is_webhook_enabled(cloud.directory, config.subscription_id)
     await managed.set_workload_identity(enabled)
     shown = f"{url}{'' if enabled else ', disabled'}" if url else "left out by --no-webhook"
     return Webhook(client=client, managed=managed), shown
-
-
-async def is_workload_identity_enabled(directory: "Directory", config: "InstanceConfig") -> bool:
-    """Return whether workload identity is enabled on the cluster; it is enabled by default."""
-    from podpass.directory.resource_manager import cluster_wire
-
-    clusters = await directory.clusters.page(config.subscription_id, limit=1)
-    return cluster_wire.is_workload_identity_enabled(clusters[0].document if clusters else {})
 
 
 async def start_kubelet(
@@ -307,7 +298,10 @@ async def start_kubelet(
     config, data_dir, clock = context.config, context.data_dir, context.clock
     enter = context.stack.enter_async_context
     hosts = data_dir.path("hosts")
-    direct = await enter(run_direct_tls(hosts, config, cloud.directory, context.storage_services))
+    list_more = partial(
+        services.list_hosts, cloud.directory, config.subscription_id, context.storage_services
+    )
+    direct = await enter(run_direct_tls(hosts, config, cloud.directory, list_more))
     cloud.database.subscribe(TOPIC, direct.hosts.changed)
     gateway = bind(LOOPBACK, 0)
     context.stack.callback(gateway.close)

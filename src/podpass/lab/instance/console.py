@@ -3,9 +3,11 @@
 Templates and pages are imported with the first request, because most consoles are never opened.
 """
 
+import importlib
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
@@ -38,7 +40,9 @@ class LocalConsole:
         self._access = LinkAccess(self._base, clock)
         self._create_source = create_source
         self._stack = AsyncExitStack()
-        self._lazy = LazyApp(("podpass.console.app",), self._create_app)
+        self._lazy = LazyApp(
+            partial(importlib.import_module, "podpass.console.app"), self._create_app
+        )
 
     async def __aenter__(self) -> "LocalConsole":
         return self

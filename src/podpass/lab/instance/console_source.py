@@ -10,8 +10,7 @@ from podpass.console.fixes import KnownObjects
 from podpass.console.model import VIEWS, Listing, TrustGraphView
 from podpass.console.timeline import Timeline
 from podpass.diagnose.trace.hop import HopResult
-from podpass.diagnose.trace.instance_log import InstanceLog
-from podpass.diagnose.trace.reader import LogPosition, end_position
+from podpass.diagnose.trace.reader import InstanceLog, LogPosition, end_position
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.data.datadir import DataDir, InstanceConfig
 

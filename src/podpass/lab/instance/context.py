@@ -1,9 +1,8 @@
 """What all parts of one instance share: data directory, configuration, sockets, and the exit stack."""
 
 import asyncio
-import importlib
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,14 +164,14 @@ A = TypeVar("A", bound="App")
 
 
 class LazyApp(Generic[A]):
-    """An ASGI application that is imported and created with the first request; `app` is None before.
+    """An ASGI application that is loaded and created with the first request; `app` is None before.
 
     Most programs only exchange tokens and read secrets, so an instance starts without the other applications.
     """
 
-    def __init__(self, modules: Sequence[str], create: Callable[[], A]) -> None:
+    def __init__(self, load: Callable[[], object], create: Callable[[], A]) -> None:
         self.app: A | None = None
-        self._modules, self._create = modules, create
+        self._load, self._create = load, create
         self._creating = asyncio.Lock()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -183,10 +182,6 @@ class LazyApp(Generic[A]):
         async with self._creating:
             if self.app is None:
                 # In a thread: the import takes a tenth of a second or more.
-                await asyncio.to_thread(self._import)
+                await asyncio.to_thread(self._load)
                 self.app = self._create()
         return self.app
-
-    def _import(self) -> None:
-        for name in self._modules:
-            importlib.import_module(name)

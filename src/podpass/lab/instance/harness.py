@@ -158,15 +158,15 @@ class HarnessApi:
 
     async def reset(self) -> None:
         """Return to the baseline: directory, vaults, tokens, keys, Kubernetes objects, faults and clock."""
-        from podpass.lab.instance.cluster_parts import is_workload_identity_enabled
+        from podpass.lab import services
 
         self._faults.clear()
         moved, self._clock.offset = self._clock.offset != 0, 0.0
         self._restore_objects()
         changed = await self._restore_tables()
         await self._restore_keys(moved=moved or bool(changed & _KEY_TABLES))
-        self._managed.workload_identity = await is_workload_identity_enabled(
-            self._cloud.directory, self._config
+        self._managed.workload_identity = await services.is_webhook_enabled(
+            self._cloud.directory, self._config.subscription_id
         )
 
     def _restore_objects(self) -> None:

@@ -102,10 +102,11 @@ class CloudQueries:
     async def apply(self, text: str, filename: str) -> list[str]:
         """Apply a seed and return the changes."""
         from podpass.directory.model import WriteResult
-        from podpass.seed.apply import apply_seed, parse_seed
+        from podpass.lab import services
+        from podpass.seed.apply import apply_seed
 
         applied = await apply_seed(
-            parse_seed(text, filename),
+            services.parse_seed(text, filename),
             self._directory,
             self._secret_store,
             issuer=self._issuer,
@@ -249,6 +250,7 @@ def identity_row(found: "Identity") -> dict[str, Any]:
                 "name": credential.name,
                 "issuer": credential.issuer,
                 "subject": credential.subject,
+                "expression": credential.expression,
                 "audiences": list(credential.audiences),
                 "description": credential.description,
             }

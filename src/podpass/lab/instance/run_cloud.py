@@ -25,6 +25,7 @@ from podpass.imds.identity_headers import parse_headers
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import in_cluster
 from podpass.kubernetes.service_account.names import MOUNT_PATH
+from podpass.lab import services
 from podpass.lab.data import ca, disk_errors, ports
 from podpass.lab.data.datadir import DataDir, initialise, prepare, save_ports
 from podpass.lab.data.lock import hold_lock
@@ -413,7 +414,7 @@ def _resolved_names(cloud: CloudHalf, upstream: Upstream | None) -> ResolvedName
     return ResolvedNames(
         served=gateway.list_served_names(cloud.context.storage_services),
         host_exists=cloud.has_host,
-        look_up=cloud.directory.dns_zones.look_up,
+        answer_name=services.answer_names(cloud.directory),
         upstream=upstream,
     )
 

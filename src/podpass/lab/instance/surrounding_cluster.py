@@ -31,23 +31,23 @@ from podpass.crypto.x509 import (
     key_usage,
     subject_key_id,
 )
-from podpass.directory.resource_manager.cluster_backend import (
-    ClusterCommand,
-    ClusterOperationRefused,
-    ConnectionObjects,
-)
 from podpass.errors import Error
 from podpass.http.server import server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.config import in_cluster
 from podpass.kubernetes.service_account.names import MOUNT_PATH
+from podpass.lab.cluster.backend import (
+    ClusterCommand,
+    ClusterOperationRefused,
+    ConnectionObjects,
+)
 from podpass.lab.data.ca import encode_key
 from podpass.lab.instance.context import TrustedCluster
 from podpass.lab.names import bundles
 from podpass.lab.names.injection import BundleNames
 from podpass.lab.names.pod_dns import PodDns
 from podpass.lab.names.publisher import BundlePublisher
-from podpass.lab.names.resolver import CloudResolver, HostExists, LookUp, Upstream, run_resolver
+from podpass.lab.names.resolver import AnswerName, CloudResolver, HostExists, Upstream, run_resolver
 from podpass.lab.names.trust_folder import read_public_roots
 from podpass.lab.names.trust_objects import CONFIGURATION, CONFIGURATION_PATH
 from podpass.lab.names.webhook import create_app
@@ -176,7 +176,7 @@ class ResolvedNames:
 
     served: Collection[str]
     host_exists: HostExists
-    look_up: LookUp
+    answer_name: AnswerName | None
     upstream: Upstream | None
 
     def create_resolver(
@@ -187,7 +187,7 @@ class ResolvedNames:
             self.served,
             addresses,
             host_exists=self.host_exists,
-            look_up=self.look_up,
+            answer_name=self.answer_name,
             reserved=reserved,
             upstream=self.upstream,
         )

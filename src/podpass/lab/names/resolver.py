@@ -21,7 +21,6 @@ from typing import Any, cast
 import dns.rcode
 
 from podpass.clock import Clock, system
-from podpass.directory.model import DnsLookup
 from podpass.http.limits import source_network
 from podpass.http.shares import ShareExceeded, Shares
 from podpass.lab.gateway.failure_log import FailureLog
@@ -38,12 +37,15 @@ from podpass.lab.names.messages import (
     with_number,
 )
 from podpass.lab.names.served_names import find_zone, is_served, list_zones, normalize
-from podpass.lab.names.zone_answers import FoundName, build_zone_answer, find_alias
 
 _log = logging.getLogger(__name__)
 
 HostExists = Callable[[str], Awaitable[bool]]
-LookUp = Callable[[str], Awaitable[DnsLookup | None]]
+AnswerName = Callable[[Query, Callable[[str], bool]], Awaitable[bytes | None]]
+"""Return the reply to a query for a name that users have created, None for another name.
+
+The function is given whether a name is reserved, which it must not answer for.
+"""
 Upstream = tuple[str, int]
 
 # The forwarded queries are some of those in flight: the others are left for the names that are served.
@@ -51,7 +53,6 @@ MAX_IN_FLIGHT = 1024
 MAX_FORWARDED = 512
 MAX_CONNECTIONS = 256
 MAX_SAME_QUESTION = 64
-MAX_ALIASES = 8
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
 _LENGTH = struct.Struct("!H")
@@ -62,8 +63,8 @@ class CloudResolver:
 
     `served` are names as in the table of the gateway; `addresses` are those of the gateway, or none for the
     address of this machine that the client reaches; `host_exists` returns whether a served name belongs to
-    something that exists; `look_up` returns what a DNS zone has for another name; `reserved` are domains that
-    no zone answers for; `upstream` is the server for all other names, None to refuse them.
+    something that exists; `answer_name` answers for other names that users have created; `reserved` are
+    domains that it does not answer for; `upstream` is the server for all other names, None to refuse them.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class CloudResolver:
         addresses: Sequence[Address],
         *,
         host_exists: HostExists,
-        look_up: LookUp,
+        answer_name: AnswerName | None = None,
         reserved: Collection[str] = (),
         upstream: Upstream | None = None,
         clock: Clock = system,
@@ -80,7 +81,7 @@ class CloudResolver:
         self._served = frozenset(map(normalize, served))
         self._zones = list_zones(served)
         self._addresses = addresses
-        self._host_exists, self._look_up = host_exists, look_up
+        self._host_exists, self._answer_name = host_exists, answer_name
         # An alias must not lead to a zone with a name of Azure, which the gateway serves.
         self._reserved = frozenset((*map(normalize, reserved), *self._zones))
         self._upstream = upstream
@@ -123,26 +124,17 @@ class CloudResolver:
             exists = is_served(query.name, self._served) and await self._host_exists(query.name)
             found = self._addresses or [find_own_address(client)] if exists else None
             return build_answer(query, zone, found)
-        if query.is_internet and (names := await self._find_names(query)):
-            wire = build_zone_answer(query, names)
-            return wire if tcp else limit_datagram(wire, query)
+        if query.is_internet and self._answer_name is not None:
+            wire = await self._answer_name(query, self._is_reserved)
+            if wire is not None:
+                return wire if tcp else limit_datagram(wire, query)
         if self._upstream is None or zone is not None:
             return build_error(query, dns.rcode.REFUSED)
         with self._forwards.hold(source_network(client)):
             return await self._forward(self._upstream, query, tcp=tcp)
 
-    async def _find_names(self, query: Query) -> list[FoundName]:
-        """Return what the zones have for a name, and for the names that it is an alias of."""
-        found, name = list[FoundName](), query.name
-        while len(found) <= MAX_ALIASES and find_zone(name, self._reserved) is None:
-            lookup = await self._look_up(name)
-            if lookup is None:
-                break
-            found.append(FoundName(name, lookup))
-            if (alias := find_alias(query, lookup)) is None:
-                break
-            name = normalize(alias)
-        return found
+    def _is_reserved(self, name: str) -> bool:
+        return find_zone(name, self._reserved) is not None
 
     async def _forward(self, upstream: Upstream, query: Query, *, tcp: bool) -> bytes:
         # A server that forwards to this resolver would create a loop.

@@ -8,9 +8,7 @@ administrators.
 import contextlib
 import logging
 import socket
-from collections.abc import Coroutine
 from ipaddress import ip_network
-from typing import Any
 
 import orjson
 
@@ -19,7 +17,6 @@ from podpass.crypto import jose
 from podpass.database import DatabaseFailed
 from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import Tenant
-from podpass.directory.resource_manager.cluster_backend import ClusterCommand, ConnectionObjects
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, audiences
 from podpass.exchange.sign_in.passwords import hash_password
 from podpass.exchange.signing.key_set import AuthorityKeys
@@ -48,8 +45,6 @@ from podpass.servers.authority.worker import WorkerEnv, drain_settings, run_proc
 _log = logging.getLogger(__name__)
 
 _CONNECTIONS = 256
-# Paths of managed clusters: only a local instance has a cluster.
-_ABSENT = "/microsoft.containerservice/"
 _NO_DOMAIN = "tenant.invalid"
 
 
@@ -65,48 +60,6 @@ class LocalKeys:
             if key.kid == kid:
                 return jose.PublicKey(kid=kid, algs=frozenset({"RS256"}), key=key.public)
         return None
-
-
-class AbsentCluster:
-    """Placeholder for the cluster of Resource Manager; an authority does not serve cluster paths."""
-
-    issuer = ""
-    kubernetes_version = ""
-    workload_identity = False
-
-    def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
-        """Raise NotImplementedError."""
-        raise NotImplementedError(name, user, entra)
-
-    async def set_workload_identity(self, on: bool) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError(on)
-
-    def connection_written(
-        self, objects: ConnectionObjects
-    ) -> contextlib.AbstractAsyncContextManager[None]:
-        """Raise NotImplementedError."""
-        raise NotImplementedError(objects)
-
-    async def run_command(self, command: str, token: str) -> str:
-        """Raise NotImplementedError."""
-        raise NotImplementedError(command)
-
-    async def command_result(self, command_id: str) -> ClusterCommand | None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError(command_id)
-
-    def check_rotation(self) -> None:
-        """Raise NotImplementedError."""
-        raise NotImplementedError
-
-    async def rotate_signing_keys(self) -> float:
-        """Raise NotImplementedError."""
-        raise NotImplementedError
-
-    def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
-        """Raise NotImplementedError."""
-        raise NotImplementedError
 
 
 async def run_admin(
@@ -189,9 +142,6 @@ class AdminApp:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _ABSENT in f"{scope['path']}/".lower():
-            await respond(send, 404, _error_body("NotFound", "This authority has no cluster."))
-            return
         try:
             apis = self._apis or await self._open()
         except DatabaseFailed as exc:
@@ -224,7 +174,6 @@ class AdminApp:
                 directory,
                 admit_with(self._create_guard(self._manager)),
                 subscription,
-                AbsentCluster(),
                 self._clock,
             ),
             create_graph_app(

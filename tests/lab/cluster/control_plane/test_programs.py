@@ -7,6 +7,8 @@ import pytest
 from podpass.lab.cluster.control_plane.programs import NoControlPlane, find
 from tests.lab.instance.instances import Podpass
 
+pytestmark = pytest.mark.processes
+
 
 def _create_programs(folder: Path, *names: str) -> Path:
     folder.mkdir()

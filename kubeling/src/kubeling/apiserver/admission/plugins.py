@@ -20,7 +20,7 @@ from kubeling.apiserver.status import (
     Cause,
     CauseType,
     StatusError,
-    forbidden,
+    forbidden_object,
     not_found,
 )
 from kubeling.apiserver.storage.storage import Object, ObjectStore
@@ -99,11 +99,7 @@ def _namespace_lifecycle(attributes: AdmissionAttributes, store: ObjectStore) ->
     kind, name = attributes.kind, attributes.name
     if kind.type_name == "Namespace":
         if attributes.operation == DELETE and name in _UNDELETABLE:
-            raise forbidden(
-                kind.plural,
-                f'namespaces "{name}" is forbidden: this namespace may not be deleted',
-                name=name,
-            )
+            raise forbidden_object(kind, name, "this namespace may not be deleted")
         return
     if attributes.operation != CREATE or not kind.namespaced or not kind.stored:
         return
@@ -111,25 +107,15 @@ def _namespace_lifecycle(attributes: AdmissionAttributes, store: ObjectStore) ->
     if namespace is None:
         raise not_found(kind_by_name("Namespace"), attributes.namespace)
     if namespace["metadata"].get("deletionTimestamp") and not attributes.subresource:
-        raise _terminating(attributes)
-
-
-def _terminating(attributes: AdmissionAttributes) -> StatusError:
-    kind, name = attributes.kind, attributes.name
-    message = f"namespace {attributes.namespace} is being terminated"
-    return forbidden(
-        kind.plural,
-        f'{kind.resource} "{name}" is forbidden: unable to create new content in namespace '
-        f"{attributes.namespace} because it is being terminated",
-        name=name,
-        group=kind.group,
-        causes=[Cause(CauseType.NAMESPACE_TERMINATING, message, "metadata.namespace")],
-    )
+        where = attributes.namespace
+        message = f"namespace {where} is being terminated"
+        cause = Cause(CauseType.NAMESPACE_TERMINATING, message, "metadata.namespace")
+        reason = f"unable to create new content in namespace {where} because it is being terminated"
+        raise forbidden_object(kind, name, reason, [cause])
 
 
 def _pod_forbidden(attributes: AdmissionAttributes, reason: str) -> StatusError:
-    name = attributes.name
-    return forbidden("pods", f'pods "{name}" is forbidden: {reason}', name=name)
+    return forbidden_object(attributes.kind, attributes.name, reason)
 
 
 def _node_restriction(attributes: AdmissionAttributes, pod: Object) -> None:
@@ -212,7 +198,7 @@ def _limit_ranger(attributes: AdmissionAttributes, obj: Object, store: ObjectSto
         obj["status"]["qosClass"] = defaults.qos_class(obj["spec"])
     if texts := limit_ranger.violations(kind.type_name, obj, ranges):
         reason = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        raise forbidden(kind.plural, f'{kind.plural} "{name}" is forbidden: {reason}', name=name)
+        raise forbidden_object(kind, name, reason)
 
 
 def _priority_classes(store: ObjectStore) -> dict[str, Object]:
@@ -238,14 +224,11 @@ def _mount_token(spec: Object) -> None:
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         mounts = container.get("volumeMounts") or []
         if all(each.get("mountPath") != MOUNT_PATH for each in mounts):
-            container["volumeMounts"] = [*mounts, _token_mount(volume)]
+            mount = {"name": volume, "readOnly": True, "mountPath": MOUNT_PATH}
+            container["volumeMounts"] = [*mounts, mount]
             mounted = True
     if mounted and not existing:
         spec["volumes"] = [*volumes, _token_volume(volume)]
-
-
-def _token_mount(volume: str) -> Object:
-    return {"name": volume, "readOnly": True, "mountPath": MOUNT_PATH}
 
 
 def _token_volume(name: str) -> Object:

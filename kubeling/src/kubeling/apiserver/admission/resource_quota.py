@@ -16,7 +16,7 @@ from kubeling.apiserver.admission.pod_resources import Amounts
 from kubeling.apiserver.defaulting.defaults import qos_class
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.selectors import Requirement
-from kubeling.apiserver.status import forbidden
+from kubeling.apiserver.status import forbidden_object
 from kubeling.apiserver.storage.storage import Object, ObjectStore
 
 _QUOTA = kind_by_name("ResourceQuota")
@@ -240,9 +240,7 @@ def _require_resources(quota: Object, pod: Object) -> None:
 
 
 def _forbidden(kind: Kind, obj: Object, reason: str) -> Exception:
-    name = obj["metadata"].get("name", "")
-    message = f'{kind.resource} "{name}" is forbidden: {reason}'
-    return forbidden(kind.plural, message, name=name, group=kind.group)
+    return forbidden_object(kind, obj["metadata"].get("name", ""), reason)
 
 
 def store_all(store: ObjectStore, quotas: Iterable[Object]) -> None:

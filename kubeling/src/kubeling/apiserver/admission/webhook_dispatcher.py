@@ -19,11 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from kubeling.apiserver import decoding, schema, worker
-from kubeling.apiserver.admission import (
-    service_resolver,
-    webhook_matcher,
-    webhook_response,
-)
+from kubeling.apiserver.admission import service_resolver, webhook_matcher, webhook_response
 from kubeling.apiserver.admission.plugins import AdmissionAttributes
 from kubeling.apiserver.admission.webhook_response import WebhookFailed
 from kubeling.apiserver.defaulting import defaults

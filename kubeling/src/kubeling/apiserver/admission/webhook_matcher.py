@@ -40,9 +40,9 @@ def list_webhooks(
     if attributes.kind.group == ADMISSION:
         return []
     return [
-        webhook
+        Webhook(entry.name, each)
         for entry in store.list_stored(kind_by_name(configurations))
-        for webhook in _webhooks_of(entry.name, entry.object())
+        for each in entry.object().get("webhooks") or ()
     ]
 
 
@@ -52,10 +52,6 @@ def should_call(store: ObjectStore, webhook: Webhook, attributes: AdmissionAttri
     return any(_rule_matches(rule, attributes) for rule in rules) and _selectors_match(
         store, webhook, attributes
     )
-
-
-def _webhooks_of(name: str, configuration: Object) -> list[Webhook]:
-    return [Webhook(name, each) for each in configuration.get("webhooks") or ()]
 
 
 def _rule_matches(rule: Mapping[str, Any], attributes: AdmissionAttributes) -> bool:

@@ -18,7 +18,7 @@ from kubeling.apiserver.request import UserInfo
 from kubeling.apiserver.status import unauthorized
 from kubeling.apiserver.storage.storage import Object, ObjectStore
 from kubeling.asgi import Scope
-from kubeling.clock import Clock
+from kubeling.clock import Clock, system
 from kubeling.errors import Error
 from kubeling.secret import Secret
 from kubeling.service_account.names import account_groups, subject
@@ -54,15 +54,15 @@ class TokenAuthenticator(Protocol):
 class AuthConfig:
     """The issuer, signing keys, audiences and static tokens of the API server.
 
-    `tokens` maps static bearer tokens to their users; `audiences` are the API server's own; `other_tokens`
-    authenticates the tokens of all other issuers.
+    `signer` signs ServiceAccount tokens for `issuer`; `tokens` maps static bearer tokens to their users;
+    `audiences` are the API server's own; `other_tokens` authenticates the tokens of all other issuers.
     """
 
     issuer: str
     signer: TokenSigner
-    audiences: tuple[str, ...]
-    tokens: Mapping[str, UserInfo] = field(repr=False)
-    clock: Clock
+    audiences: tuple[str, ...] = ("https://kubernetes.default.svc",)
+    tokens: Mapping[str, UserInfo] = field(default_factory=dict, repr=False)
+    clock: Clock = system
     other_tokens: TokenAuthenticator | None = None
 
 

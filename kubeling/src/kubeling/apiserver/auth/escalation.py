@@ -23,7 +23,7 @@ from kubeling.apiserver.auth.rbac import (
 )
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.request import UserInfo
-from kubeling.apiserver.status import StatusError, forbidden, not_found
+from kubeling.apiserver.status import forbidden_object, not_found
 from kubeling.apiserver.storage.storage import Object
 
 Rule = Mapping[str, Any]
@@ -48,7 +48,8 @@ def check(
     """
     if MASTERS in user.groups or kind.type_name not in _ROLES + _BINDINGS:
         return
-    if old is not None and _changes_only_ignored_metadata(new, old):
+    # The garbage collector may change this metadata.
+    if old is not None and _without_ignored_metadata(new) == _without_ignored_metadata(old):
         return
     if kind.type_name in _ROLES:
         _check_role(rbac, user, kind, new, old)
@@ -74,7 +75,7 @@ def _check_role(
         granted, _ALL_RULES
     ):
         reason = "only a user with every permission may use an aggregationRule"
-        raise _escalation_error(kind, new, reason)
+        raise forbidden_object(kind, new["metadata"].get("name", ""), reason)
 
 
 def _check_binding(rbac: RbacAuthorizer, user: UserInfo, kind: Kind, new: Object) -> None:
@@ -105,23 +106,12 @@ def _require_covered(
     if uncovered := _uncovered(granted, rules):
         groups = " ".join(f'"{group}"' for group in user.groups)
         shown = "; ".join(orjson.dumps(rule).decode() for rule in uncovered[:_MAX_LISTED_RULES])
-        raise _escalation_error(
+        raise forbidden_object(
             kind,
-            new,
+            new["metadata"].get("name", ""),
             f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not '
             f"currently held: {shown}",
         )
-
-
-def _escalation_error(kind: Kind, new: Object, reason: str) -> StatusError:
-    name = new["metadata"].get("name", "")
-    message = f'{kind.resource} "{name}" is forbidden: {reason}'
-    return forbidden(kind.plural, message, name=name, group=kind.group)
-
-
-def _changes_only_ignored_metadata(new: Object, old: Object) -> bool:
-    """Return whether only metadata changed that the garbage collector may change."""
-    return _without_ignored_metadata(new) == _without_ignored_metadata(old)
 
 
 def _without_ignored_metadata(obj: Object) -> Object:

@@ -9,7 +9,7 @@ Source: kubernetes/kubernetes plugin/pkg/admission/noderestriction.
 from kubeling.apiserver.auth.rbac import AuthorizerAttributes, RbacAuthorizer
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.request import Request
-from kubeling.apiserver.status import StatusError, forbidden, quote
+from kubeling.apiserver.status import StatusError, forbidden_object, quote
 from kubeling.apiserver.storage.storage import Object, ObjectStore
 
 AUDIENCE_VERB = "request-serviceaccounts-token-audience"
@@ -110,7 +110,4 @@ def _claim_name(pod: Object, volume: Object) -> str:
 
 
 def _forbidden(request: Request, reason: str) -> StatusError:
-    kind, name = request.kind, request.namespaced_name[1]
-    return forbidden(
-        kind.plural, f'{kind.resource} "{name}" is forbidden: {reason}', name=name, group=kind.group
-    )
+    return forbidden_object(request.kind, request.namespaced_name[1], reason)

@@ -205,12 +205,11 @@ def _parse_binding(obj: Object) -> _Binding:
 
 def _parse_role(obj: Object) -> Object:
     """Return a role with parsed rules."""
-    rules = [PolicyRule(rule, _sets(rule)) for rule in obj.get("rules") or ()]
+    rules = [
+        PolicyRule(rule, {name: frozenset(values or ()) for name, values in rule.items()})
+        for rule in obj.get("rules") or ()
+    ]
     return {**obj, "rules": rules}
-
-
-def _sets(rule: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
-    return {name: frozenset(values or ()) for name, values in rule.items()}
 
 
 def aggregate_rules(role: Object, roles: Sequence[Object]) -> list[PolicyRule]:

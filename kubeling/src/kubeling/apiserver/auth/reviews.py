@@ -7,13 +7,7 @@ from kubeling.apiserver.auth.authentication import Authenticator, InvalidBearerT
 from kubeling.apiserver.auth.rbac import MASTERS, AuthorizerAttributes, RbacAuthorizer
 from kubeling.apiserver.patch import server_side_apply
 from kubeling.apiserver.request import Request, UserInfo
-from kubeling.apiserver.status import (
-    Cause,
-    CauseType,
-    StatusError,
-    bad_request,
-    invalid,
-)
+from kubeling.apiserver.status import Cause, CauseType, bad_request, invalid
 from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import Clock, rfc3339
 
@@ -133,10 +127,8 @@ def _check_namespace(request: Request, spec: Object) -> None:
     if request.kind.namespaced:
         namespace = (spec.get("resourceAttributes") or {}).get("namespace")
         if namespace != request.info.namespace:
-            raise _wrong_namespace(request)
-
-
-def _wrong_namespace(request: Request) -> StatusError:
-    reason = f"must be {request.info.namespace!r}"
-    field = "spec.resourceAttributes.namespace"
-    return invalid(request.kind, "", [Cause(CauseType.INVALID, reason, field)])
+            reason, field = (
+                f"must be {request.info.namespace!r}",
+                "spec.resourceAttributes.namespace",
+            )
+            raise invalid(request.kind, "", [Cause(CauseType.INVALID, reason, field)])

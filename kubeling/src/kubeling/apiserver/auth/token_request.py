@@ -160,18 +160,12 @@ def _build_response(
 def _log_signed(
     request: Request, audiences: Sequence[str], bound: _BoundObjects, token: str, seconds: float
 ) -> None:
-    namespace, account = request.namespaced_name
     pod = bound.refs.get("pod")
     facts = {
-        "asked": f"a token of {namespace}/{account} for {', '.join(audiences)}",
+        **_facts(request, ", ".join(audiences), " ".join(audiences), seconds),
         "checked": [*_CHECKED, *bound.checked],
-        "took_ms": round(seconds * 1000, 3),
         "pod": pod.name if pod else "",
         "uid": pod.uid if pod else "",
-        "namespace": namespace,
-        "account": account,
-        "sub": subject(namespace, account),
-        "audience": " ".join(audiences),
         # A service that receives the token can log the same value.
         "token_sha256": fingerprint(token),
         "outcome": "signed",
@@ -180,25 +174,31 @@ def _log_signed(
 
 
 def _log_refused(request: Request, spec: Object, refused: StatusError, seconds: float) -> None:
-    namespace, account = request.namespaced_name
     ref = spec.get("boundObjectRef") or {}
     pod = ref if ref.get("kind") == "Pod" else {}
     audience = " ".join(spec.get("audiences") or ())
     facts = {
-        "asked": f"a token of {namespace}/{account} for {audience or 'the API server'}",
+        **_facts(request, audience or "the API server", audience, seconds),
         "checked": [],
-        "took_ms": round(seconds * 1000, 3),
         "pod": str(pod.get("name") or ""),
         "uid": str(pod.get("uid") or ""),
-        "namespace": namespace,
-        "account": account,
-        "sub": subject(namespace, account),
-        "audience": audience,
         "outcome": "refused",
         "code": refused.reason,
         "cause": refused.message,
     }
     _log.warning("token_request_refused", extra=facts)
+
+
+def _facts(request: Request, listed: str, audience: str, seconds: float) -> dict[str, object]:
+    namespace, account = request.namespaced_name
+    return {
+        "asked": f"a token of {namespace}/{account} for {listed}",
+        "took_ms": round(seconds * 1000, 3),
+        "namespace": namespace,
+        "account": account,
+        "sub": subject(namespace, account),
+        "audience": audience,
+    }
 
 
 def _ref(obj: Object) -> ObjectRef:

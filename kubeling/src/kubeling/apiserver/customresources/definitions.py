@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kubeling.clock import rfc3339
@@ -44,13 +44,7 @@ def set_condition(definition: Object, condition: DefinitionCondition, now: float
     """Set a condition in place; its time changes with its status. `now` is in seconds since the epoch."""
     status = definition.setdefault("status", {})
     conditions = [dict(each) for each in status.get("conditions") or ()]
-    made = {
-        "type": condition.type,
-        "status": condition.status,
-        "lastTransitionTime": rfc3339(now),
-        "reason": condition.reason,
-        "message": condition.message,
-    }
+    made = {**asdict(condition), "lastTransitionTime": rfc3339(now)}
     for at, each in enumerate(conditions):
         # Other clients may write conditions without these fields.
         if each.get("type") == condition.type:

@@ -1,5 +1,6 @@
 """The JSONPath of kubectl, as printer columns use it: fields, indexes, wildcards and equality filters."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -35,13 +36,8 @@ def find(steps: tuple[Step, ...], value: Any) -> Any:
     """Return the first value at a path; None if there is none."""
     values: Iterator[Any] = iter((value,))
     for step in steps:
-        values = _apply(step, values)
+        values = itertools.chain.from_iterable(map(step, values))
     return next(values, None)
-
-
-def _apply(step: Step, values: Iterator[Any]) -> Iterator[Any]:
-    for each in values:
-        yield from step(each)
 
 
 def _step(found: re.Match[str]) -> Step:

@@ -12,12 +12,7 @@ import orjson
 
 from kubeling.apiserver import schema
 from kubeling.apiserver.customresources import structural
-from kubeling.apiserver.customresources.structural import (
-    EMBEDDED,
-    INT_OR_STRING,
-    Object,
-    Schema,
-)
+from kubeling.apiserver.customresources.structural import EMBEDDED, INT_OR_STRING, Object, Schema
 from kubeling.apiserver.patch import list_merge
 from kubeling.apiserver.patch.list_merge import ListRule
 from kubeling.apiserver.status import Cause, CauseType
@@ -119,7 +114,8 @@ class VersionedResource:
     """One served version of a CustomResourceDefinition.
 
     `definition` is the definition, `version` one of its `spec.versions`. What is expensive is compiled at
-    first use.
+    first use. `warning` is empty for a version that is not deprecated; `is_terminating` is true if the
+    definition is being deleted.
     """
 
     def __init__(self, definition: Mapping[str, Any], version: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubeling.apiserver import release, schema
+from kubeling.apiserver.customresources.definitions import has_condition
 from kubeling.apiserver.customresources.resource import VersionedResource
 from kubeling.apiserver.kinds import (
     SCALE,
@@ -117,17 +118,9 @@ def version_order(version: str) -> tuple[int, int, int, str]:
     return (-stability, -major, -minor, "")
 
 
-def is_established(definition: Mapping[str, Any]) -> bool:
-    """Return whether the API server serves the kind of a definition."""
-    conditions = (definition.get("status") or {}).get("conditions") or ()
-    return any(
-        each.get("type") == "Established" and each.get("status") == "True" for each in conditions
-    )
-
-
 def kinds_of(definition: Mapping[str, Any]) -> tuple[Kind, ...]:
     """Return the kinds that a definition makes the API server serve, one for each served version."""
-    if not is_established(definition):
+    if not has_condition(definition, "Established"):
         return ()
     versions = definition["spec"]["versions"]
     return tuple(_kind(definition, version) for version in versions if version.get("served"))

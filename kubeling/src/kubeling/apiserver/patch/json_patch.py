@@ -14,12 +14,7 @@ from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.limits import WorkBudget, check_values
 from kubeling.apiserver.patch.strategic_merge import merge
 from kubeling.apiserver.request import MAX_BODY_BYTES
-from kubeling.apiserver.status import (
-    StatusError,
-    bad_request,
-    too_large,
-    unprocessable,
-)
+from kubeling.apiserver.status import StatusError, bad_request, too_large, unprocessable
 
 MEDIA_TYPES = (
     "application/json-patch+json",

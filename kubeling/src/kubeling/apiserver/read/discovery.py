@@ -1,7 +1,7 @@
 """Non-resource paths: version, discovery, OpenAPI, health and the issuer's documents."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import orjson
 
@@ -73,8 +73,6 @@ class DiscoveryHandler:
             "/": lambda request: _root_response(request, kinds),
             "/version": lambda request: response.encode(request, version(kinds.release)),
             "/api": lambda request: _core_versions_response(request, kinds),
-            "/openapi/v2": lambda request: _openapi_v2(request, kinds),
-            "/openapi/v3": lambda request: _openapi_v3_root(request, kinds),
             DISCOVERY_PATH: self._issuer,
             JWKS_PATH: self._keys,
         }
@@ -91,8 +89,8 @@ class DiscoveryHandler:
             return page(request)
         if normalized.startswith(_HEALTH):
             return self._health_response(request, normalized)
-        if normalized.startswith("/openapi/v3/"):
-            return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"), self._kinds)
+        if normalized == "/openapi/v2" or f"{normalized}/".startswith("/openapi/v3/"):
+            return _openapi(request, normalized, self._kinds)
         return _group_response(request, normalized, self._kinds, delegated)
 
     def _health_response(self, request: Request, path: str) -> Response:
@@ -165,19 +163,17 @@ def _group_response(
     request: Request, path: str, kinds: ServedKinds, delegated: Delegated
 ) -> Response:
     """Respond to `/apis/<group>`, `/apis/<group>/<version>` and `/api/v1`."""
-    parts = path.split("/")[1:]
-    if parts[0] == "apis" and len(parts) == 2:
-        named = [*kinds.group_versions(), *delegated]
-        if parts[1] in {group for group, _ in named if group}:
-            body = {"kind": "APIGroup", "apiVersion": "v1", **_group_body(parts[1], named)}
-            return response.encode(request, body)
-        return NOT_FOUND
-    group, version = (
-        ("", parts[-1]) if parts[0] == "api" else (parts[1] if parts[1:] else "", parts[-1])
-    )
-    if (group, version) not in kinds.group_versions() or len(parts) != (3 if group else 2):
-        return NOT_FOUND
-    return response.encode(request, resource_list(group, version, kinds))
+    match path.split("/")[1:]:
+        case ["apis", name]:
+            named = [*kinds.group_versions(), *delegated]
+            if name in {group for group, _ in named if group}:
+                body = {"kind": "APIGroup", "apiVersion": "v1", **_group_body(name, named)}
+                return response.encode(request, body)
+        case ["api", version] if ("", version) in kinds.group_versions():
+            return response.encode(request, resource_list("", version, kinds))
+        case ["apis", group, version] if group and (group, version) in kinds.group_versions():
+            return response.encode(request, resource_list(group, version, kinds))
+    return NOT_FOUND
 
 
 def resource_list(group: str, version: str, kinds: ServedKinds) -> Body:
@@ -190,11 +186,8 @@ def resource_list(group: str, version: str, kinds: ServedKinds) -> Body:
     ]
     head = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if group else {})
     api_version = f"{group}/{version}" if group else version
-    return head | {"groupVersion": api_version, "resources": sorted(resources, key=_name)}
-
-
-def _name(row: Body) -> str:
-    return str(row["name"])
+    rows = sorted(resources, key=lambda row: str(row["name"]))
+    return head | {"groupVersion": api_version, "resources": rows}
 
 
 def _resource(kind: Kind) -> Body:
@@ -250,7 +243,7 @@ def _aggregated_discovery(
             if name[0] != group:
                 continue
             found = delegated.get(name)
-            rows = _discovered(*name, kinds) if found is None else _discovered_there(*name, found)
+            rows = _own_rows(*name, kinds) if found is None else _rows(*name, found)
             # Clients retry a version that is stale.
             freshness = "Stale" if found == {} else "Current"
             versions.append({"version": name[1], "resources": rows, "freshness": freshness})
@@ -265,14 +258,27 @@ def _aggregated_discovery(
     return Response(200, made.body, _AGGREGATED.format(version))
 
 
-def _discovered_there(group: str, version: str, found: Body) -> list[Body]:
-    """Return the resources in the APIResourceList of another server."""
+def _own_rows(group: str, version: str, kinds: ServedKinds) -> list[Body]:
+    built_in = {
+        kind.plural
+        for kind in kinds.all()
+        if (kind.group, kind.version) == (group, version) and kind.custom is None
+    }
+    return _rows(group, version, resource_list(group, version, kinds), built_in)
+
+
+def _rows(group: str, version: str, found: Body, built_in: Collection[str] = ()) -> list[Body]:
+    """Return the resources in an APIResourceList as in aggregated discovery.
+
+    The kind of a response of a built-in resource has no group and version.
+    """
     rows: dict[str, Body] = {}
     for each in found.get("resources", ()):
         plural, _, below = each["name"].partition("/")
+        own = ("", "") if plural in built_in else (group, version)
         kind = {
-            "group": each.get("group") or group,
-            "version": each.get("version") or version,
+            "group": each.get("group") or own[0],
+            "version": each.get("version") or own[1],
             "kind": each["kind"],
         }
         row: Body = {"responseKind": kind, "verbs": each.get("verbs", [])}
@@ -288,80 +294,28 @@ def _discovered_there(group: str, version: str, found: Body) -> list[Body]:
     return [*rows.values()]
 
 
-def _discovered(group: str, version: str, kinds: ServedKinds) -> list[Body]:
-    found = [kind for kind in kinds.all() if (kind.group, kind.version) == (group, version)]
-    return [_discovered_kind(kind) for kind in sorted(found, key=lambda kind: kind.plural)]
-
-
-def _discovered_kind(kind: Kind) -> Body:
-    row: Body = {
-        "resource": kind.plural,
-        "responseKind": _response_kind(kind, kind.kind),
-        "scope": "Namespaced" if kind.namespaced else "Cluster",
-        "singularResource": kind.singular,
-        "verbs": list(kind.verbs),
-    }
-    if kind.short_names:
-        row["shortNames"] = list(kind.short_names)
-    if kind.categories:
-        row["categories"] = list(kind.categories)
-    if kind.subresources:
-        row["subresources"] = [
-            {
-                "subresource": sub.name,
-                "responseKind": (
-                    {"group": sub.group, "version": sub.version, "kind": sub.kind}
-                    if sub.version
-                    else _response_kind(kind, sub.kind)
-                ),
-                "verbs": list(sub.verbs),
-            }
-            for sub in sorted(kind.subresources, key=lambda sub: sub.name)
-        ]
-    return row
-
-
-def _response_kind(kind: Kind, name: str) -> Body:
-    """Return the type of a response; of a built-in kind it has no group and version."""
-    if kind.custom is None:
-        return {"group": "", "version": "", "kind": name}
-    return {"group": kind.group, "version": kind.version, "kind": name}
-
-
 # An OpenAPI v2 document as protobuf, with its version (field 1) and nothing else.
 _NO_OPENAPI = b"\x0a\x032.0"
+_NO_OPENAPI_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
-def _openapi_v2(request: Request, kinds: ServedKinds) -> Response:
+def _openapi(request: Request, path: str, kinds: ServedKinds) -> Response:
+    """Respond to `/openapi/v2`, `/openapi/v3`, and to the documents of groups and versions below it."""
     from kubeling.apiserver.read import openapi
 
-    # kubectl requests this page only as protobuf if v3 does not list a kind. With an empty document it says
-    # "no matches for kind"; it cannot parse JSON here.
-    accepted = request.headers.get("accept", "*/*")
-    if "json" not in accepted and "*/*" not in accepted:
-        return Response(
-            200, _NO_OPENAPI, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-        )
-    return response.encode(request, openapi.v2(kinds.all()))
-
-
-def _openapi_v3_root(request: Request, kinds: ServedKinds) -> Response:
-    from kubeling.apiserver.read import openapi
-
-    return response.encode(request, openapi.v3_root(kinds.all()))
-
-
-def _openapi_v3(request: Request, path: str, kinds: ServedKinds) -> Response:
-    """Respond to `api/v1` and `apis/<group>/<version>` below `/openapi/v3/`."""
-    from kubeling.apiserver.read import openapi
-
-    parts = path.split("/")
-    group, version = (
-        ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else _split_group_version(parts)
-    )
-    document = openapi.v3(group, version, kinds.all())
-    return NOT_FOUND if document is None else response.encode(request, document)
-
-
-def _split_group_version(parts: Sequence[str]) -> tuple[str, str]:
-    return (parts[1], parts[2]) if parts[0] == "apis" and len(parts) == 3 else ("?", "?")
+    found: Body | None = None
+    match path.split("/")[2:]:
+        case ["v2"]:
+            # kubectl requests this page only as protobuf if v3 does not list a kind. With an empty document
+            # it says "no matches for kind"; it cannot parse JSON here.
+            accepted = request.headers.get("accept", "*/*")
+            if "json" not in accepted and "*/*" not in accepted:
+                return Response(200, _NO_OPENAPI, _NO_OPENAPI_TYPE)
+            found = openapi.v2(kinds.all())
+        case ["v3"]:
+            found = openapi.v3_root(kinds.all())
+        case ["v3", "api", version]:
+            found = openapi.v3("", version, kinds.all())
+        case ["v3", "apis", group, version]:
+            found = openapi.v3(group, version, kinds.all())
+    return NOT_FOUND if found is None else response.encode(request, found)

@@ -25,12 +25,7 @@ from kubeling.apiserver.status import (
     not_found,
 )
 from kubeling.apiserver.storage.fairness import CooperativeYield
-from kubeling.apiserver.storage.storage import (
-    NamespacedName,
-    Object,
-    ObjectStore,
-    StoredObject,
-)
+from kubeling.apiserver.storage.storage import NamespacedName, Object, ObjectStore, StoredObject
 from kubeling.apiserver.storage.watch_cache import ResourceExpired
 
 _MATCHES = ("", "Exact", "NotOlderThan")

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from kubeling.apiserver.custom_resource import CustomResource
 from kubeling.apiserver.customresources import json_path
 from kubeling.apiserver.customresources.json_path import Step
+from kubeling.apiserver.customresources.resource import VersionedResource
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.read.column import (
     AGE,
@@ -39,7 +39,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 _AGE = dataclasses.replace(AGE, type="date")
 # The paths are parsed once for each definition.
-_parsed: WeakKeyDictionary[CustomResource, tuple[Column, ...]] = WeakKeyDictionary()
+_parsed: WeakKeyDictionary[VersionedResource, tuple[Column, ...]] = WeakKeyDictionary()
 
 
 def _custom_columns(kind: Kind) -> tuple[Column, ...]:

@@ -5,13 +5,7 @@ from typing import Any
 
 from kubeling.apiserver.customresources.served_kinds import DEFINITION
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.status import (
-    Cause,
-    CauseType,
-    StatusError,
-    forbidden,
-    invalid,
-)
+from kubeling.apiserver.status import Cause, CauseType, StatusError, forbidden_object, invalid
 
 # A custom resource has no merge keys for a strategic merge patch.
 PATCHES = (
@@ -23,13 +17,9 @@ PATCHES = (
 
 def check_not_terminating(kind: Kind, name: str) -> None:
     """Refuse a new object whose definition is being deleted. Raises StatusError 403."""
-    if kind.custom is None or not kind.custom.is_terminating:
-        return
-    message = (
-        f'{kind.resource} "{name}" is forbidden: create not allowed while custom resource definition is '
-        "terminating"
-    )
-    raise forbidden(kind.plural, message, name=name, group=kind.group)
+    if kind.custom is not None and kind.custom.is_terminating:
+        reason = "create not allowed while custom resource definition is terminating"
+        raise forbidden_object(kind, name, reason)
 
 
 def check_has_revision(kind: Kind, name: str, metadata: Mapping[str, Any]) -> None:

@@ -97,7 +97,7 @@ class DeletionHandler:
         await self._registry.webhooks.admit(attributes)
 
     def _delete(self, kind: Kind, live: Object, options: DeleteOptions) -> tuple[Object, bool]:
-        now = self._registry.clock()
+        now, read_revision = self._registry.clock(), int(live["metadata"]["resourceVersion"])
         obj = copy.deepcopy(live)
         _set_dependents_finalizer(kind, obj, options)
         if kind.type_name == "Namespace":
@@ -109,17 +109,15 @@ class DeletionHandler:
         elif obj["metadata"].get("finalizers"):
             mark_deleted(obj, 0, now)
         else:
-            return (live if options.dry_run else self._remove(kind, live)), True
+            return (
+                live if options.dry_run else self._store.delete(kind, live, read_revision)
+            ), True
         is_removed = is_ready_to_remove(kind, obj)
         if options.dry_run or (obj == live and not is_removed):
             return obj, is_removed
-        read_revision = int(live["metadata"]["resourceVersion"])
         if is_removed:
             return self._store.delete(kind, obj, read_revision), True
         return self._store.update(kind, obj, read_revision), False
-
-    def _remove(self, kind: Kind, live: Object) -> Object:
-        return self._store.delete(kind, live, int(live["metadata"]["resourceVersion"]))
 
 
 def returns_object(kind: Kind, *, is_removed: bool) -> bool:
@@ -152,12 +150,10 @@ def _grace_seconds(pod: Object, options: DeleteOptions) -> int:
 def mark_deleted(obj: Object, grace: int, now: float) -> None:
     """Set deletionTimestamp and grace period; for an object that has them, only shorten the grace period."""
     metadata, grace = obj["metadata"], min(grace, _MAX_GRACE_SECONDS)
-    if not metadata.get("deletionTimestamp"):
-        if "generation" in metadata:
-            metadata["generation"] += 1
-        metadata["deletionTimestamp"] = rfc3339(now + grace)
-        metadata["deletionGracePeriodSeconds"] = grace
-    elif grace < (metadata.get("deletionGracePeriodSeconds") or 0):
+    is_new = not metadata.get("deletionTimestamp")
+    if is_new and "generation" in metadata:
+        metadata["generation"] += 1
+    if is_new or grace < (metadata.get("deletionGracePeriodSeconds") or 0):
         metadata["deletionTimestamp"] = rfc3339(now + grace)
         metadata["deletionGracePeriodSeconds"] = grace
 

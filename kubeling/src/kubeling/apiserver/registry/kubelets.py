@@ -20,6 +20,7 @@ from kubeling.apiserver.status import (
 )
 from kubeling.apiserver.storage.storage import Object, ObjectStore
 from kubeling.asgi import App, Message, Scope
+from kubeling.tasks import cancel_all
 
 Kubelets = Mapping[str, App]
 
@@ -77,8 +78,7 @@ async def _chunks(
         while (message := await messages.get()) is not None:
             yield message
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel_all([task])
 
 
 async def _bodies(chunks: AsyncIterator[Message]) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""The subresource `proxy` of Services and pods: send an HTTP request on to a pod, through its kubelet.
+"""The subresource `proxy` of Services and pods: send requests and WebSockets on to a pod, by its kubelet.
 
 Source:  ResourceLocation of Services and of pods, and proxy.Transport of kube-apiserver.
 """
@@ -17,6 +17,7 @@ from kubeling.apiserver.admission.service_resolver import (
     may_connect,
     ready_pods,
 )
+from kubeling.apiserver.auth.websocket_token import without_tokens
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.registry import kubelets
 from kubeling.apiserver.registry.kubelets import Kubelets
@@ -49,15 +50,14 @@ class ProxyHandler:
     async def open(self, request: Request) -> PassedOnResponse | Response:
         """Find the pod of a request, and its kubelet. Raises StatusError 400, 404, 500, 503."""
         info = request.info
-        if request.scope["type"] == "websocket":
-            raise bad_request("WebSockets are not sent on to pods")
+        is_websocket = request.scope["type"] == "websocket"
         await admit_connect(
             self._registry, request, {"path": unquote(info.proxied)} if info.proxied else {}
         )
         scheme, name, port = _parse(info.plural.removesuffix("s"), info.name)
         find = self._find_endpoint if info.plural == _SERVICE.plural else self._find_port
         pod, number = find(info.namespace, name, port, scheme)
-        if not info.proxied and request.method in ("GET", "HEAD"):
+        if not info.proxied and request.method in ("GET", "HEAD") and not is_websocket:
             query = request.scope["query_string"].decode("latin-1")
             location = f"{info.path}/" + (f"?{query}" if query else "")
             return Response(301, b"", "", headers=((b"location", location.encode("latin-1")),))
@@ -65,7 +65,12 @@ class ProxyHandler:
         metadata = pod["metadata"]
         target = f"/proxy/{metadata['namespace']}/{metadata['name']}/{scheme}/{number}"
         raw_path = (target + (info.proxied or "/")).encode("latin-1")
-        scope = {**request.scope, "raw_path": raw_path, "headers": _request_headers(request)}
+        scope = {
+            **request.scope,
+            "raw_path": raw_path,
+            "headers": _request_headers(request),
+            "subprotocols": without_tokens(request.scope.get("subprotocols") or ()),
+        }
         prefix = info.path.removesuffix(info.proxied)
 
         async def pass_on(receive: Receive, send: Send, headers: Headers) -> None:
@@ -142,7 +147,10 @@ def _request_headers(request: Request) -> list[tuple[bytes, bytes]]:
 
 
 class _Rewriter:
-    """An ASGI `send` that adds the path of the proxy to redirects, and to links in HTML pages."""
+    """An ASGI `send` that adds the path of the proxy to redirects, and to links in HTML pages.
+
+    Messages of WebSockets are sent on unchanged.
+    """
 
     def __init__(self, send: Send, headers: Headers, prefix: str) -> None:
         self._send, self._headers, self._prefix = send, headers, prefix.encode("latin-1")
@@ -152,7 +160,9 @@ class _Rewriter:
 
     async def __call__(self, message: Message) -> None:
         self.is_started = True
-        if message["type"] == "http.response.start":
+        if message["type"] == "websocket.accept":
+            await self._send({**message, "headers": [*message.get("headers", ()), *self._headers]})
+        elif message["type"] == "http.response.start":
             await self._begin(message)
         elif self._page is None:
             await self._send(message)

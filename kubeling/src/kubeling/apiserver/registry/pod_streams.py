@@ -24,6 +24,7 @@ from kubeling.apiserver.response import JSON, PassedOnResponse
 from kubeling.apiserver.status import bad_request
 from kubeling.apiserver.storage.storage import Object
 from kubeling.asgi import Headers, Message, Receive, Scope, Send
+from kubeling.tasks import cancel_all
 
 _PATHS = {"exec": "exec", "attach": "attach", "portforward": "portForward"}
 # The names of the streams for a client, and for the kubelet.
@@ -72,8 +73,7 @@ class PodStreamHandler:
                 await asyncio.wait({task})
             finally:
                 self._streams.discard(task)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await cancel_all([task])
             if not task.cancelled():
                 task.result()
 

@@ -47,19 +47,15 @@ _DEFINITION = "CustomResourceDefinition"
 # Metadata that belongs to a write, not to the object.
 _WRITE = ("resourceVersion", "managedFields")
 _SYSTEM_FIELDS = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
+    *("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"),
     "generation",
 )
 
 
 def wipe_system_fields(metadata: Object) -> None:
     """Remove from a new object the fields that only the API server sets."""
-    for name in ("uid", "creationTimestamp", "deletionTimestamp", "generation", "selfLink"):
+    for name in (*_SYSTEM_FIELDS, "selfLink"):
         metadata.pop(name, None)
-    metadata.pop("deletionGracePeriodSeconds", None)
 
 
 def set_requester(kind: Kind, obj: Object, user: UserInfo) -> None:
@@ -67,13 +63,9 @@ def set_requester(kind: Kind, obj: Object, user: UserInfo) -> None:
     if kind.type_name == "CertificateSigningRequest":
         spec = obj["spec"] = dict(obj.get("spec") or {})
         extra = {key: list(values) for key, values in user.extra.items()}
-        given = (
-            ("username", user.name),
-            ("uid", user.uid),
-            ("groups", [*user.groups]),
-            ("extra", extra),
-        )
-        for name, value in given:
+        groups = [*user.groups]
+        given = {"username": user.name, "uid": user.uid, "groups": groups, "extra": extra}
+        for name, value in given.items():
             spec.pop(name, None)
             if value:
                 spec[name] = value
@@ -122,9 +114,7 @@ def prepare_for_update(kind: Kind, live: Object, sent: Object, subresource: str)
     new = copy.deepcopy(sent)
     metadata = new.setdefault("metadata", {})
     for name in _SYSTEM_FIELDS:
-        metadata.pop(name, None)
-        if name in live["metadata"]:
-            metadata[name] = live["metadata"][name]
+        _copy_part(metadata, live["metadata"], name)
     metadata.pop("selfLink", None)
     if subresource == "status" and kind.custom is not None:
         new["metadata"] = live["metadata"] | _copied(metadata, *_WRITE)

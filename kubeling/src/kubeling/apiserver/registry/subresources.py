@@ -98,17 +98,8 @@ class PodSubresources:
         required = delete_options.get("preconditions") or {}
         if any(pod["metadata"].get(name) != value for name, value in required.items()):
             return  # the deletion is refused
-        status = pod.setdefault("status", {})
-        others = [each for each in status.get("conditions") or () if each.get("type") != _DISRUPTED]
-        condition = {
-            "type": _DISRUPTED,
-            "status": "True",
-            "lastProbeTime": None,
-            "lastTransitionTime": rfc3339(self._registry.clock()),
-            "reason": "EvictionByEvictionAPI",
-            "message": "Eviction API: evicting",
-        }
-        status["conditions"] = [*others, condition]
+        why = {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+        _set_condition(pod, _DISRUPTED, self._registry.clock, **why)
         read_revision = int(pod["metadata"]["resourceVersion"])
         updated = self._registry.store.update(request.kind, pod, read_revision)
         if "resourceVersion" in required:
@@ -166,12 +157,13 @@ def _set_node(pod: Object, binding: Object, clock: Clock) -> None:
     pod["spec"]["nodeName"] = binding["target"]["name"]
     if annotations := (binding.get("metadata") or {}).get("annotations"):
         pod["metadata"]["annotations"] = (pod["metadata"].get("annotations") or {}) | annotations
+    _set_condition(pod, _SCHEDULED, clock)
+
+
+def _set_condition(pod: Object, kind: str, clock: Clock, **more: str) -> None:
+    """Set a condition of a pod to true."""
     status = pod.setdefault("status", {})
-    others = [each for each in status.get("conditions") or () if each.get("type") != _SCHEDULED]
-    scheduled = {
-        "type": _SCHEDULED,
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": rfc3339(clock()),
-    }
-    status["conditions"] = [*others, scheduled]
+    others = [each for each in status.get("conditions") or () if each.get("type") != kind]
+    moment = rfc3339(clock())
+    made = {"type": kind, "status": "True", "lastProbeTime": None, "lastTransitionTime": moment}
+    status["conditions"] = [*others, made | more]

@@ -18,13 +18,7 @@ from typing import Any
 import orjson
 
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.storage.watch_cache import (
-    ADDED,
-    DELETED,
-    MODIFIED,
-    WatchCache,
-    WatchEvent,
-)
+from kubeling.apiserver.storage.watch_cache import ADDED, DELETED, MODIFIED, WatchCache, WatchEvent
 from kubeling.errors import Error
 
 Object = dict[str, Any]
@@ -158,7 +152,7 @@ class ObjectStore:
         self.watch_cache = WatchCache(self.revision)
         for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
             try:
-                version = _revision_of(raw)
+                version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
             except (ValueError, TypeError, KeyError) as exc:
                 raise StoreError(
                     f"{self._path} is corrupt: {resource} {namespace}/{name} cannot be read",
@@ -289,16 +283,8 @@ class ObjectStore:
                     continue
                 revision += 1
                 change = DELETED if after is None else ADDED if before is None else MODIFIED
-                yield WatchEvent(
-                    revision=revision,
-                    type=change,
-                    resource=resource,
-                    namespace=key[0],
-                    name=key[1],
-                    raw=_with_revision(stored.raw, revision),
-                    before=before.raw if before else None,
-                    replaced=before.revision if before else 0,
-                )
+                raw = _with_revision(stored.raw, revision)
+                yield _event(revision, change, resource, key, raw, before)
 
     def _require_revision(
         self, kind: Kind, obj: Mapping[str, Any], read_revision: int
@@ -319,17 +305,7 @@ class ObjectStore:
         if conversion is not None:
             stored = conversion.to_storage(stored)
         raw = orjson.dumps(stored)
-        namespace, name = _name_of(obj)
-        event = WatchEvent(
-            revision=revision,
-            type=change,
-            resource=kind.stored_as,
-            namespace=namespace,
-            name=name,
-            raw=raw,
-            before=before.raw if before else None,
-            replaced=before.revision if before else 0,
-        )
+        event = _event(revision, change, kind.stored_as, _name_of(obj), raw, before)
         self._commit(event)
         self._apply(event)
         return stored if conversion is None else conversion.from_storage(stored)
@@ -421,14 +397,30 @@ def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
     return metadata.get("namespace", ""), metadata["name"]
 
 
+def _event(
+    revision: int,
+    change: str,
+    resource: str,
+    key: NamespacedName,
+    raw: bytes,
+    before: StoredObject | None,
+) -> WatchEvent:
+    return WatchEvent(
+        revision=revision,
+        type=change,
+        resource=resource,
+        namespace=key[0],
+        name=key[1],
+        raw=raw,
+        before=before.raw if before else None,
+        replaced=before.revision if before else 0,
+    )
+
+
 def _with_revision(raw: bytes, revision: int) -> bytes:
     stored = orjson.loads(raw)
     stored["metadata"]["resourceVersion"] = str(revision)
     return orjson.dumps(stored)
-
-
-def _revision_of(raw: bytes) -> int:
-    return int(orjson.loads(raw)["metadata"]["resourceVersion"])
 
 
 def _select_names(
@@ -438,10 +430,8 @@ def _select_names(
     low, high = 0, len(keys)
     if namespace:
         # No namespace sorts between this namespace and the same text with a NUL character.
-        low, high = (
-            bisect_left(keys, (namespace, "")),
-            bisect_left(keys, (namespace + "\0", "")),
-        )
+        low = bisect_left(keys, (namespace, ""))
+        high = bisect_left(keys, (namespace + "\0", ""))
     if after is not None:
         low = max(low, bisect_right(keys, after))
     return keys[low:high]

@@ -7,6 +7,7 @@ five minutes, as with etcd's compaction.
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,9 +86,8 @@ class WatchCache:
         self._marks = deque[tuple[float, int]]()  # times, and the revisions at these times
         self._max_events, self._max_bytes = max_events, max_bytes
         self._events: list[WatchEvent] = []
-        self._start = (
-            0  # events before this index are dropped; the list is shortened from time to time
-        )
+        # Events before this index are dropped; the list is shortened from time to time.
+        self._start = 0
         self._bytes = 0
         self._last_changes: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
@@ -113,7 +113,7 @@ class WatchCache:
             del self._events[: self._start]
             self._start = 0
         self._compact(event.revision)
-        self._wake(event.resource)
+        self.wake(event.resource)
 
     def _compact(self, revision: int) -> None:
         now = self._clock()
@@ -137,14 +137,8 @@ class WatchCache:
             return ()
         if revision < (horizon := self._dropped.get(resource, self._first_revision)):
             raise ResourceExpired(f"too old resource version: {revision} ({horizon + 1})")
-        low, high = self._start, len(self._events)
-        while low < high:
-            middle = (low + high) // 2
-            if self._events[middle].revision <= revision:
-                low = middle + 1
-            else:
-                high = middle
-        return [event for event in self._events[low:] if event.resource == resource]
+        first = bisect_right(self._events, revision, self._start, key=lambda each: each.revision)
+        return [event for event in self._events[first:] if event.resource == resource]
 
     async def wait(self, resources: Sequence[str], seconds: float) -> None:
         """Return after the next change of one of these resources, or after a number of seconds.
@@ -176,16 +170,13 @@ class WatchCache:
 
     def wake(self, resource: str) -> None:
         """Wake the watchers of a resource; each checks whether the resource is still served."""
-        self._wake(resource)
+        for future in self._waiting.pop(resource, ()):
+            _complete(future)
 
     def wake_all(self) -> None:
         """Wake every watcher, because the server stops."""
         for resource in list(self._waiting):
-            self._wake(resource)
-
-    def _wake(self, resource: str) -> None:
-        for future in self._waiting.pop(resource, ()):
-            _complete(future)
+            self.wake(resource)
 
 
 def _complete(future: asyncio.Future[None]) -> None:

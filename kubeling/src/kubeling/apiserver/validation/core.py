@@ -11,14 +11,7 @@ from kubeling import quantity
 from kubeling.apiserver.conversion import CONVERSIONS
 from kubeling.apiserver.status import Cause, CauseType
 from kubeling.apiserver.validation import rules
-from kubeling.apiserver.validation.rules import (
-    Causes,
-    fields,
-    items,
-    number,
-    optional,
-    required,
-)
+from kubeling.apiserver.validation.rules import Causes, fields, items, number, optional, required
 
 Object = Mapping[str, Any]
 

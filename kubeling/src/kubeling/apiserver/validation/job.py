@@ -11,10 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kubeling.apiserver.validation import cron_schedule, rules
 from kubeling.apiserver.validation.rules import Causes, ObjectCheck, fields, number
-from kubeling.apiserver.validation.workload import (
-    validate_selects_template,
-    validate_template,
-)
+from kubeling.apiserver.validation.workload import validate_selects_template, validate_template
 
 Object = Mapping[str, Any]
 

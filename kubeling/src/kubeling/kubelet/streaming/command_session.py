@@ -10,10 +10,8 @@ from kubeling.kubelet.container_run import ContainerRun
 from kubeling.kubelet.descriptor import Descriptor
 from kubeling.kubelet.process import ContainerProcess, StartError
 from kubeling.kubelet.streaming.command_client import CommandClient, StreamOptions
-from kubeling.kubelet.streaming.command_status import (
-    exit_status,
-    start_error_status,
-)
+from kubeling.kubelet.streaming.command_status import exit_status, start_error_status
+from kubeling.tasks import cancel_all
 
 # The kubelet's defaults for streaming connections without data.
 IDLE_SECONDS = 4 * 3600.0
@@ -54,9 +52,7 @@ class _Session:
         try:
             yield tasks[0]
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
 
     async def _watch(self) -> None:
         """Return when the client is gone, or nothing was sent and received for hours."""
@@ -72,8 +68,7 @@ class _Session:
             pass
         finally:
             self.is_gone = True
-            receiving.cancel()
-            await asyncio.gather(receiving, return_exceptions=True)
+            await cancel_all([receiving])
 
     async def _pump_input(
         self, target: Descriptor | None, on_end_of_input: Callable[[], None]

@@ -4,32 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from kubeling.asgi import (
-    Receive,
-    Scope,
-    Send,
-    WebSocket,
-    header,
-    header_values,
-    offered_upgrade,
-)
+from kubeling.asgi import Receive, Scope, Send, WebSocket, header, header_values, offered_upgrade
 from kubeling.kubelet.container_run import ContainerRun
 from kubeling.kubelet.errors import KubeletError
-from kubeling.kubelet.streaming import (
-    command_session,
-    port_forward,
-    spdy_client,
-    websocket_client,
-)
+from kubeling.kubelet.streaming import command_session, port_forward, spdy_client, websocket_client
 from kubeling.kubelet.streaming.command_client import (
     CommandClient,
     StreamOptions,
     parse_stream_options,
 )
 from kubeling.kubelet.streaming.port_forward import Connect
-from kubeling.kubelet.streaming.spdy import SpdyConnection
+from kubeling.kubelet.streaming.spdy import SpdyConnection, StreamTransport, WebSocketTransport
 from kubeling.kubelet.streaming.spdy_client import SpdyClient
-from kubeling.kubelet.streaming.transports import StreamTransport, WebSocketTransport
 from kubeling.kubelet.streaming.websocket_client import WebSocketClient
 from kubeling.tasks import cancel_and_wait
 

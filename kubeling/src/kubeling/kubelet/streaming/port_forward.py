@@ -15,6 +15,7 @@ from kubeling.kubelet.errors import KubeletError
 from kubeling.kubelet.streaming.inbox import Inbox
 from kubeling.kubelet.streaming.spdy import SpdyConnection, SpdyStream
 from kubeling.kubelet.streaming.websocket_client import ChannelCodec
+from kubeling.tasks import cancel_all, run_until_first
 
 SPDY_PROTOCOL = "portforward.k8s.io"
 TUNNEL_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
@@ -58,8 +59,7 @@ async def forward(channel: Channel, port: int, connect: Connect) -> None:
         while data := await reader.read(_CHUNK):
             await channel.write(data)
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await cancel_all([sending])
         writer.close()
 
 
@@ -101,9 +101,7 @@ class SpdyPortForward:
         finally:
             for _, timer in self._waiting.values():
                 timer.cancel()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancel_all(self._tasks)
 
     async def _add(self, stream: SpdyStream) -> None:
         """Start to forward when both streams of a pair have been opened."""
@@ -197,14 +195,7 @@ class WebSocketPortForward:
         """Forward until all connections have ended or the client disconnects."""
         for channel, port in zip(self._channels, self._ports, strict=True):
             await channel.open(port)
-        receiving = asyncio.create_task(self._receive())
-        forwarding = asyncio.create_task(self._forward_all())
-        try:
-            await asyncio.wait({receiving, forwarding}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            receiving.cancel()
-            forwarding.cancel()
-            await asyncio.gather(receiving, forwarding, return_exceptions=True)
+        await run_until_first(self._forward_all(), self._receive())
 
     async def _receive(self) -> None:
         while (message := await self._socket.receive()) is not None:

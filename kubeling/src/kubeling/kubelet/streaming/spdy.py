@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
+from kubeling.asgi import ByteStream, WebSocket
 from kubeling.kubelet.streaming import spdy_frames as frames
 from kubeling.kubelet.streaming.inbox import Inbox
 from kubeling.kubelet.streaming.spdy_frames import FrameHead, SpdyError
@@ -22,6 +23,45 @@ class Transport(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Write data, and wait while the client does not read. Raises OSError."""
+
+
+class StreamTransport:
+    """SPDY directly over an upgraded connection."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+
+    async def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        return await self._stream.reader.read(size)
+
+    async def write(self, data: bytes) -> None:
+        """Write data, and wait while the client does not read."""
+        if self._stream.writer.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        self._stream.writer.write(data)
+        await self._stream.writer.drain()
+
+
+class WebSocketTransport:
+    """SPDY within the messages of a WebSocket, as kubectl 1.31 and later forward ports."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._message = memoryview(b"")
+
+    async def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        while not self._message:
+            if (message := await self._socket.receive()) is None:
+                return b""
+            self._message = memoryview(message)
+        part, self._message = self._message[:size], self._message[size:]
+        return bytes(part)
+
+    async def write(self, data: bytes) -> None:
+        """Send data as a message."""
+        await self._socket.send(data)
 
 
 class SpdyStream:
@@ -77,8 +117,8 @@ class SpdyConnection:
     async def run(self) -> None:
         """Handle frames until the client closes the connection or breaks the protocol."""
         try:
-            while head := await self._read_head():
-                await self._handle(head)
+            while head := await self._read_exactly(frames.HEAD_BYTES):
+                await self._handle(frames.parse_head(head))
         except (SpdyError, OSError):
             return
         finally:
@@ -103,10 +143,6 @@ class SpdyConnection:
     def forget(self, id_: int) -> bool:
         """Remove a stream; return whether it existed."""
         return self._streams.pop(id_, None) is not None
-
-    async def _read_head(self) -> FrameHead | None:
-        data = await self._read_exactly(frames.HEAD_BYTES)
-        return frames.parse_head(data) if data else None
 
     async def _read_exactly(self, size: int) -> bytes:
         """Return exactly this number of bytes; none at the end of the connection."""

@@ -9,15 +9,11 @@ from collections.abc import Mapping
 import orjson
 
 from kubeling.kubelet.errors import KubeletError
-from kubeling.kubelet.streaming.command_client import (
-    STDERR,
-    STDOUT,
-    StreamOptions,
-    WindowSize,
-)
+from kubeling.kubelet.streaming.command_client import STDERR, STDOUT, StreamOptions, WindowSize
 from kubeling.kubelet.streaming.command_status import Status
 from kubeling.kubelet.streaming.inbox import Inbox
 from kubeling.kubelet.streaming.spdy import SpdyConnection, SpdyStream
+from kubeling.tasks import cancel_all
 
 # The last one is that of a client that names none.
 PROTOCOLS = (
@@ -70,8 +66,7 @@ class SpdyClient:
             while (stream := await self._connection.incoming.get()) is not None:
                 await stream.reset()
         finally:
-            resizing.cancel()
-            await asyncio.gather(resizing, return_exceptions=True)
+            await cancel_all([resizing])
 
     async def _receive_sizes(self) -> None:
         if (stream := self._streams.get("resize")) is None:

@@ -44,12 +44,8 @@ _TEXT = (
 )
 
 
-def _dictionary() -> bytes:
-    words = [word.replace("_", " ").encode() for word in _NAMES.split()]
-    return b"".join(struct.pack(">I", len(word)) + word for word in words) + _TEXT.encode()
-
-
-_DICTIONARY = _dictionary()
+_WORDS = [word.replace("_", " ").encode() for word in _NAMES.split()]
+_DICTIONARY = b"".join(struct.pack(">I", len(word)) + word for word in _WORDS) + _TEXT.encode()
 
 
 class SpdyError(Error):

@@ -12,12 +12,7 @@ import binascii
 import orjson
 
 from kubeling.asgi import WebSocket
-from kubeling.kubelet.streaming.command_client import (
-    STDERR,
-    STDOUT,
-    StreamOptions,
-    WindowSize,
-)
+from kubeling.kubelet.streaming.command_client import STDERR, STDOUT, StreamOptions, WindowSize
 from kubeling.kubelet.streaming.command_status import Status
 from kubeling.kubelet.streaming.inbox import Inbox
 

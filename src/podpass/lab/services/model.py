@@ -1,0 +1,91 @@
+"""What an Azure service is to an instance: one value, which its folder exports."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from podpass.clock import Clock
+from podpass.directory.store.extension import DirectoryExtension
+from podpass.lab.data.datadir import InstanceConfig
+
+if TYPE_CHECKING:
+    from podpass.directory.resource_manager.model import ResourceProvider
+    from podpass.directory.store.directory import Directory
+    from podpass.http.server import App
+    from podpass.lab.names.resolver import AnswerName
+    from podpass.resource.guard import KeySource
+    from podpass.seed.model import Seed
+    from podpass.seed.section import SeedSection
+
+
+class AzuriteSettings(Protocol):
+    """The settings that data planes read: the addresses of Azurite, or an empty text."""
+
+    @property
+    def azurite(self) -> str: ...
+
+
+class InstanceParts(Protocol):
+    """What the data plane of a service gets of the instance that starts it."""
+
+    @property
+    def config(self) -> InstanceConfig: ...
+
+    @property
+    def settings(self) -> AzuriteSettings: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def stack(self) -> AsyncExitStack: ...
+
+    async def serve(self, service: str, app: "App") -> str:
+        """Serve an application on the socket of a service."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedPart:
+    """A started data plane: what the status of the instance shows of it."""
+
+    describe: Callable[[], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The parts of a service; a part that it lacks is None.
+
+    Each part is imported when it is needed: an instance that only exchanges tokens starts without Resource
+    Manager, and a command that parses a seed loads no part of the data plane.
+
+    Without a service that it `requires`, an instance does not have it either.
+
+    `provider` has its routes and types in Resource Manager; `seed` its section of the seed file;
+    `answer_name` answers DNS queries; `warn_at_install` returns warnings for a seed that is applied to a
+    cluster, given the value of `podpass cloud install --dns`; `is_webhook_enabled` returns whether the stored
+    resources of a subscription let the webhook run at the start.
+
+    `start` serves the data plane and returns its addresses too, or is None if the settings do not ask for it;
+    `has_host` returns whether a host name of the service exists, None for a name of another service;
+    `list_hosts` lists its host names in a subscription, for the services of storage that are served.
+    """
+
+    name: str
+    requires: tuple[str, ...] = ()
+    directory: DirectoryExtension = DirectoryExtension()  # noqa: RUF009 frozen
+    provider: Callable[[], "ResourceProvider"]
+    seed: "Callable[[], SeedSection[Any]] | None" = None
+    answer_name: "Callable[[Directory], AnswerName] | None" = None
+    warn_at_install: "Callable[[Seed, str], list[str]] | None" = None
+    is_webhook_enabled: "Callable[[Directory, str], Awaitable[bool]] | None" = None
+    start: (
+        "Callable[[InstanceParts, Directory, KeySource], Awaitable[tuple[StartedPart, str]] | None]"
+        " | None"
+    ) = None
+    has_host: "Callable[[Directory, str], Awaitable[bool | None]] | None" = None
+    list_hosts: "Callable[[Directory, str, Iterable[str]], Awaitable[list[str]]] | None" = None
