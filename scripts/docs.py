@@ -94,18 +94,23 @@ def settings_page() -> str:
         MADE,
         "A flag overrides a variable, a variable overrides the default.\n",
     ]
+    seen: list[dict[str, str]] = []
     for name, kind in sorted(vars(settings).items()):
-        if isinstance(kind, type) and name in READERS:
-            lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
-            lines += [READERS[name] + "\n"]
-            lines += ["| flag | variable | default | meaning |", "|---|---|---|---|"]
-            lines += [
-                f"| {_code(row['flag'])} | {_code(row['variable'])} "
-                f"| {_code(row['default'])} | {row['meaning']} |"
-                for row in settings.describe(kind)
-                if row["flag"] or row["variable"]
-            ]
-            lines.append("")
+        if not isinstance(kind, type) or name not in READERS:
+            continue
+        rows = [row for row in settings.describe(kind) if row["flag"] or row["variable"]]
+        again = [_code(row["flag"]) for row in rows if row in seen]
+        lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
+        lines += [READERS[name] + (f" Also as above: {', '.join(again)}." if again else "") + "\n"]
+        lines += ["| flag | variable | default | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| {_code(row['flag'])} | {_code(row['variable'])} "
+            f"| {_code(row['default'])} | {row['meaning']} |"
+            for row in rows
+            if row not in seen
+        ]
+        lines.append("")
+        seen += rows
     lines += ["## Other variables\n", "| variable | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, meaning in OTHERS.items()]
     return "\n".join([*lines, ""])
@@ -286,14 +291,13 @@ def checks_page() -> str:
         "# Checks of podpass doctor\n",
         MADE,
         "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
-        "token's path. A check is named after the problem that it finds. How to use the command:",
-        "[develop/doctor.md](develop/doctor.md).\n",
+        "token's path. A check is named after the problem that it finds; the text says what must hold.",
+        "How to use the command: [develop/doctor.md](develop/doctor.md).\n",
     ]
     for stage in Stage:
         rows = [each for each in CHECKS if each.stage is stage]
         if rows:
-            lines += [f"## {stage}\n", "| check | what must hold |", "|---|---|"]
-            lines += [f"| `{each.id}` | {each.meaning} |" for each in rows]
+            lines += [f"## {stage}\n", *(f"- `{each.id}`: {each.meaning}" for each in rows)]
             lines.append("")
     return "\n".join(lines)
 

@@ -306,7 +306,7 @@ def test_help_names_the_variable_of_the_data_directory(podpass: Podpass) -> None
 def test_index_of_pages_and_help_have_the_same_summary_of_the_authority(podpass: Podpass) -> None:
     summary = COMMANDS["authority"].replace("Run", "run")
     index = (Path(__file__).parents[2] / "docs/README.md").read_text()
-    assert f"| {summary}: `podpass authority`, worker processes" in index
+    assert f"- {summary}: `podpass authority`, worker processes" in index
     assert "several worker processes" in " ".join(podpass("authority", "--help").stdout.split())
 
 
