@@ -92,6 +92,7 @@ def azure_settings(settings: type[Any]) -> Decorator:
     shared = (
         ("propagation_seconds", "SECONDS"),
         ("assertion_algorithms", "ALGORITHMS"),
+        ("pipelines", "PLATFORMS"),
         ("flexible_kubernetes", ""),
         ("allow_wide", ""),
         ("azurite", "URL"),

@@ -49,8 +49,8 @@ class CommandNotFound(CannotRun):
     "identity",
     metavar="SERVICEACCOUNT",
     shell_complete=complete_service_accounts,
-    help="Run as pods with this ServiceAccount (NAME or NAMESPACE/NAME), or as `admin`: the administrator"
-    " of the instance.",
+    help="Run as pods with this ServiceAccount (NAME or NAMESPACE/NAME), as a job of a pipeline"
+    " (github:OWNER/REPO:ref:refs/heads/main), or as `admin`: the administrator of the instance.",
 )
 @click.option(
     "--namespace",
@@ -72,13 +72,14 @@ def command(
 
     Without --as, only az is signed in, as the administrator of the instance; other commands have the
     identity of their own variables, such as AZURE_CLIENT_ID with AZURE_CLIENT_SECRET, or none. With --as,
-    the command has the variables that the webhook injects into pods of the ServiceAccount. The token file is
-    renewed while the command runs. kubectl is always the administrator of the cluster.
+    the command has the variables that the webhook injects into pods of the ServiceAccount, and the token file
+    is renewed while the command runs; or those of a job of a pipeline. kubectl is always the administrator of
+    the cluster.
 
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
-    if namespace is not None and identity in (None, ADMIN):
+    if namespace is not None and (identity in (None, ADMIN) or _is_job(identity)):
         raise UsageError(
             "--namespace is only for a ServiceAccount", hint="add --as SERVICEACCOUNT, or omit it"
         )
@@ -113,6 +114,8 @@ def _choose_identity(
     own: Mapping[str, str],
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
+    if identity is not None and _is_job(identity):
+        return _use_job(data_dir, identity)
     if identity is not None and identity != ADMIN:
         return _use_service_account(data_dir, identity, namespace)
     if uses_sign_in(identity, words):
@@ -157,6 +160,20 @@ def sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
     folder = host_token.create_folder(data_dir, os.getpid())
     azure_config.create_signed_out(folder / "azure")
     return {"AZURE_CONFIG_DIR": str(folder / "azure")}, folder
+
+
+def _is_job(identity: str) -> bool:
+    return ":" in identity  # neither a namespace nor a ServiceAccount has a colon
+
+
+def _use_job(data_dir: DataDir, job: str) -> tuple[dict[str, str], str]:
+    """Return the variables of a job of a pipeline."""
+    from urllib.parse import urlencode
+
+    from podpass.cli.client import call_control
+
+    variables = call_control(data_dir, "POST", f"/pipelines/jobs?{urlencode({'job': job})}")
+    return {**sign_out(data_dir)[0], **variables}, f"the pipeline job {job}"
 
 
 def _use_service_account(

@@ -8,6 +8,8 @@ from podpass.settings.authority import ALGORITHMS
 from podpass.settings.fields import setting
 from podpass.settings.storage import parse_services
 
+# The platforms whose tokens an instance can sign itself.
+PIPELINES = ("github", "gitlab", "terraform", "azure-devops")
 # An instance fetches the keys of an issuer for an unknown key ID at most once in this time.
 REFETCH_SECONDS = 5
 _MAX_PROPAGATION = 3600
@@ -49,6 +51,13 @@ class AzureSettings:
         variable="PODPASS_ALLOW_WIDE",
         default=False,
     )
+    pipelines: str = setting(
+        "comma-separated platforms whose tokens this instance signs itself, for `podpass run --as "
+        f"github:OWNER/REPO:ref:refs/heads/main`: {', '.join(PIPELINES)}; it trusts no real ones",
+        flag="--pipelines",
+        variable="PODPASS_PIPELINES",
+        default="",
+    )
     azurite: str = setting(
         "address of Azurite's blob service, http://HOST:PORT, with queues and tables on the next two ports, "
         "or blob=URL,queue=URL,table=URL; without it, no storage accounts are served",
@@ -70,6 +79,9 @@ class AzureSettings:
         if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
             delay = f"--propagation-delay {self.propagation_seconds}"
             problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
+        if unknown := set(self.pipelines.split(",")) - {"", *PIPELINES}:
+            given = f"--pipelines {self.pipelines}"
+            problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(PIPELINES)}")
         if self.allow_wide and not self.flexible_kubernetes:
             problems.append("--allow-wide needs --flexible-kubernetes")
         return problems

@@ -17,6 +17,7 @@ from podpass.directory.builtin_roles import OWNER
 from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import RoleAssignment, User
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, PORTAL_APP_ID, audiences
+from podpass.errors import UsageError
 from podpass.lab.instance.context import CloudContext, LazyApp
 from podpass.lab.instance.start import PartStarter
 from podpass.settings.azure import REFETCH_SECONDS
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from podpass.directory.access import Admit
     from podpass.directory.store.directory import Directory
     from podpass.exchange.app import TokenService
+    from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
     from podpass.exchange.signing.key_set import AuthorityKeys
     from podpass.http.server import App
     from podpass.lab.cluster.backend import ClusterBackend
     from podpass.lab.data.azure_config import AzAccount
     from podpass.lab.data.datadir import InstanceConfig
+    from podpass.lab.pipelines.issuer import PipelineIssuer
     from podpass.lab.services.model import StartedPart
     from podpass.resource.authority_keys import PublishedKeys
     from podpass.resource.store import SecretStore
@@ -64,6 +67,7 @@ class CloudHalf:
     directory: "Directory"
     admin: User
     authority: "TokenService"
+    pipelines: "PipelineIssuer | None"
     secret_store: "SecretStore"
     parts: "Mapping[str, StartedPart]"
 
@@ -86,6 +90,18 @@ class CloudHalf:
         admin = await self.directory.users.get(self.admin.id) or self.admin
         seal = self.keys.authority.token_sealer
         return refresh_tokens.issue(seal, admin, AZURE_CLI, clock=self.context.clock)
+
+    async def start_job(self, job: str) -> dict[str, str]:
+        """Return the environment of a job of a pipeline. Raises UsageError."""
+        if self.pipelines is None:
+            from podpass.lab.pipelines.platforms import parse_job
+
+            platform = parse_job(job).platform
+            raise UsageError(
+                f"this instance does not trust local tokens of {platform}",
+                hint=f"start it again with --pipelines {platform}",
+            )
+        return self.pipelines.start_job(job)
 
     async def describe_storage(self) -> dict[str, Any]:
         """Return the storage accounts, the services that are served, and the accounts that Azurite has.
@@ -139,6 +155,18 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
     )
 
 
+def open_pipelines(context: CloudContext) -> "PipelineIssuer | None":
+    """Return the issuer of the pipelines that the user enabled; None without one."""
+    platforms = [each for each in context.settings.pipelines.split(",") if each]
+    if not platforms:
+        return None
+    from podpass.assertion.keys import KeyRing
+    from podpass.lab.pipelines.issuer import PipelineIssuer
+
+    ring = KeyRing.open(context.data_dir.path("keys", "pipelines"), context.clock)
+    return PipelineIssuer(ring, platforms, context.config.direct_origin("azure"), context.clock)
+
+
 async def start_cloud_half(
     context: CloudContext, start: PartStarter, database: "Database", keys: CloudKeys
 ) -> CloudHalf:
@@ -146,7 +174,10 @@ async def start_cloud_half(
     from podpass.lab import services
 
     directory, admin = await start("directory", _open_directory(context, database))
-    authority = await start("authority", _start_authority(context, keys, directory, admin))
+    pipelines = open_pipelines(context)
+    authority = await start(
+        "authority", _start_authority(context, keys, directory, admin, pipelines)
+    )
     secret_store = await start("vault", _start_vault(context, database, keys, directory))
     parts = {}
     for service in services.SERVICES:
@@ -161,6 +192,7 @@ async def start_cloud_half(
         directory=directory,
         admin=admin,
         authority=authority,
+        pipelines=pipelines,
         secret_store=secret_store,
         parts=parts,
     )
@@ -233,7 +265,11 @@ async def _ensure_administrator(directory: "Directory", config: "InstanceConfig"
 
 
 async def _start_authority(
-    context: CloudContext, keys: CloudKeys, directory: "Directory", admin: User
+    context: CloudContext,
+    keys: CloudKeys,
+    directory: "Directory",
+    admin: User,
+    pipelines: "PipelineIssuer | None",
 ) -> tuple["TokenService", str]:
     """Serve tokens, and sign `az` in; return the token service and its origin."""
     from podpass.exchange.app import create_app
@@ -256,7 +292,10 @@ async def _start_authority(
         cluster_server="" if cluster is None else cluster.server,
     )
     running = await context.stack.enter_async_context(keys.authority.running())
-    app = create_app(settings, directory, context.create_fetcher(), running, context.clock)
+    fetcher: JsonFetcher = context.create_fetcher()
+    if pipelines is not None:
+        fetcher = pipelines.wrap_fetcher(fetcher)
+    app = create_app(settings, directory, fetcher, running, context.clock)
     await context.serve("authority", app)
     _sign_az_in(context, keys, admin)
     return app, origin
@@ -316,8 +355,10 @@ async def _start_vault(
 
 async def start_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> tuple[None, str]:
     """Serve Resource Manager, Microsoft Graph and the portal's API on one port; return their addresses."""
-    create = partial(_create_apis, cloud, cluster)
-    await cloud.context.serve("azure", LazyApp(_import_apis, create))
+    app: App = LazyApp(_import_apis, partial(_create_apis, cloud, cluster))
+    if cloud.pipelines is not None:
+        app = cloud.pipelines.wrap(app)
+    await cloud.context.serve("azure", app)
     return None, f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
 
 

@@ -34,6 +34,9 @@ class CloudRules(Protocol):
     def azurite(self) -> str: ...
 
     @property
+    def pipelines(self) -> str: ...
+
+    @property
     def flexible_kubernetes(self) -> bool: ...
 
     @property

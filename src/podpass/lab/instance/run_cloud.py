@@ -316,7 +316,11 @@ async def _serve_control(
     async def describe_storage(_query: control.Query, _receive: Receive) -> dict[str, Any]:
         return await cloud.describe_storage()
 
+    async def start_job(query: control.Query, _receive: Receive) -> dict[str, Any]:
+        return await cloud.start_job(query.get("job", ""))
+
     more = {
+        "/pipelines/jobs": ("POST", start_job),
         "/storage": ("GET", describe_storage),
         "/reset": ("POST", reset),
         "/sign-in": ("POST", sign_in),

@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podpass import files, log
 from podpass.clock import Clock, system
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from podpass.assertion.keys import KeyRing
     from podpass.console.model import ConsoleSource
     from podpass.database import Database
+    from podpass.http.server import Receive
     from podpass.lab.cluster.pod_access import PodAccess
     from podpass.lab.instance.control import Handler
     from podpass.lab.instance.harness import Harness
@@ -271,7 +272,12 @@ async def _start_console(
     await context.stack.enter_async_context(console)
     await context.serve_http("console", console)
     context.stack.callback(console.drain)
-    app = control.create_app(queries, config.control_token, console.create_link, routes)
+
+    async def start_job(query: control.Query, _receive: "Receive") -> dict[str, Any]:
+        return await cloud.start_job(query.get("job", ""))
+
+    more = {**routes, "/pipelines/jobs": ("POST", start_job)}
+    app = control.create_app(queries, config.control_token, console.create_link, more)
     await context.serve("control", app)
     return console.create_link, config.console
 

@@ -1,0 +1,171 @@
+"""Signs the tokens of jobs, publishes their keys to the token service, and serves the request protocols.
+
+GitHub: GET {ACTIONS_ID_TOKEN_REQUEST_URL}&audience=A, Bearer -> {"value": TOKEN}
+Azure DevOps: POST {SYSTEM_OIDCREQUESTURI}?serviceConnectionId=ID, Bearer -> {"oidcToken": TOKEN}
+
+The bearer token is signed too and contains the name of the job, so the instance stores nothing.
+"""
+
+import logging
+import uuid
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from podpass import names
+from podpass.assertion.keys import KeyRing
+from podpass.clock import Clock
+from podpass.crypto import jose
+from podpass.errors import UsageError
+from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
+from podpass.http.server import JSON, App, Receive, Scope, Send, header, respond
+from podpass.kubernetes.service_account import discovery
+from podpass.lab.pipelines.platforms import (
+    AZURE_DEVOPS,
+    GITHUB,
+    GITLAB,
+    TERRAFORM,
+    Job,
+    describe_environment,
+    parse_job,
+)
+
+_log = logging.getLogger(__name__)
+
+PATH = "/_podpass/pipelines"
+_REQUESTS = "podpass:pipelines"
+_REQUEST_SECONDS = 6 * 3600  # the longest time of a job at GitHub
+_MAX_AUDIENCE = 1024
+_KEYS_PATH = "/.well-known/jwks"
+_ISSUER_HOSTS = {
+    "token.actions.githubusercontent.com": GITHUB,
+    "gitlab.com": GITLAB,
+    "app.terraform.io": TERRAFORM,
+    "vstoken.dev.azure.com": AZURE_DEVOPS,
+}
+_METHODS = {GITHUB: "GET", AZURE_DEVOPS: "POST"}
+
+
+class PipelineIssuer:
+    """The issuers of the enabled platforms, with one set of keys."""
+
+    def __init__(self, ring: KeyRing, platforms: Collection[str], base: str, clock: Clock) -> None:
+        self._ring = ring
+        self._platforms = frozenset(platforms)
+        self._base = base + PATH
+        self._clock = clock
+
+    def start_job(self, text: str) -> dict[str, str]:
+        """Return the environment of a job. Raises UsageError."""
+        job = self._parse(text)
+        now = int(self._clock())
+        request_token = self._ring.sign(
+            {"iss": _REQUESTS, "sub": text, "iat": now, "exp": now + _REQUEST_SECONDS}
+        )
+        return describe_environment(
+            job,
+            self._base,
+            request_token,
+            lambda audience: self._sign(job, audience),
+            names.EXCHANGE_AUDIENCE,
+        )
+
+    def _parse(self, text: str) -> Job:
+        job = parse_job(text)
+        if job.platform not in self._platforms:
+            enabled = ",".join(sorted({*self._platforms, job.platform}))
+            raise UsageError(
+                f"this instance does not trust local tokens of {job.platform}",
+                hint=f"start it again with --pipelines {enabled}",
+            )
+        return job
+
+    def _sign(self, job: Job, audience: str) -> str:
+        now = int(self._clock())
+        times = {"iat": now, "nbf": now, "exp": now + job.seconds}
+        identifiers = {"iss": job.issuer, "sub": job.subject, "aud": audience}
+        return self._ring.sign({"jti": str(uuid.uuid4()), **identifiers, **job.claims, **times})
+
+    def find_document(self, url: str) -> dict[str, Any] | None:
+        """Return the discovery document or the keys of an enabled platform's issuer; None for another URL."""
+        for suffix in (jose.DISCOVERY_PATH, _KEYS_PATH):
+            issuer = url.removesuffix(suffix)
+            if issuer != url and self._is_issuer(issuer):
+                if suffix == _KEYS_PATH:
+                    return discovery.jwks_document(self._ring.public)
+                return {"issuer": issuer, "jwks_uri": issuer + _KEYS_PATH}
+        return None
+
+    def wrap_fetcher(self, others: JsonFetcher) -> JsonFetcher:
+        """Return a fetcher that reads the documents of these issuers here, and all others by another one."""
+        return _PipelineFetcher(self, others)
+
+    def _is_issuer(self, issuer: str) -> bool:
+        platform = _ISSUER_HOSTS.get(urlsplit(issuer).hostname or "")
+        if platform not in self._platforms:
+            return False
+        path = urlsplit(issuer).path
+        return issuer.startswith("https://") and (platform == AZURE_DEVOPS) == bool(path)
+
+    def wrap(self, app: App) -> App:
+        """Serve the request protocols, and everything else by another application."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http" or not scope["path"].startswith(f"{PATH}/"):
+                await app(scope, receive, send)
+                return
+            status, body = self._answer(scope)
+            await respond(send, status, orjson.dumps(body), (JSON,))
+
+        return answer
+
+    def _answer(self, scope: Scope) -> tuple[int, dict[str, str]]:
+        platform = scope["path"].removeprefix(f"{PATH}/")
+        if platform not in _METHODS:
+            return 404, {"message": "there is no such request protocol"}
+        if scope["method"] != _METHODS[platform]:
+            return 405, {"message": f"use {_METHODS[platform]}"}
+        job = self._authenticate(header(scope, b"authorization") or "")
+        if job is None or job.platform != platform:
+            return 401, {"message": "the bearer token is not the request token of a job"}
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if platform == AZURE_DEVOPS:
+            if query.get("serviceConnectionId") != [job.claims["service_connection_id"]]:
+                return 404, {"message": "the job has no service connection with this id"}
+            return 200, {"oidcToken": self._sign(job, names.EXCHANGE_AUDIENCE)}
+        default = f"https://github.com/{job.claims['repository_owner']}"
+        audience = query.get("audience", [default])[-1]
+        if len(audience) > _MAX_AUDIENCE:
+            return 400, {"message": "the audience is too long"}
+        return 200, {"value": self._sign(job, audience)}
+
+    def _authenticate(self, authorization: str) -> Job | None:
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        try:
+            token = jose.parse(text)
+            keys = [each for each in self._ring.public if each.kid == token.header.get("kid")]
+            if not keys:
+                return None
+            jose.verify(token, keys[0])
+            claims = token.claims
+            # A token of a job has the issuer of its platform, so it is never a request token.
+            if claims.get("iss") != _REQUESTS or self._clock() >= float(claims["exp"]):
+                return None
+            return self._parse(str(claims["sub"]))
+        except (jose.MalformedToken, jose.BadSignature, KeyError, ValueError, UsageError):
+            return None
+
+
+class _PipelineFetcher:
+    def __init__(self, issuer: PipelineIssuer, others: JsonFetcher) -> None:
+        self._issuer = issuer
+        self._others = others
+
+    async def get_json(self, url: str) -> dict[str, Any]:
+        """Fetch one JSON object. Raises FetchError."""
+        found = self._issuer.find_document(url)
+        return await self._others.get_json(url) if found is None else found

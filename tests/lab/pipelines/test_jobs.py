@@ -1,0 +1,134 @@
+"""Commands that run as jobs of pipelines, with the real Azure SDK, on a running instance."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from podpass.lab.pipelines.platforms import parse_job
+from tests.lab.instance.instances import Podpass
+
+pytestmark = pytest.mark.processes
+
+CLIENT = "22222222-aaaa-4bbb-8ccc-000000000001"
+DEVOPS = "azure-devops:contoso/project/connection"
+SEED = f"""
+identities:
+  - name: deploy
+    kind: application
+    client_id: {CLIENT}
+    federated_credentials:
+      - name: main
+        issuer: https://token.actions.githubusercontent.com
+        subject: repo:contoso/app:ref:refs/heads/main
+      - name: every-branch
+        issuer: https://token.actions.githubusercontent.com
+        expression: claims['sub'] matches 'repo:contoso@1/app@2:*' and claims['repository_id'] eq '2'
+      - {{name: devops, issuer: "{parse_job(DEVOPS).issuer}", subject: "{parse_job(DEVOPS).subject}"}}
+      - {{name: gitlab, issuer: "https://gitlab.com", subject: "project_id:7:ref_type:branch:ref:main"}}
+      - name: plans
+        issuer: https://app.terraform.io
+        expression: claims['sub'] matches 'organization:contoso:*:run_phase:plan'
+vaults:
+  - name: jobs-vault
+    secrets: {{greeting: hello}}
+    access: [{{identity: deploy, role: Key Vault Secrets User}}]
+"""
+# The program asks for its token as each platform documents it.
+PROGRAM = """
+import json, os, ssl, sys, urllib.request
+from azure.identity import AzurePipelinesCredential, ClientAssertionCredential
+from azure.keyvault.secrets import SecretClient
+
+tenant, client = sys.argv[1:]
+env = os.environ
+
+def ask_github():
+    url = env["ACTIONS_ID_TOKEN_REQUEST_URL"] + "&audience=api%3A%2F%2FAzureADTokenExchange"
+    headers = {"Authorization": "Bearer " + env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]}
+    tls = ssl.create_default_context(cafile=env["SSL_CERT_FILE"])
+    request = urllib.request.Request(url, headers=headers)
+    return json.load(urllib.request.urlopen(request, context=tls))["value"]
+
+if "SYSTEM_OIDCREQUESTURI" in env:
+    credential = AzurePipelinesCredential(
+        tenant_id=tenant,
+        client_id=client,
+        service_connection_id=env["AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"],
+        system_access_token=env["SYSTEM_ACCESSTOKEN"],
+    )
+elif "ACTIONS_ID_TOKEN_REQUEST_URL" in env:
+    credential = ClientAssertionCredential(tenant, client, ask_github)
+else:
+    name = "GITLAB_OIDC_TOKEN" if "GITLAB_CI" in env else "TFC_WORKLOAD_IDENTITY_TOKEN"
+    credential = ClientAssertionCredential(tenant, client, lambda: env[name])
+vault = SecretClient("https://jobs-vault.vault.azure.net/", credential)
+try:
+    print(vault.get_secret("greeting").value)
+except Exception as exc:
+    print(str(exc))
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podpass]:
+    folder = tmp_path_factory.mktemp("pipelines")
+    (folder / "seed.yaml").write_text(SEED)
+    (folder / "program.py").write_text(PROGRAM)
+    podpass = Podpass(folder / "data")
+    podpass.up(
+        *("--seed", str(folder / "seed.yaml")),
+        *("--pipelines", "github,gitlab,terraform,azure-devops"),
+    )
+    yield podpass
+    podpass("down")
+
+
+def read_secret(running: Podpass, job: str) -> str:
+    program: Path = running.data_dir.parent / "program.py"
+    words = (sys.executable, str(program), running.status()["tenant_id"], CLIENT)
+    return running("run", "--as", job, "--", *words).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "github:contoso/app:ref:refs/heads/main",
+        "github:contoso@1/app@2:environment:prod",
+        DEVOPS,
+        "gitlab:7:ref_type:branch:ref:main",
+        "terraform:contoso/net/prod:run_phase:plan",
+    ],
+)
+def test_job_reads_the_secret_by_the_credential_of_its_platform(running: Podpass, job: str) -> None:
+    assert read_secret(running, job) == "hello"
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        ("github:contoso/app:ref:refs/heads/other", "AADSTS7002131"),
+        ("github:contoso@1/app@3:environment:prod", "AADSTS7002131"),
+        ("gitlab:8:ref_type:branch:ref:main", "AADSTS700213"),
+        ("terraform:contoso/net/prod:run_phase:apply", "AADSTS7002131"),
+        ("azure-devops:other/project/connection", "AADSTS700211"),
+    ],
+)
+def test_other_job_of_the_platform_is_refused(running: Podpass, job: str, code: str) -> None:
+    assert f"{code}:" in read_secret(running, job)
+
+
+def test_unknown_job_is_refused_with_an_example(running: Podpass) -> None:
+    refused = running("run", "--as", "github:app", "--", "true")
+    assert refused.returncode == 2
+    assert "github:contoso/app:ref:refs/heads/main" in refused.stderr
+
+
+def test_job_has_no_sign_in_of_az(running: Podpass) -> None:
+    shown = running("run", "--as", DEVOPS, "--", "env").stdout
+    variables = dict(line.partition("=")[::2] for line in shown.splitlines())
+    assert variables["TF_BUILD"] == "True"
+    profile = Path(variables["AZURE_CONFIG_DIR"]) / "azureProfile.json"
+    assert not profile.exists() or json.loads(profile.read_text())["subscriptions"] == []
