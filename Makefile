@@ -38,7 +38,7 @@ ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 .PHONY: help demo tutorial test test-kubeling test-kubeling-processes test-podpass check lint house fix docs manifests site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites test-kubeling-peers soak fuzz mutation rules release clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "podpass needs Python 3.11 or newer; this is $$($(PYTHON) --version). Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -27,6 +27,8 @@ _RECENT_SECONDS = 600
 _STABLE_SECONDS = 60
 _MANY_RESTARTS = 3
 _SIGTERM = 143  # the exit code of a process that this signal ended
+# Reasons of an end that say no more than the exit code does. With them, the message is the program's own.
+_PLAIN_ENDS = ("", "Error", "Completed")
 
 
 def find_audience(cluster: ClusterFacts) -> str:
@@ -142,18 +144,23 @@ def find_stopped(pod: Object, now: float) -> tuple[Object, str] | None:
 
 def has_run(status: Object) -> bool:
     """Return whether a container has a log: it has started at least once."""
-    return bool(status.get("restartCount")) or "terminated" in (status.get("state") or {})
+    ended = [(status.get(each) or {}).get("terminated") for each in ("state", "lastState")]
+    if any(each and each.get("reason") == "StartError" for each in ended):
+        return False
+    return bool(status.get("restartCount")) or ended[0] is not None
 
 
 def describe_stop(status: Object, now: float) -> str:
     """Return why a container does not run, or has just crashed; empty if it runs, ended well or starts."""
     state = status.get("state") or {}
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    earlier = (status.get("lastState") or {}).get("terminated") or {}
     if waiting and waiting.get("reason") not in NOT_STARTED:
         text = str(waiting.get("message") or "")[:200]
+        if waiting.get("reason") == "CrashLoopBackOff" and earlier:
+            text = _describe_end(earlier)
         return str(waiting.get("reason") or "it waits") + (f": {text}" if text else "")
     # Between two crashes a container runs, or has ended, for a moment.
-    earlier = (status.get("lastState") or {}).get("terminated") or {}
     is_recent = not ended and now - _seconds(earlier, "finishedAt") < _RECENT_SECONDS
     if _was_stopped(status, earlier, now):
         is_recent = False
@@ -162,8 +169,18 @@ def describe_stop(status: Object, now: float) -> str:
             count = status.get("restartCount", 0)
             restarts = "1 restart" if count == 1 else f"{count} restarts"
             after = f", after {restarts}" if count else ""
-            return f"it ended with exit code {each['exitCode']}{after}"
+            return _describe_end(each) + after
     return ""
+
+
+def _describe_end(ended: Object) -> str:
+    """Return the exit code of a container, and what the kubelet says about it, such as OOMKilled."""
+    described = f"it ended with exit code {ended.get('exitCode')}"
+    reason = str(ended.get("reason") or "")
+    if reason in _PLAIN_ENDS:
+        return described
+    text = f": {ended['message']}"[:200] if reason == "StartError" and ended.get("message") else ""
+    return f"{described}, {reason}{text}"
 
 
 def find_log(status: Object) -> str:
