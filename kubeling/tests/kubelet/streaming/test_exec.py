@@ -109,14 +109,16 @@ async def test_terminal_has_the_size_of_the_client(cluster: KubeletCluster, pod:
     query = command("sh", stdin=True, stderr=False, tty=True)
     async with opened(cluster, pod, query) as channels:
         await channels.send(RESIZE, b'{"Width": 101, "Height": 33}')
-        await channels.send(STDIN, b"echo $((20+2)) $TERM; command -p stty size\n")
+        await channels.send(STDIN, b"PS1='>''>'; echo $((20+2)) $TERM; command -p stty size\n")
         await channels.until(STDOUT, b"22 xterm\r\n33 101\r\n")
         # The message is of the process that Ctrl-C ends, so that the shell has started it by then.
         await channels.send(STDIN, b"sh -c 'echo $((40+4)); exec sleep 600'\n")
         await channels.until(STDOUT, b"44\r\n")
+        channels.received[STDOUT] = b""
         await channels.send(STDIN, b"\x03")
-        # The terminal drops input that arrives before it has handled Ctrl-C.
+        # Terminal and shell drop input that arrives before they have handled Ctrl-C. Then the shell prompts.
         await channels.until(STDOUT, b"^C")
+        await channels.until(STDOUT, b">>")
         await channels.send(STDIN, b"echo $((30+3))\nexit 4\n")
         await channels.finish()
     assert "33\r\n" in channels.text()
