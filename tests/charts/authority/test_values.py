@@ -38,7 +38,7 @@ TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:d
         (
             {"seed": {"identities": [{"name": "web", "federated_credentials": [{"name": "web"}]}]}},
             "/seed/identities/0/federated_credentials/0",
-            "missing properties 'issuer', 'subject'",
+            "missing property 'issuer'",
         ),
         (
             {"seed": {"resources": [{"name": "ledger", "uri": "api://ledger"}]}},

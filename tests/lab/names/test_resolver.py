@@ -270,6 +270,34 @@ async def test_client_that_forwards_without_end_leaves_a_share_for_others(
     assert "127.0.0.1 has used its share" in vars(refused[0])["cause"]
 
 
+async def test_client_that_asks_for_one_name_without_end_does_not_block_it_for_others() -> None:
+    async with _silent_upstream() as (upstream, front):
+        loop = asyncio.get_running_loop()
+        query = dns.message.make_query("www.example.com", "A")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.bind((HOST, 0))
+            for number in range(resolver.MAX_SAME_QUESTION):
+                query.id = number
+                await loop.sock_sendto(sock, query.to_wire(), (HOST, front.port))
+                await asyncio.wait_for(loop.sock_recv(upstream, 512), 60)
+        asking = asyncio.create_task(front.ask("www.example.com", source=OTHER))
+        await asyncio.wait_for(loop.sock_recv(upstream, 512), 4)
+        asking.cancel()
+
+
+async def test_connection_reads_no_query_while_its_replies_wait() -> None:
+    """The attack: a client sends queries and reads no reply."""
+    async with _silent_upstream() as (_, front):
+        _, writer = await asyncio.open_connection(HOST, front.port)
+        before = len(asyncio.all_tasks())
+        slow = dns.message.make_query("www.example.org", "A").to_wire()
+        writer.write((len(slow).to_bytes(2, "big") + slow) * 60)
+        await asyncio.sleep(0.5)
+        assert len(asyncio.all_tasks()) - before <= resolver.MAX_CONNECTION_QUERIES + 1
+        writer.close()
+
+
 async def test_addresses_of_one_ipv6_network_have_one_share() -> None:
     """The attack: a host with a /64 sends each query from another address."""
     blocked = asyncio.Event()

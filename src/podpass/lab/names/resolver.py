@@ -53,6 +53,8 @@ MAX_IN_FLIGHT = 1024
 MAX_FORWARDED = 512
 MAX_CONNECTIONS = 256
 MAX_SAME_QUESTION = 64
+# The queries of one TCP connection that are read before their replies are sent: a reply may have 64 KiB.
+MAX_CONNECTION_QUERIES = 8
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
 _LENGTH = struct.Struct("!H")
@@ -85,7 +87,7 @@ class CloudResolver:
         # An alias must not lead to a zone with a name of Azure, which the gateway serves.
         self._reserved = frozenset((*map(normalize, reserved), *self._zones))
         self._upstream = upstream
-        self._questions: Counter[bytes] = Counter()
+        self._questions: Counter[tuple[str, bytes]] = Counter()
         self._forwarded: set[bytes] = set()
         self._in_flight = Shares("DNS queries", MAX_IN_FLIGHT)
         self._forwards = Shares("forwarded DNS queries", MAX_FORWARDED)
@@ -130,32 +132,35 @@ class CloudResolver:
                 return wire if tcp else limit_datagram(wire, query)
         if self._upstream is None or zone is not None:
             return build_error(query, dns.rcode.REFUSED)
-        with self._forwards.hold(source_network(client)):
-            return await self._forward(self._upstream, query, tcp=tcp)
+        source = source_network(client)
+        with self._forwards.hold(source):
+            return await self._forward(self._upstream, query, source, tcp=tcp)
 
     def _is_reserved(self, name: str) -> bool:
         return find_zone(name, self._reserved) is not None
 
-    async def _forward(self, upstream: Upstream, query: Query, *, tcp: bool) -> bytes:
+    async def _forward(self, upstream: Upstream, query: Query, source: str, *, tcp: bool) -> bytes:
         # A server that forwards to this resolver would create a loop.
         if query.wire in self._forwarded:
             return build_error(query, dns.rcode.REFUSED)
-        # In a loop through another forwarder, which changes the number, queries are only counted.
-        if self._questions[query.question] >= MAX_SAME_QUESTION:
+        # In a loop through another forwarder, which changes the number, queries are only counted. Each source
+        # has its own count: otherwise one client could use up the limit of a name for all.
+        asked = (source, query.question)
+        if self._questions[asked] >= MAX_SAME_QUESTION:
             return build_error(query, dns.rcode.SERVFAIL)
         number = secrets.randbits(16)
         sent = with_number(query.wire, number)
         self._forwarded.add(sent)
-        self._questions[query.question] += 1
+        self._questions[asked] += 1
         try:
             async with asyncio.timeout(_UPSTREAM_SECONDS):
                 forward = _forward_tcp if tcp else _forward_udp
                 return await forward(upstream, query, number)
         finally:
             self._forwarded.discard(sent)
-            self._questions[query.question] -= 1
-            if not self._questions[query.question]:
-                del self._questions[query.question]
+            self._questions[asked] -= 1
+            if not self._questions[asked]:
+                del self._questions[asked]
 
 
 def find_own_address(client: str) -> Address:
@@ -276,11 +281,13 @@ class _Connections:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str
     ) -> None:
+        slots = asyncio.Semaphore(MAX_CONNECTION_QUERIES)
         try:
             async with asyncio.TaskGroup() as answers:
                 with contextlib.suppress(EOFError, TimeoutError):
-                    while query := await _read_query(reader):
-                        answers.create_task(self._answer(query, client, writer))
+                    while await slots.acquire() and (query := await _read_query(reader)):
+                        task = answers.create_task(self._answer(query, client, writer))
+                        task.add_done_callback(lambda _: slots.release())
         except* OSError:  # the client has disconnected, or does not read
             pass
 
