@@ -1,8 +1,17 @@
 """Queries of DNS zones read indexes, no whole tables."""
 
+from pathlib import Path
+
+import pytest
+
 from podpass.directory.store.directory import Directory
 from podpass.lab.services.dns.store import DnsZones, _look_up
 from tests.directory.test_query_plans import SUB, collect_plans, find_scans
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/directory.db"
 
 
 async def test_queries_of_dns_zones_use_an_index(directory: Directory) -> None:
