@@ -163,7 +163,8 @@ def sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
 
 
 def _is_job(identity: str) -> bool:
-    return ":" in identity  # neither a namespace nor a ServiceAccount has a colon
+    # A ServiceAccount has a colon only in the form of a subject.
+    return ":" in identity and not identity.startswith("system:")
 
 
 def _use_job(data_dir: DataDir, job: str) -> tuple[dict[str, str], str]:
