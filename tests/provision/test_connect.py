@@ -55,7 +55,10 @@ async def _run(instance: Instance, stop_after: int | None = None, **given: Any) 
     async with KubeClient.from_kubeconfig(account.kubeconfig) as cluster:
         return await connect(
             ConnectRequest(**values),
-            Clients(manager=account.manager(), accounts=ServiceAccountClient(cluster)),
+            Clients(
+                manager=account.manager(values["subscription_id"]),
+                accounts=ServiceAccountClient(cluster),
+            ),
             cluster,
             commit="test",
             dry_run=dry_run,

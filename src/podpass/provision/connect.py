@@ -123,7 +123,6 @@ def _check_names(request: ProvisionRequest) -> None:
 
 async def _find_vault(manager: ManagerClient, wanted: ConnectRequest) -> ResourceInfo:
     try:
-        await manager.check_subscription()
         found = await manager.list_vaults()
     except (ApiError, SignInFailed) as exc:
         hint = f"check the subscription and the sign-in; {_RETRY}"
