@@ -52,8 +52,8 @@ class AzureSettings:
         default=False,
     )
     pipelines: str = setting(
-        "comma-separated platforms whose tokens this instance signs itself, for `podpass run --as "
-        f"github:OWNER/REPO:ref:refs/heads/main`: {', '.join(PIPELINES)}; it trusts no real ones",
+        f"comma-separated platforms of pipelines whose tokens this instance signs: {', '.join(PIPELINES)}; "
+        "it then refuses the real tokens of these platforms",
         flag="--pipelines",
         variable="PODPASS_PIPELINES",
         default="",
