@@ -57,6 +57,7 @@ MAX_SAME_QUESTION = 64
 MAX_CONNECTION_QUERIES = 8
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
+_PORT_TRIES = 20
 _LENGTH = struct.Struct("!H")
 
 
@@ -348,12 +349,20 @@ async def run_resolver(
 def bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """Return a UDP socket and a listening TCP socket on one port; 0 selects a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        tcp = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        udp = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((host, port))
-        udp.bind((host, tcp.getsockname()[1]))
-        tcp.listen(MAX_CONNECTIONS)
-        stack.pop_all()
+    for left in reversed(range(_PORT_TRIES)):
+        with contextlib.ExitStack() as stack:
+            tcp = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            udp = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind((host, port))
+            try:
+                udp.bind((host, tcp.getsockname()[1]))
+            except OSError:
+                # A port that is free for TCP may be in use for UDP.
+                if port or not left:
+                    raise
+                continue
+            tcp.listen(MAX_CONNECTIONS)
+            stack.pop_all()
+            break
     return udp, tcp
