@@ -59,6 +59,8 @@ def copy_without(name: str, root: Path) -> None:
 def test_tree_without_the_folder_of_a_service_passes(name: str, tmp_path: Path) -> None:
     copy_without(name, tmp_path)
     environ = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    # The options of the outer run, a folder for its cache for example, are not those of the inner one.
+    environ.pop("PYTEST_ADDOPTS", None)
 
     def run(*command: str) -> None:
         done = subprocess.run(
