@@ -224,6 +224,8 @@ class Kubelet:
         if network is None:
             return context
         pods = context.pod_networks
+        if self._config.network.shared:
+            await network.share(self._config.network.shared)
         network.may_leave = lambda address: address in pods and pods[address].may_leave
         services = None
         if self._own_networks:
