@@ -25,8 +25,8 @@ from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.clients import Platform
 from podpass.exchange.sign_in.codes import SKEW_SECONDS, Approval, AuthorizationCode
 from podpass.exchange.sign_in.device_codes import DeviceCodes
-from podpass.exchange.sign_in.lockout import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
 from podpass.exchange.sign_in.used_forms import SESSION_SECONDS, UsedForms
+from podpass.exchange.sign_in.users import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
 from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 
 APPROVAL = Approval(tenant_id="t", user_id="ada", password="print", authenticated=7)

@@ -16,7 +16,7 @@ from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.clients import Platform
 from podpass.exchange.sign_in.codes import Approval, AuthorizationCode
 from podpass.exchange.sign_in.device_codes import DeviceCodes
-from podpass.exchange.sign_in.lockout import MAX_ATTEMPTS, PasswordLockout
+from podpass.exchange.sign_in.users import MAX_ATTEMPTS, PasswordLockout
 from podpass.exchange.signing.token_sealer import TokenSealer
 
 NOW = 1_750_000_000.0
