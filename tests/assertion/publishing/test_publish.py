@@ -14,8 +14,7 @@ from podpass.assertion.publishing.key_folder import KeyFolder
 from podpass.assertion.publishing.model import IssuerError
 from podpass.assertion.publishing.publish import publish
 from podpass.assertion.publishing.rotation import StepFailed
-from podpass.assertion.publishing.targets import TargetError, open_target
-from podpass.assertion.publishing.targets.folder import FolderTarget
+from podpass.assertion.publishing.targets import FolderTarget, TargetError, open_target
 from podpass.crypto import jose
 from tests.assertion.publishing import issuer as issuers
 from tests.assertion.publishing.issuer import ISSUER, Issuer

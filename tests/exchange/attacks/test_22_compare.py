@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import Identity, PasswordCredential
-from podpass.exchange.client_auth import authenticator
+from podpass.exchange.client_auth import client_secret
 from podpass.exchange.errors.catalogue import AadstsError
 
 SECRETS = ["first", "second", "third"]
@@ -44,8 +44,8 @@ def test_every_secret_is_compared_in_constant_time(
 
     monkeypatch.setattr(hmac, "compare_digest", counting)
     if sent in SECRETS:
-        assert authenticator.check_secret(sent, identity(), 1.0) == sent
+        assert client_secret.check_secret(sent, identity(), 1.0) == sent
     else:
         with pytest.raises(AadstsError):
-            authenticator.check_secret(sent, identity(), 1.0)
+            client_secret.check_secret(sent, identity(), 1.0)
     assert compared == [32, 32, 32]

@@ -15,7 +15,7 @@ from podpass import names
 from podpass.clouds import PUBLIC
 from podpass.crypto import jose
 from podpass.directory.model import Identity, Tenant
-from podpass.exchange.client_auth import authenticator, certificate
+from podpass.exchange.client_auth import authenticator, certificate, client_secret
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.token_request import TokenRequest
@@ -193,14 +193,14 @@ def test_secret_is_valid_from_its_start_to_before_its_end() -> None:
     )
     identity = replace(IDENTITY, passwords=passwords)
     for now in (10.0, 19.9):
-        assert authenticator.check_secret("right", identity, now) == "2"
+        assert client_secret.check_secret("right", identity, now) == "2"
     for now in (9.9, 20.0):
-        assert expect_refusal(authenticator.check_secret, "right", identity, now) == (
+        assert expect_refusal(client_secret.check_secret, "right", identity, now) == (
             7000222,
             "credential",
         )
     for wrong in ("Right", "right ", "", "2"):
-        assert expect_refusal(authenticator.check_secret, wrong, identity, 15.0)[0] == 7000215
+        assert expect_refusal(client_secret.check_secret, wrong, identity, 15.0)[0] == 7000215
 
 
 # ---------------------------------------------------------------------------------- certificates

@@ -22,8 +22,8 @@ from podpass.lab.install.installer import (
     InstallRequest,
     keep_earlier,
 )
+from podpass.lab.install.namespaces import NoPullSecret
 from podpass.lab.install.objects import CloudValues, build_objects, build_registration
-from podpass.lab.install.pull_secret import NoPullSecret
 from podpass.lab.install.rights import MissingRights, Right, list_rights
 from podpass.lab.names.trust_objects import (
     CONFIGURATION_PATH,

@@ -4,13 +4,8 @@
 every grant. A federated credential must match the assertion before the keys of its issuer are fetched, so no
 caller can choose a URL that the service fetches. For a token of this service, the step `trust` ends with the
 rule of one federated hop (AADSTS700231).
-
-Only the SHA-256 of a secret is stored. The service generates each secret, long and random, so it cannot be
-guessed from the hash.
 """
 
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,6 +28,7 @@ from podpass.exchange.client_auth.assertion import (
     read_claims,
     read_pod,
 )
+from podpass.exchange.client_auth.client_secret import check_secret
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
 from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable
 from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
@@ -312,21 +308,3 @@ def format_time(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:.6g}" if isinstance(seconds, float) else "outside the calendar"
-
-
-def check_secret(secret: str, identity: Identity, now: float) -> str:
-    """Return the key ID of the application's secret that equals this text.
-
-    Raises AadstsError 7000215, 7000222.
-    """
-    digest = hashlib.sha256(secret.encode()).digest()
-    found = None
-    # Compare all secrets, each in constant time: the duration reveals nothing about any of them.
-    for each in identity.passwords:
-        if hmac.compare_digest(each.digest, digest):
-            found = each
-    if found is None:
-        raise AadstsError(numbers.WRONG_SECRET, client=identity.client_id)
-    if not found.begins <= now < found.expires:
-        raise AadstsError(numbers.SECRET_NOT_CURRENT, client=identity.client_id)
-    return found.key_id
