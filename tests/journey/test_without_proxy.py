@@ -33,9 +33,7 @@ asyncio.run(main())
 """
 
 
-def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(
-    instance: Instance,
-) -> None:
+def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(instance: Instance) -> None:
     """Fails if the program would reach the real Azure."""
     expected = {"served": ("Succeeded", "hello\n"), "refused": ("Failed", "refused: ")}
     if instance.status["without_proxy"] not in expected:

@@ -30,17 +30,7 @@ from podpass.admission.wire import (
     parse_review,
 )
 from podpass.errors import Error
-from podpass.http.server import (
-    JSON,
-    App,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-    header,
-    read_body,
-    respond,
-)
+from podpass.http.server import JSON, App, Receive, Reply, Scope, Send, header, read_body, respond
 from podpass.log import DRY_RUN, correlation_id, hop
 from podpass.settings import WebhookSettings
 

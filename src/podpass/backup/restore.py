@@ -22,13 +22,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    ProgrammingError,
-    StatementError,
-)
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 
 from podpass.backup import archive, model, row_format, sealing_check
 from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest, Progress

@@ -11,8 +11,4 @@ DEPLOYMENT = "azure-wi-webhook-controller-manager"
 
 # The selector of the reference's static manifest; the selector of a Deployment is immutable.
 SELECTOR = {"azure-workload-identity.io/system": "true"}
-LABELS = {
-    **SELECTOR,
-    "app.kubernetes.io/name": "podpass",
-    "app.kubernetes.io/version": __version__,
-}
+LABELS = {**SELECTOR, "app.kubernetes.io/name": "podpass", "app.kubernetes.io/version": __version__}

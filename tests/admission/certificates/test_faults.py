@@ -355,9 +355,7 @@ async def test_replica_without_watch_permission_polls_the_secret(
     await wait_until(lambda: _has_bundle(lab, before), 10)
 
 
-async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(
-    lab: Lab,
-) -> None:
+async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(lab: Lab) -> None:
     """A removed permission must not make all replicas unready at the same time."""
     replica = await start_ready(lab)
     await lab.grant("secrets", [])

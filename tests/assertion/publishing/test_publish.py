@@ -164,9 +164,7 @@ def test_clock_that_differs_from_that_of_the_target_is_an_error(
         publish(target, ISSUER, new_issuer.state, new_issuer.clock)
 
 
-def test_unavailable_target_keeps_the_old_key_and_names_the_step(
-    published_issuer: Issuer,
-) -> None:
+def test_unavailable_target_keeps_the_old_key_and_names_the_step(published_issuer: Issuer) -> None:
     issuer, old = published_issuer, published_issuer.state.active.kid
     place = issuer.folder.root / "published"
     place.rename(issuer.folder.root / "moved")

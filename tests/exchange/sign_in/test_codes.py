@@ -115,9 +115,7 @@ async def test_concurrent_redemptions_of_a_code_succeed_once(world: Replicas) ->
     assert (len(taken), refused) == (1, [54005] * 7)
 
 
-async def test_all_replicas_together_accept_a_consent_form_once(
-    world: Replicas,
-) -> None:
+async def test_all_replicas_together_accept_a_consent_form_once(world: Replicas) -> None:
     asking = [replica.forms.use("a") for replica in (world.one, world.other) for _ in range(4)]
     answers = await asyncio.gather(*asking, world.one.forms.use("b"), return_exceptions=True)
     refused = [answer.entry.number for answer in answers if isinstance(answer, AadstsError)]

@@ -124,9 +124,7 @@ async def test_only_the_ca_of_the_kubeconfig_is_trusted(server: Any) -> None:
     assert "its certificate is not trusted: " in caught.value.message
 
 
-async def test_expired_certificate_is_distinguished_from_an_unavailable_server(
-    server: Any,
-) -> None:
+async def test_expired_certificate_is_distinguished_from_an_unavailable_server(server: Any) -> None:
     """A wrong clock causes this error, and a user who reads only "no answer" would not check the clock."""
     ended = server.ca.issue_cert("127.0.0.1", not_after=datetime(2001, 1, 1, tzinfo=UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -45,12 +45,7 @@ def body(kind: str = "Deployment", name: str = "web", account: str = "", **spec:
     labels = {"labels": {"aadpodidbinding": "web"}}
     template: Object = {"metadata": labels | {"creationTimestamp": None}, "spec": pod}
     if kind == "Pod":
-        return {
-            "apiVersion": "v1",
-            "kind": kind,
-            "metadata": meta | labels,
-            "spec": pod,
-        }
+        return {"apiVersion": "v1", "kind": kind, "metadata": meta | labels, "spec": pod}
     workload: Object = {"template": template}
     if kind == "CronJob":
         job = {"metadata": {"creationTimestamp": None}, "spec": workload}

@@ -83,10 +83,7 @@ def test_msal_is_not_counted_next_to_the_library_that_uses_it() -> None:
     assert [each.library for each in decide(*both)] == ["azure-identity"]
     assert [
         each.library for each in decide(both[0], Mention(NODE, "@azure/identity", "4.0.0"))
-    ] == [
-        "msal",
-        "@azure/identity",
-    ]
+    ] == ["msal", "@azure/identity"]
 
 
 @pytest.mark.parametrize(

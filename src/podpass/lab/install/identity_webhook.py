@@ -17,12 +17,7 @@ from podpass.admission.certificates.secret_codec import encode_secret
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.lab.install import apply
-from podpass.lab.install.objects import (
-    OWNER_LABELS,
-    CloudValues,
-    Object,
-    build_pull_secrets,
-)
+from podpass.lab.install.objects import OWNER_LABELS, CloudValues, Object, build_pull_secrets
 from podpass.manifests import ManifestValues, build_webhook_objects
 from podpass.manifests.meta import CONFIG, DEPLOYMENT
 

@@ -78,8 +78,7 @@ def build_plan(
                 name=f"{target.stem}-serviceaccount.yaml", text=render_manifest(account, comments)
             ),
             GeneratedFile(
-                name=f"{target.stem}.yaml",
-                text=render_manifest(body, by_hand, pod_template(body)),
+                name=f"{target.stem}.yaml", text=render_manifest(body, by_hand, pod_template(body))
             ),
         ]
     return plan

@@ -222,12 +222,7 @@ class Supervisor:
         process.restart_at = now + backoff
         self._status = replace(self._status, restarts=self._status.restarts + 1)
         cause = {"exit_code": code} if code >= 0 else {"signal": signal.Signals(-code).name}
-        facts = {
-            "child": process.child.name,
-            "pid": last.pid,
-            **cause,
-            "again_in_seconds": backoff,
-        }
+        facts = {"child": process.child.name, "pid": last.pid, **cause, "again_in_seconds": backoff}
         _log.error("child_exited", extra={**facts, "reason": last.reason})
         is_permanent = code == CONFIGURATION_ERROR or process.failures >= _MAX_FAILURES
         if not self._was_ready and is_permanent:

@@ -97,9 +97,7 @@ async def test_role_for_private_zones_does_not_reach_public_zones(manager: Any) 
     assert (await manager.send("PUT", public, GLOBAL, caller="dns"))[0] == 403
 
 
-async def test_records_of_a_private_zone_are_not_resolved_and_reserve_no_name(
-    manager: Any,
-) -> None:
+async def test_records_of_a_private_zone_are_not_resolved_and_reserve_no_name(manager: Any) -> None:
     from podpass.lab.services.dns.store import DnsZones
 
     store = manager.directory.store(DnsZones)

@@ -9,13 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass.directory.model import WriteResult
-from podpass.directory.resource_manager import (
-    errors,
-    operations,
-    paging,
-    resources,
-    wire,
-)
+from podpass.directory.resource_manager import errors, operations, paging, resources, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
@@ -188,9 +182,7 @@ _ROUTES = (
         method="POST",
         path=f"{_ONE}/validateLinker",
         operation=ManagerOperation(
-            title="validate connection",
-            action=f"{TYPE}/validateLinker/action",
-            run=_validate,
+            title="validate connection", action=f"{TYPE}/validateLinker/action", run=_validate
         ),
     ),
 )
