@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trustme
 
 from podpass import names
 from podpass.admission.certificates import RotationPolicy, secret_codec, x509
@@ -462,8 +463,6 @@ async def test_private_keys_are_not_logged_or_printed(
 
 
 def _create_foreign_ca() -> bytes:
-    import trustme
-
     return trustme.CA().cert_pem.bytes()
 
 

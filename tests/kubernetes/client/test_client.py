@@ -1,6 +1,7 @@
 """Requests of the client, and error responses."""
 
 import asyncio
+import base64
 import ssl
 from datetime import UTC, datetime
 from typing import Any
@@ -54,8 +55,6 @@ async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
 
 
 async def test_client_certificate_is_presented(server: Any, ca: trustme.CA) -> None:
-    import base64
-
     made = ca.issue_cert("node.example", common_name="system:node:a")
     data = {
         "client-certificate-data": base64.b64encode(made.cert_chain_pems[0].bytes()).decode(),
