@@ -12,8 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from podpass import __version__
-from podpass.manifests.meta import CONFIG, LABELS, Object
-from podpass.manifests.values import ImageMissing, ManifestValues, read_rendered_chart
+from podpass.manifests.values import (
+    CONFIG,
+    LABELS,
+    ImageMissing,
+    ManifestValues,
+    Object,
+    read_rendered_chart,
+)
 
 _LEVELS = ("audit", "enforce", "warn")
 # Namespaces of Kubernetes and the default namespace: podpass does not set their labels.

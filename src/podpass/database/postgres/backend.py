@@ -5,6 +5,7 @@ One round trip and no thread switch: half the time of a step, and a third of the
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -19,13 +20,40 @@ from podpass.database.errors import (
     DatabaseBusy,
     DatabaseUncertain,
     DatabaseUnusable,
+    first_line,
     is_connection_lost,
     translate_driver_errors,
 )
 from podpass.database.notifications import ChangeNotifier
-from podpass.database.postgres.circuit_breaker import CircuitBreaker
 from podpass.database.postgres.listener import CHANNEL, NotificationListener
 from podpass.database.prepared import PreparedStatement, Values, wrap_driver_errors
+
+# How long calls fail immediately after an attempt that did not reach the server.
+_OPEN_SECONDS = 0.5
+
+
+class CircuitBreaker:
+    """Fails calls immediately after a failed attempt; closes when the listener reaches the server again."""
+
+    def __init__(self, notifier: ChangeNotifier) -> None:
+        self._notifier = notifier
+        self._open_until = 0.0
+        self._cause = ""
+
+    def record_failure(self, message: object) -> None:
+        """Record that the server was not reached, and the driver's message."""
+        self._open_until = time.monotonic() + _OPEN_SECONDS
+        self._cause = first_line(message)
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() < self._open_until and not self._notifier.is_connected
+
+    def check(self) -> None:
+        """Reject a call while the circuit is open. Raises DatabaseBusy."""
+        if self.is_open:
+            raise DatabaseBusy("the database is unavailable", cause=self._cause)
+
 
 # The advisory lock of all podpass writers in a database. The number is arbitrary.
 _WRITE_LOCK = 0x706F6470

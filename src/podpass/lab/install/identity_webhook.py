@@ -19,7 +19,7 @@ from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.lab.install import apply
 from podpass.lab.install.objects import OWNER_LABELS, CloudValues, Object, build_pull_secrets
 from podpass.manifests import ManifestValues, build_webhook_objects
-from podpass.manifests.meta import CONFIG, DEPLOYMENT
+from podpass.manifests.values import CONFIG, DEPLOYMENT
 
 DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{DEPLOYMENT}"
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
