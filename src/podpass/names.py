@@ -95,12 +95,7 @@ CA_ORGANIZATION = "azure-workload-identity"
 
 # Hosts of Azure's public cloud that the gateway serves.
 LOGIN_HOST = "login.microsoftonline.com"
-LOGIN_ALIASES = (
-    LOGIN_HOST,
-    "login.microsoft.com",
-    "login.windows.net",
-    "sts.windows.net",
-)
+LOGIN_ALIASES = (LOGIN_HOST, "login.microsoft.com", "login.windows.net", "sts.windows.net")
 ARM_HOST = "management.azure.com"
 GRAPH_HOST = "graph.microsoft.com"
 PORTAL_HOST = "main.iam.ad.ext.azure.com"  # `az ad app permission admin-consent` calls it

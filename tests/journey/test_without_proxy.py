@@ -55,9 +55,7 @@ def test_pod_serves_https_on_all_addresses_and_reaches_azure_without_the_proxy(
     assert printed.splitlines() == ["its own server", "hello"]
 
 
-def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(
-    instance: Instance,
-) -> None:
+def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(instance: Instance) -> None:
     """Fails if the program would reach the real Azure."""
     expected = {"served": ("Succeeded", "hello\n"), "refused": ("Failed", "refused: ")}
     if instance.status["without_proxy"] not in expected:

@@ -40,15 +40,7 @@ from podpass.exchange.throttling import (
     require_no_wait,
 )
 from podpass.exchange.token_endpoint import TokenEndpoint
-from podpass.http.server import (
-    Headers,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-    header,
-    respond,
-)
+from podpass.http.server import Headers, Receive, Reply, Scope, Send, header, respond
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -118,14 +110,7 @@ class TokenService:
             directory, verifier, keys, settings, clock, signer
         )
         self._tokens = TokenEndpoint(
-            verifier,
-            signin,
-            keys,
-            settings,
-            clock,
-            signer,
-            limiter=limiter,
-            observe=observe,
+            verifier, signin, keys, settings, clock, signer, limiter=limiter, observe=observe
         )
 
     def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
