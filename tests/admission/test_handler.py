@@ -54,11 +54,7 @@ async def test_complete_pod_is_allowed_without_patch(
 ) -> None:
     pod = make_pod()
     response = await webhook.review(mutate_and_apply(pod, mutate_pod(pod, CLIENT)))
-    assert response == {
-        "uid": "u-1",
-        "allowed": True,
-        "status": {"metadata": {}, "code": 200},
-    }
+    assert response == {"uid": "u-1", "allowed": True, "status": {"metadata": {}, "code": 200}}
 
 
 async def test_audit_log_has_the_client_id_of_a_changed_pod(

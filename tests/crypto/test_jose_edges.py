@@ -99,9 +99,7 @@ def test_exponents_from_3_to_32_bits_are_accepted(e: int) -> None:
         {**RFC7515_EC, "alg": "ES256K"},
     ],
 )
-def test_overlong_numbers_and_keys_for_other_uses_are_refused(
-    jwk: dict[str, Any],
-) -> None:
+def test_overlong_numbers_and_keys_for_other_uses_are_refused(jwk: dict[str, Any]) -> None:
     with pytest.raises((BadKey, MalformedToken)):
         jose.load_jwk(jwk)
 

@@ -172,9 +172,7 @@ async def test_invalid_url_is_refused_before_any_request(url: str) -> None:
         "127.1",
     ],
 )
-async def test_local_or_private_host_is_refused_in_every_notation(
-    host: str,
-) -> None:
+async def test_local_or_private_host_is_refused_in_every_notation(host: str) -> None:
     with pytest.raises(FetchError) as caught:
         await Fetcher(FetchRules()).get_json(f"https://{host}/")
     assert caught.value.reason in {"address", "name"}

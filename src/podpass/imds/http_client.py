@@ -196,11 +196,7 @@ class _Exchange(asyncio.Protocol):
     """Sends one request and collects its response."""
 
     def __init__(
-        self,
-        request: bytes,
-        method: bytes,
-        max_bytes: int,
-        response: asyncio.Future[HttpResponse],
+        self, request: bytes, method: bytes, max_bytes: int, response: asyncio.Future[HttpResponse]
     ) -> None:
         self._request = request
         self._has_body = method not in _NO_BODY

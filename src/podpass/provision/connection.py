@@ -78,12 +78,7 @@ class AzureConnection:
         )
 
     async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> HttpResponse:
         """Send a request, and repeat it while the service is overloaded.
 

@@ -25,8 +25,7 @@ _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
 _GROUP = re.compile(r"[\w().-]{0,89}[\w()-]")
 _SCOPE = re.compile(r"(/[\w().@ -]+)+")
 _ASSIGNMENT = re.compile(
-    r"(?:/[\w().@ -]+)*/providers/Microsoft\.Authorization/roleAssignments/[\w-]+",
-    re.IGNORECASE,
+    r"(?:/[\w().@ -]+)*/providers/Microsoft\.Authorization/roleAssignments/[\w-]+", re.IGNORECASE
 )
 _ASSIGNMENTS = uuid.UUID("6f5c2f1e-6d0b-4d3a-9d55-6f3b2c1a7e40")
 

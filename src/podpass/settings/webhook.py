@@ -95,9 +95,7 @@ class WebhookSettings:
         "audience of the projected token", flag="--audience", default=names.EXCHANGE_AUDIENCE
     )
     proxy_image: str = setting(
-        "image of the migration sidecar",
-        variable="PROXY_IMAGE",
-        default=REFERENCE_PROXY_IMAGE,
+        "image of the migration sidecar", variable="PROXY_IMAGE", default=REFERENCE_PROXY_IMAGE
     )
     proxy_init_image: str = setting(
         "image of the container that redirects to the sidecar",

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass.assertion.publishing import config as config_file
-from podpass.assertion.publishing import setup, state_file
+from podpass.assertion.publishing import key_folder, setup
 from podpass.assertion.publishing.config import IssuerConfig
 from podpass.assertion.publishing.key_folder import KeyFolder
 from podpass.assertion.publishing.model import IssuerError, RotationWaits, SigningMode
@@ -88,8 +88,8 @@ def test_damaged_yaml_is_reported_with_its_line(tmp_path: Path) -> None:
 def test_written_state_is_read_back(published_issuer: Issuer) -> None:
     published_issuer.rotate()
     state = published_issuer.state
-    assert state_file.decode(state_file.encode(state)) == state
-    assert b"PRIVATE" not in state_file.encode(state)
+    assert key_folder.decode_state(key_folder.encode_state(state)) == state
+    assert b"PRIVATE" not in key_folder.encode_state(state)
 
 
 def _damage(document: dict[str, Any], kind: str) -> None:

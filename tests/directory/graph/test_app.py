@@ -137,8 +137,7 @@ async def test_invalid_compressed_body_is_refused(
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/applications/%FF", "/applications/a%0Ab", "/applications(appId='x)", "/" + "a/" * 20],
+    "path", ["/applications/%FF", "/applications/a%0Ab", "/applications(appId='x)", "/" + "a/" * 20]
 )
 async def test_invalid_path_is_rejected(graph: GraphHarness, path: str) -> None:
     reply = await graph.get(path)
@@ -347,9 +346,7 @@ async def test_invalid_batch_is_rejected(graph: GraphHarness, requests: object) 
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
-async def test_request_in_a_batch_is_validated_like_a_single_request(
-    graph: GraphHarness,
-) -> None:
+async def test_request_in_a_batch_is_validated_like_a_single_request(graph: GraphHarness) -> None:
     body = {"displayName": "a", "notes": 2**70}
     requests = [{"id": "1", "method": "POST", "url": "/applications", "body": body}]
     text = json.dumps({"requests": requests}).encode()

@@ -151,9 +151,7 @@ async def test_error_page_is_json_on_request(world: "World") -> None:
     }
 
 
-async def test_unknown_number_is_404_with_similar_numbers(
-    world: "World",
-) -> None:
+async def test_unknown_number_is_404_with_similar_numbers(world: "World") -> None:
     status, text, _ = await page(world, "/error?code=7002139")
     assert status == 404
     assert "AADSTS7002138" in text

@@ -15,12 +15,7 @@ from podpass.diagnose.graph.model import (
     identity_id,
 )
 from podpass.directory import resource_ids, roles
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    RoleAssignment,
-    RoleDefinition,
-)
+from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, RoleDefinition
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.guids import is_guid
 from podpass.provision.credential_commands import (

@@ -204,10 +204,7 @@ class ClientAuthenticator:
         return replace(identity, credentials=replicated)
 
     async def _check_signature(
-        self,
-        assertion: UnverifiedAssertion,
-        credential: FederatedCredential,
-        record: RequestRecord,
+        self, assertion: UnverifiedAssertion, credential: FederatedCredential, record: RequestRecord
     ) -> None:
         try:
             # The issuer of the credential, not of the token: both are equal here, but this stays safe if the

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 
 from podpass.directory import builtin_principals, delegated_permissions
 from podpass.directory.actor import Actor, acting
-from podpass.directory.model import (
-    Identity,
-    PermissionGrant,
-    ResourcePrincipal,
-    Tenant,
-    User,
-)
+from podpass.directory.model import Identity, PermissionGrant, ResourcePrincipal, Tenant, User
 from podpass.directory.resources import BUILT_IN, GRAPH_APP_ID
 from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader

@@ -275,10 +275,7 @@ def _html(body: bytes) -> Reply:
 
 
 def _error_parameters(exc: AadstsError) -> dict[str, str]:
-    return {
-        "error": exc.error,
-        "error_description": f"{exc.entry.name}: {exc.message}",
-    }
+    return {"error": exc.error, "error_description": f"{exc.entry.name}: {exc.message}"}
 
 
 def _redirect(request: AuthorizeRequest, response: dict[str, str]) -> Reply:

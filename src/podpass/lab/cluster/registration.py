@@ -178,10 +178,7 @@ def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": {
-            "name": names.WEBHOOK_CONFIGURATION,
-            "annotations": {_RELEASE: _NO_RELEASE},
-        },
+        "metadata": {"name": names.WEBHOOK_CONFIGURATION, "annotations": {_RELEASE: _NO_RELEASE}},
         "webhooks": [
             registration.build_mutation_entry({"url": url, "caBundle": bundle}),
             registration.build_advice_entry(advice, _WITHOUT_ADVICE),

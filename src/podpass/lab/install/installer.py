@@ -12,7 +12,7 @@ from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.gateway.gateway import list_served_names
 from podpass.lab.install import apply as objects
-from podpass.lab.install import azurite, cluster_dns, identity_webhook, namespaces, pull_secret
+from podpass.lab.install import azurite, cluster_dns, identity_webhook, namespaces
 from podpass.lab.install.apply import ObjectChange, describe
 from podpass.lab.install.object_names import NAME, NOT_INSTALLED
 from podpass.lab.install.objects import (
@@ -126,7 +126,7 @@ class Installer:
         values = keep_earlier(values, existing)
         if request.dns == CLUSTER_DNS:
             await cluster_dns.check_dns(client, values.namespace, _served(values))
-        await pull_secret.check(client, values, with_webhook=foreign is None)
+        await namespaces.check_pull_secret(client, values, with_webhook=foreign is None)
         if request.dns == POD_DNS:
             values = replace(values, dns_upstream=await cluster_dns.find_server(client))
         if foreign is not None and not values.tenant_id:
