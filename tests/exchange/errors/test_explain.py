@@ -1,5 +1,6 @@
 """Explanations of AADSTS numbers: extraction from pasted text, and the error page."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -10,18 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podpass.crypto import jose
 from podpass.exchange.errors import explain
 from podpass.exchange.errors.catalogue import TABLE
+from podpass.exchange.errors.issuer_reasons import REASONS, describe_reason
 from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
     from tests.exchange.world import World
 
+
 ROOT = Path(__file__).parents[3]
 TRACE, CORRELATION = "11111111-1111-4111-8111-111111111111", "2" * 8 + "-1111-4111-8111-" + "2" * 12
 TAIL = f"Trace ID: {TRACE} Correlation ID: {CORRELATION} Timestamp: 2024-01-14 20:29:53Z"
 FACTS = {"trace_id": TRACE, "correlation_id": CORRELATION, "timestamp": "2024-01-14 20:29:53Z"}
+SOURCES = (
+    ROOT / "src/podpass/http/fetcher.py",
+    *(ROOT / "src/podpass/exchange/client_auth").glob("issuer_*.py"),
+)
 
 
 @pytest.mark.parametrize(
@@ -170,3 +178,41 @@ async def test_error_page_shows_nothing_of_the_request(world: "World", query: st
     assert "No number is given" in text
     async with world.session.post(f"{world.url}/error?code=1") as answer:
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+# The reasons of AADSTS501661: one for each reason of the code, in the message and in the guide.
+
+
+def _reasons(path: Path) -> set[str]:
+    """Return the constant values of the keyword argument `reason`."""
+    keywords = (
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.keyword)
+    )
+    return {
+        str(each.value.value)
+        for each in keywords
+        if each.arg == "reason" and isinstance(each.value, ast.Constant)
+    }
+
+
+def test_every_reason_of_the_code_has_a_problem_and_a_resolution() -> None:
+    used = {reason for path in SOURCES for reason in _reasons(path)} | {jose.BadKey.code}
+    assert used == set(REASONS)
+    for problem, resolution in REASONS.values():
+        assert problem
+        assert resolution
+
+
+def test_message_names_problem_reason_and_resolution() -> None:
+    assert describe_reason("jwks_origin") == (
+        "the keys are on another origin than the issuer (jwks_origin); use `podpass authority"
+        " --cluster-issuer` if the issuer is the API server of a cluster, otherwise --jwks-origin"
+    )
+    assert "(new_reason)" in describe_reason("new_reason")
+
+
+def test_explanation_and_guide_have_every_reason() -> None:
+    guide = (ROOT / "docs/operate/issuers.md").read_text()
+    for reason, (_, resolution) in REASONS.items():
+        assert f"`{reason}`: {resolution}" in TABLE[501661].resolution
+        assert f"`{reason}`" in guide
