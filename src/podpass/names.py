@@ -115,6 +115,10 @@ ENV_IDENTITY_HEADERS = "PODPASS_CLOUD_IDENTITY_HEADERS"
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+# The member of the OpenID configuration with what a token service has beyond Entra, and its values.
+EXTENSIONS = "podpass_extensions"
+FLEXIBLE_KUBERNETES = "flexible_kubernetes"
+
 # Product in the User-Agent of `podpass doctor`; the log of the token service marks its requests.
 DOCTOR_AGENT = "podpass-doctor"
 

@@ -38,6 +38,7 @@ _REQUEST_FIELDS = [
     "iss",
     "sub",
     "aud",
+    "claims",
     "kid",
     "credential",
 ]
@@ -215,7 +216,8 @@ def _compare(
     if status is None:
         return None, []
     identities, _ = list_identities(data_dir)
-    presented = read_presented(request or {})
+    logged = request or {}
+    presented = read_presented({**logged, **logged.get("claims", {})})
     own = [row for row in identities if row["client_id"] == client_id.lower()]
     trusted = "trust" in (request or {}).get("passed", ())
     wrong = None if own else _explain_client_id(data_dir, client_id)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from podpass import log
+from podpass import log, names
 from podpass.clock import Clock
 from podpass.exchange import error_page, metadata, responses, token_request
 from podpass.exchange.client_auth.authenticator import ClientAuthenticator
@@ -194,7 +194,7 @@ class TokenService:
         )
         if self._settings.flexible_kubernetes and "issuer" in document:
             # A client can find out that this service accepts what Entra refuses.
-            document["podpass_extensions"] = ["flexible_kubernetes"]
+            document[names.EXTENSIONS] = [names.FLEXIBLE_KUBERNETES]
         return document
 
     async def _tenant_id(self, name: str) -> str:

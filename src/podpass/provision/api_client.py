@@ -77,6 +77,7 @@ def parse_credential(found: Mapping[str, Any]) -> FederatedCredential:
         issuer=text_of(about, "issuer"),
         subject=text_of(about, "subject"),
         audiences=texts_of(about, "audiences"),
+        expression=text_of(member_of(about, "claimsMatchingExpression"), "value"),
     )
 
 

@@ -291,6 +291,8 @@ class AuthorityReader:
             url=url,
             tenant_id=known[1].lower() if known and response.status == 200 else "",
             now=_parse_date(header(response, "date")),
+            has_flexible_kubernetes=names.FLEXIBLE_KUBERNETES
+            in str(_json(response).get(names.EXTENSIONS)),
         )
 
     async def exchange(
