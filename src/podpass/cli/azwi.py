@@ -1,4 +1,4 @@
-"""`podpass azwi`: the command line of the reference's `azwi`, so that a link of this name replaces it.
+"""`podpass azwi`: the command line of azure-workload-identity's `azwi`; a link of this name replaces it.
 
 Its failures have the reference's form: `Error: ...` on stderr, exit code 1.
 """

@@ -1,4 +1,4 @@
-"""Forward requests for other paths to the metadata service of the machine, as the reference does.
+"""Forward requests for other paths to the metadata service of the machine, as azure-workload-identity does.
 
 An instance on a laptop turns this off: its machine may be an Azure virtual machine.
 """
