@@ -84,7 +84,7 @@ REFUSED_REASON = "WorkloadIdentityRefused"
 WEBHOOK_SERVICE = "azure-wi-webhook-webhook-service"
 SYSTEM_NAMESPACE = "azure-workload-identity-system"
 
-# The webhook's certificates: the Secret, its keys as azure-workload-identity names them, and the name of the CA.
+# The webhook's certificates: the Secret, its keys as in azure-workload-identity, and the name of the CA.
 CERTIFICATE_SECRET = "azure-wi-webhook-server-cert"  # noqa: S105 an object's name
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
