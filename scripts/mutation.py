@@ -76,7 +76,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     ),
     "uniform": ("exchange/uniform.py", [f"{ATTACKS}21_oracle.py"]),
     "own_token": (
-        "exchange/client_auth/managed_identity.py",
+        "exchange/client_auth/managed_identity_assertion.py",
         ["tests/exchange/client_auth/test_authenticator.py"],
     ),
     "proof": (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podpass.crypto import jose
-from podpass.exchange.errors import explain
+from podpass.exchange.errors import explanations
 from podpass.exchange.errors.catalogue import TABLE
 from podpass.exchange.errors.issuer_reasons import REASONS, describe_reason
 from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
@@ -52,12 +52,12 @@ SOURCES = (
     ],
 )
 def test_numbers_are_extracted_in_order(text: str, numbers: tuple[int, ...]) -> None:
-    assert explain.parse_error_text(text).numbers == numbers
+    assert explanations.parse_error_text(text).numbers == numbers
 
 
 def test_causes_and_resolutions_have_consistent_punctuation() -> None:
-    for number in explain.known_numbers():
-        row = explain.find_explanation(number)
+    for number in explanations.known_numbers():
+        row = explanations.find_explanation(number)
         assert row is not None
         assert row.resolution[-1] not in ".?!;:", number
         assert not re.search(r"; [A-Z][a-z]", row.resolution + row.cause), number
@@ -82,23 +82,23 @@ def test_causes_and_resolutions_have_consistent_punctuation() -> None:
     ],
 )
 def test_pasted_error_yields_its_ids_and_timestamp(text: str) -> None:
-    found = explain.parse_error_text(text)
+    found = explanations.parse_error_text(text)
     assert found.numbers == (700213,)
     assert found.facts == FACTS
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_parsed(text: str) -> None:
-    found = explain.parse_error_text(text)
-    assert len(found.numbers) <= explain.MAX_CODES
+    found = explanations.parse_error_text(text)
+    assert len(found.numbers) <= explanations.MAX_CODES
 
 
 def test_every_number_is_explained_once() -> None:
     elsewhere = {row.number for row in ENTRA_ONLY_ROWS}
     assert not elsewhere & set(TABLE)
-    assert set(explain.known_numbers()) == elsewhere | set(TABLE)
-    for number in explain.known_numbers():
-        found = explain.find_explanation(number)
+    assert set(explanations.known_numbers()) == elsewhere | set(TABLE)
+    for number in explanations.known_numbers():
+        found = explanations.find_explanation(number)
         assert found is not None
         assert (found.cause.endswith("."), found.resolution.endswith(".")) == (True, False)
         assert bool(found.says) == bool(found.step) == (number in TABLE)
@@ -111,9 +111,9 @@ def test_entra_only_numbers_are_listed_as_missing_features() -> None:
 
 
 def test_unknown_number_has_similar_numbers() -> None:
-    assert explain.find_explanation(7002139) is None
-    assert 7002138 in explain.similar_numbers(7002139)
-    assert explain.similar_numbers(1) == ()
+    assert explanations.find_explanation(7002139) is None
+    assert 7002138 in explanations.similar_numbers(7002139)
+    assert explanations.similar_numbers(1) == ()
 
 
 async def page(world: "World", path: str, accept: str = "text/html") -> tuple[int, str, str]:
@@ -145,7 +145,7 @@ async def test_error_uri_uses_the_pages_origin(start: "Start") -> None:
 
 async def test_error_page_is_json_on_request(world: "World") -> None:
     status, text, _ = await page(world, "/error?code=AADSTS700213", "application/json")
-    found = explain.find_explanation(700213)
+    found = explanations.find_explanation(700213)
     assert found is not None
     assert status == 200
     assert json.loads(text) == {
