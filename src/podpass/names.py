@@ -67,7 +67,7 @@ CONNECTION = OWN_PREFIX + "connection"
 # Audience of the projected token; also of the federated credential.
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 
-# Objects of the webhook in a cluster, as the reference names them.
+# Objects of the webhook in a cluster, as azure-workload-identity names them.
 WEBHOOK_CONFIGURATION = "azure-wi-webhook-mutating-webhook-configuration"
 WEBHOOK_NAME = "mutation.azure-workload-identity.io"
 WEBHOOK_PATH = "/mutate-v1-pod"
@@ -84,7 +84,7 @@ REFUSED_REASON = "WorkloadIdentityRefused"
 WEBHOOK_SERVICE = "azure-wi-webhook-webhook-service"
 SYSTEM_NAMESPACE = "azure-workload-identity-system"
 
-# The webhook's certificates: the Secret, its keys as the reference names them, and the name of the CA.
+# The webhook's certificates: the Secret, its keys as in azure-workload-identity, and the name of the CA.
 CERTIFICATE_SECRET = "azure-wi-webhook-server-cert"  # noqa: S105 an object's name
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"

@@ -1,4 +1,4 @@
-"""`podpass proxy`: run the migration sidecar, with the reference's flags in Go syntax."""
+"""`podpass proxy`: run the migration sidecar, with azure-workload-identity's flags in Go syntax."""
 
 import click
 

@@ -26,7 +26,7 @@ from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import receive_form
-from podpass.exchange.managed_identity import ManagedIdentityTokens
+from podpass.exchange.managed_identity_tokens import ManagedIdentityTokens
 from podpass.exchange.metrics import RequestObserver
 from podpass.exchange.origins import Origins
 from podpass.exchange.sign_in.app import Handler, SignInApp

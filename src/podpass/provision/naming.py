@@ -1,4 +1,4 @@
-"""Names that are derived as in the reference, and their limits. Pure.
+"""Names that are derived as in azure-workload-identity, and their limits. Pure.
 
 Source:  https://learn.microsoft.com/graph/api/resources/federatedidentitycredential and
          https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules

@@ -1,4 +1,4 @@
-"""Settings of the migration sidecar and its init container, with the flags and variables of the reference."""
+"""Settings of the migration sidecar and its init container, as in azure-workload-identity."""
 
 import ipaddress
 import re

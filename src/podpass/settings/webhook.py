@@ -1,4 +1,4 @@
-"""Settings of the webhook, with the flags (in Go's syntax) and environment variables of the reference."""
+"""Settings of the webhook: the flags, in Go's syntax, and variables of azure-workload-identity."""
 
 import json
 import re

@@ -311,7 +311,7 @@ async def test_pull_secret_of_another_type_is_refused(admin: KubeClient) -> None
 
 def test_webhook_for_identities_uses_the_pull_secret() -> None:
     values = CloudValues(image="podpass:1", pull_secret="registry")
-    own = identity_webhook.build_own(values, identity_webhook.ANY_TENANT)
+    own = identity_webhook.build_own_webhook(values, identity_webhook.ANY_TENANT)
     [account] = [each for each in own if each["kind"] == "ServiceAccount"]
     assert account["imagePullSecrets"] == [{"name": "registry"}]
 

@@ -46,7 +46,7 @@ from podpass.directory import resource_ids, roles
 from podpass.directory.builtin_roles import VAULT_ROLES
 from podpass.directory.model import FederatedCredential
 from podpass.exchange.errors import numbers
-from podpass.exchange.errors.explain import find_explanation
+from podpass.exchange.errors.explanations import find_explanation
 from podpass.facts import FactUnread, Unread, known
 from podpass.provision.credential_commands import (
     CredentialOwner,

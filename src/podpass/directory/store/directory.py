@@ -31,10 +31,10 @@ from podpass.directory.store.app_roles import AppRoles
 from podpass.directory.store.audit_writer import write_entries
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.extension import DirectoryExtension
-from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
 from podpass.directory.store.other_resources import OtherResources
 from podpass.directory.store.permission_grants import PermissionGrants
+from podpass.directory.store.resource_groups import ResourceGroups
 from podpass.directory.store.role_assignments import RoleAssignments
 from podpass.directory.store.role_definitions import RoleDefinitions
 from podpass.directory.store.rows import from_json
@@ -72,7 +72,7 @@ class Directory:
         self._tenants: Cache[str, Tenant] = session.cache()
         self.identities = Identities(session)
         removals = [each.remove_below for each in extensions if each.remove_below is not None]
-        self.groups = Groups(session, removals)
+        self.groups = ResourceGroups(session, removals)
         self.vaults = Vaults(session)
         self.other_resources = OtherResources(session)
         self.assignments = RoleAssignments(session)

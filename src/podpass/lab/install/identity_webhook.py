@@ -78,7 +78,7 @@ async def read_tenant(client: KubeClient, registration: dict[str, Any]) -> str:
     return ""
 
 
-def build_own(values: CloudValues, tenant_id: str) -> list[Object]:
+def build_own_webhook(values: CloudValues, tenant_id: str) -> list[Object]:
     """Build the objects of podpass's webhook, marked as a part of this installation."""
     repository, digest, tag = _split_image(values.image)
     sets = [f"image.repository={repository}", "replicaCount=1"]

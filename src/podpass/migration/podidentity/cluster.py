@@ -146,9 +146,9 @@ def select_identities(
 ) -> dict[str, BoundIdentity]:
     """Return the identity of each selector; bindings are read in the order of their names.
 
-    As in the reference, only user-assigned managed identities (type 0) count, bindings without selector or
-    with an unknown identity are ignored, and the first binding of a selector has precedence: a ServiceAccount
-    has one client id.
+    As in azure-workload-identity, only user-assigned managed identities (type 0) count, bindings without
+    selector or with an unknown identity are ignored, and the first binding of a selector has precedence: a
+    ServiceAccount has one client id.
     """
     known = {
         each["metadata"]["name"]: str((each.get("spec") or {}).get("clientID") or "")

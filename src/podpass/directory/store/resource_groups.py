@@ -20,7 +20,7 @@ _DELETE_SECONDS = 30.0
 _GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
 
 
-class Groups:
+class ResourceGroups:
     """Resource groups of a subscription. Names are compared without case."""
 
     def __init__(self, session: Session, removals: Sequence[RemoveBelow] = ()) -> None:
