@@ -87,7 +87,7 @@ CLAIMS: dict[str, Any] = {
 
 
 def test_pod_bound_token_names_pod_and_node() -> None:
-    bound = {"pod": ObjectRef(name="p", uid="u2"), "node": ObjectRef(name="n", uid="u3")}
+    bound: Any = {"pod": ObjectRef(name="p", uid="u2"), "node": ObjectRef(name="n", uid="u3")}
     made = make_claims(**CLAIMS, **bound)
     assert made == {
         "aud": ["api://AzureADTokenExchange"],
@@ -108,7 +108,8 @@ def test_pod_bound_token_names_pod_and_node() -> None:
 
 def test_token_is_bound_to_a_secret_or_a_node_alone() -> None:
     for kind in ("secret", "node"):
-        made = make_claims(**CLAIMS, **{kind: ObjectRef(name="x", uid="u")})
+        bound: Any = {kind: ObjectRef(name="x", uid="u")}
+        made = make_claims(**CLAIMS, **bound)
         assert made["kubernetes.io"][kind] == {"name": "x", "uid": "u"}
         assert "pod" not in made["kubernetes.io"]
 
