@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest
 # The folders and files whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests
 # elsewhere. Each worker imports all files that it collects. tests/diagnose is last: its webhook stays in the control plane.
-STORES   = tests/backup tests/lab/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/lab/services tests/resource/test_store.py tests/soak
+STORES   = tests/backup tests/lab/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/lab/services tests/lab/services/vault/test_store.py tests/soak
 CLUSTERS = tests/charts tests/control_plane tests/kubernetes_clients tests/lab tests/diagnose
 # The files whose tests have the mark `processes`: each worker imports all files that it collects.
 PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_ALL=C sort)

@@ -23,11 +23,13 @@ from podpass.directory.model import (
 from podpass.directory.store import schema as tables
 from podpass.directory.store.directory import Directory
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.resource.model import RecoveryPolicy, SecretAttributes
-from podpass.resource.store import SecretStore
+from podpass.lab.services import add_backup_tables
+from podpass.lab.services.vault.model import RecoveryPolicy, SecretAttributes
+from podpass.lab.services.vault.store import SecretStore
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 KEY = b"k" * 32
+add_backup_tables()
 NOTHING = SecretAttributes(given=frozenset())
 
 

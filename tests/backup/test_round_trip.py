@@ -20,7 +20,7 @@ from podpass.directory.store import schema as tables
 from podpass.directory.store.directory import Directory
 from podpass.exchange import schema as authority
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.store import SecretStore
 from tests import postgres
 from tests.backup.sample_databases import (
     KEY,

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from podpass.database.migrate import MigrationChain
 from podpass.directory.store import schema as directory
 from podpass.exchange import schema as authority
-from podpass.resource import schema as vault
+from podpass.lab.services.vault import schema as vault
 
 STORES = {
     "directory": (directory.metadata, directory.CHAIN),

@@ -16,7 +16,7 @@ from podpass.database import Database
 from podpass.database.errors import DatabaseUnusable
 from podpass.database.migrate import MigrationChain, current_revision, list_scripts, upgrade
 from podpass.directory.store.directory import Directory
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.store import SecretStore
 from tests.database import example_store
 from tests.database.stored_schemas import (
     DUMPS,

@@ -94,7 +94,7 @@ def test_mark_in_a_file_that_its_suite_does_not_collect_is_refused(
     tmp_path: Path, mark: str
 ) -> None:
     body = f"import pytest\n{mark}\ndef test_it(): pass\n"
-    assert _run(tmp_path / "a", body, "", "tests/resource/test_store.py").returncode == 0
+    assert _run(tmp_path / "a", body, "", "tests/lab/services/vault/test_store.py").returncode == 0
     done = _run(tmp_path / "b", body, "", "tests/resource/test_other.py", "-m", "not postgres")
     assert done.returncode not in (0, 1, 5)
     assert "does not collect tests/resource" in done.stdout + done.stderr

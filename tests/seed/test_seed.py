@@ -16,8 +16,8 @@ from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
 from podpass.lab.services import create_directory, parse_seed
-from podpass.resource.model import RecoveryPolicy, vault_key
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.model import RecoveryPolicy, vault_key
+from podpass.lab.services.vault.store import SecretStore
 from podpass.seed.apply import apply_seed
 from tests.directory.database_faults import INVALID_UTF8
 
@@ -61,7 +61,7 @@ class World:
         applied = await apply_seed(
             parse_seed(text, "seed.yaml"),
             self.directory,
-            self.store,
+            {"vault": self.store},
             issuer=ISSUER,
             tenant_id=TENANT,
             subscription_id=SUBSCRIPTION,
@@ -528,7 +528,7 @@ def test_kubernetes_manifest_is_refused_with_the_command_for_it(separator: str) 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "identities:\nvaults:\n", "{}", "null"])
 def test_empty_seed_changes_nothing(text: str) -> None:
     seed = parse_seed(text, "seed.yaml")
-    assert (seed.identities, seed.vaults) == ((), ())
+    assert (seed.identities, [*seed.entries["vaults"]]) == ((), [])
 
 
 def test_problems_never_show_a_secret() -> None:

@@ -1,4 +1,7 @@
-"""The tables of a backup: those of every store, except sign-ins in progress."""
+"""The tables of a backup: those of every store, except sign-ins in progress.
+
+A local instance adds the stores of its services. Without them, a database that has one is refused.
+"""
 
 from sqlalchemy import Connection, MetaData, Table, inspect
 
@@ -7,10 +10,9 @@ from podpass.directory.store import schema as directory
 from podpass.directory.store.session import TOPIC as DIRECTORY
 from podpass.exchange import schema as authority
 from podpass.exchange.signing.key_store import TOPIC as KEYS
-from podpass.resource import schema as vault
 
 STORES: dict[str, tuple[MetaData, MigrationChain]] = {
-    schema.CHAIN.name: (schema.metadata, schema.CHAIN) for schema in (directory, authority, vault)
+    schema.CHAIN.name: (schema.metadata, schema.CHAIN) for schema in (directory, authority)
 }
 TOPICS = (DIRECTORY, KEYS)
 # Sign-ins in progress expire after minutes, and a restore must not make a used code valid again.

@@ -40,12 +40,14 @@ def command(
     """
     from podpass.backup import archive, create
     from podpass.lab.backup.create import back_up_instance
+    from podpass.lab.services import add_backup_tables
 
     if database is not None and with_keys:
         raise UsageError(
             "--with-keys works only with a local instance",
             hint="omit --with-keys; store the sealing key of a cluster separately",
         )
+    add_backup_tables()
     if check:
         manifest = archive.check(file)
     elif database is not None:

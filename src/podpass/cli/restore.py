@@ -51,12 +51,14 @@ def command(
     """
     from podpass.backup.restore import restore_database
     from podpass.lab.backup.restore import restore_instance
+    from podpass.lab.services import add_backup_tables
 
     if database is not None and trust:
         raise UsageError(
             "--trust has no effect with --database: only a local instance runs programs of a backup",
             hint="leave out --trust, or restore to a local instance with --data-dir",
         )
+    add_backup_tables()
     if database is not None:
         work = restore_database(
             database, file, table_progress(), replaces=replace, sealing_key=sealing_key_file

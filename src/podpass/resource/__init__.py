@@ -1,4 +1,4 @@
-"""Stage 7, protected resources: the guard that checks access tokens, and the Key Vault data plane.
+"""Stage 7, protected resources: the guard that checks the access token of a request to an API.
 
-In: a bearer token and a request. Out: a secret, a 401 challenge, or a 403 with the missing role.
+In: a bearer token. Out: the caller, or a 401 challenge. The vault is a service of the lab.
 """

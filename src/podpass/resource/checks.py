@@ -16,6 +16,7 @@ from podpass.errors import Error
 _ALGORITHM = "RS256"
 _MAX_TIME = 2**53
 _MAX_ID_CHARS = 64
+_SCOPE = "user_impersonation"
 
 
 class Check(StrEnum):
@@ -133,6 +134,25 @@ def verify(
     client_claim = _check_origin(claims, accepted)
     _check_lifetime(claims, now, accepted.leeway_seconds)
     return _principal(token, accepted.tenant_id, client_claim)
+
+
+def check_scope(principal: Principal) -> None:
+    """Check that the token of a user has the delegated permission; applications need none.
+
+    Raises TokenRefused.
+    """
+    if principal.is_user and _SCOPE not in principal.scopes:
+        raise TokenRefused(f"the token lacks the scope {_SCOPE}", check=Check.CALLER)
+
+
+def list_checks(principal: Principal, issuer: str) -> list[str]:
+    """Return what was checked in the token of a caller, for the log."""
+    return [
+        f"signature by key {principal.key_id}",
+        f"issuer {issuer}",
+        f"audience {principal.claims['aud']}",
+        "lifetime",
+    ]
 
 
 def _check_origin(claims: Mapping[str, Any], accepted: TokenRequirements) -> str:

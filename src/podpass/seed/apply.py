@@ -1,16 +1,15 @@
-"""Apply a seed file to an instance's directory and vaults. Applying it again changes nothing.
+"""Apply a seed file to an instance's directory and services. Applying it again changes nothing.
 
 Objects that the file does not name stay unchanged. All checks that are possible in advance run before the
 first write. A secret that already has its value gets no new version.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from podpass import names
 from podpass.clock import Clock, system
-from podpass.crypto.secret import Secret
 from podpass.database import DatabaseFailed
 from podpass.directory import errors, resource_ids, rules
 from podpass.directory.model import (
@@ -18,22 +17,16 @@ from podpass.directory.model import (
     IdentityKind,
     ResourceGroup,
     RoleAssignment,
-    Vault,
-    WriteResult,
 )
-from podpass.directory.roles import RECOVER_SECRET, SET_SECRET
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.integrity import validate_stored_identity, validate_stored_vault
+from podpass.directory.store.integrity import validate_stored_identity
 from podpass.errors import Error
-from podpass.resource.model import AuditContext, SecretAttributes, vault_key
-from podpass.resource.store import SecretStore
 from podpass.seed.access import SeedAccess
 from podpass.seed.administrator import grant_all
 from podpass.seed.model import (
     CLUSTER,
     Seed,
     SeedIdentity,
-    SeedVault,
     parse_seed,
     with_issuer,
 )
@@ -48,14 +41,13 @@ GROUP = "podpass"
 NO_CLUSTER = (
     "this instance has no cluster; write the issuer in the seed (authority seed: --cluster-issuer)"
 )
-NO_VAULTS = "the token service has no vaults"
 LOCATION = "eastus"
 
 
 async def apply_seed(
     seed: Seed,
     directory: Directory,
-    vault_store: SecretStore | None,
+    data: Mapping[str, Any],
     *,
     issuer: str | None,
     tenant_id: str,
@@ -65,14 +57,14 @@ async def apply_seed(
 ) -> list[Applied]:
     """Apply a seed to one tenant. Return the result for each object.
 
-    `issuer` replaces `issuer: cluster` in the file. A file that needs an issuer or a store is rejected if it
-    is missing. With `stable_ids`, an identity without a client ID in the file gets one that depends only on
-    the tenant and its name. Raises UsageError with file and line, before anything is written; errors of the
-    directory and store.
+    `data` is what the services store besides the directory, by name. `issuer` replaces `issuer: cluster` in
+    the file. A file that needs an issuer is rejected if it is missing. With `stable_ids`, an identity without
+    a client ID in the file gets one that depends only on the tenant and its name. Raises UsageError with file
+    and line, before anything is written; errors of the directory and of the services.
     """
     target = _Target(
         directory=directory,
-        store=vault_store,
+        data=data,
         issuer=issuer,
         tenant_id=tenant_id,
         subscription_id=subscription_id,
@@ -82,8 +74,6 @@ async def apply_seed(
     planned = await target.plan(seed)
     await target.put_group()
     applied = list(await target.put(planned))
-    for vault in seed.vaults:
-        applied += await target.put_vault(vault)
     applied += await target.put_entries(seed)
     for administrator in seed.administrators:
         applied.append(await target.put_administrator(administrator.name))
@@ -92,10 +82,10 @@ async def apply_seed(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """The directory and vault store that a seed is applied to."""
+    """The directory and the data of services that a seed is applied to."""
 
     directory: Directory
-    store: SecretStore | None
+    data: Mapping[str, Any]
     issuer: str | None
     tenant_id: str
     subscription_id: str
@@ -104,7 +94,14 @@ class _Target:
 
     @property
     def _place(self) -> SeedPlace:
-        return SeedPlace(directory=self.directory, group_id=self._group_id, location=LOCATION)
+        return SeedPlace(
+            directory=self.directory,
+            tenant_id=self.tenant_id,
+            group_id=self._group_id,
+            location=LOCATION,
+            clock=self.clock,
+            data=self.data,
+        )
 
     @property
     def _group_id(self) -> str:
@@ -139,7 +136,6 @@ class _Target:
                 raise
             except Error as exc:
                 reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
-        await self._check_vaults(seed, reader)
         await self._check_resources(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
@@ -185,9 +181,6 @@ class _Target:
     def _resource_id(self, name: str) -> str:
         return resource_ids.identity_id(self.subscription_id, GROUP, name)
 
-    def _vault_id(self, name: str) -> str:
-        return resource_ids.vault_id(self.subscription_id, GROUP, name)
-
     async def _check_ids(self, wanted: SeedIdentity, new: Identity, old: Identity | None) -> None:
         if old is None and new.resource_id is not None:
             holder = await self.directory.identities.find(
@@ -206,24 +199,6 @@ class _Target:
         if holder is not None and holder.name != wanted.name:
             validate_stored_identity(holder)
             raise errors.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
-
-    async def _check_vaults(self, seed: Seed, reader: Reader) -> None:
-        named = {identity.name for identity in seed.identities}
-        for vault in seed.vaults:
-            if self.store is None:
-                reader.add_problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
-                continue
-            old = await self.directory.find_vault(vault.name)
-            existing = await self.directory.vaults.find_by_resource_id(self._vault_id(vault.name))
-            if existing is not None:
-                validate_stored_vault(existing)
-            if old is not None and old.tenant_id != self.tenant_id:
-                reader.add_problem(vault.line, f"vault {vault.name}: belongs to another tenant")
-            for deleted in await self.directory.vaults.deleted(name=vault.name):
-                if deleted.vault.resource_id.lower() != self._vault_id(vault.name).lower():
-                    text = f"a deleted vault has this name: {deleted.vault.resource_id}"
-                    reader.add_problem(vault.line, f"vault {vault.name}: {text}")
-            await self._check_access(reader, f"vault {vault.name}", vault.access, named)
 
     async def _check_resources(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}
@@ -286,63 +261,14 @@ class _Target:
         change = await grant_all(self.directory, identity, self.subscription_id)
         return Applied(what="administrator", name=name, change=change)
 
-    async def put_vault(self, wanted: SeedVault) -> Iterable[Applied]:
-        """Write a vault, its secrets and its role assignments."""
-        existing = await self.directory.find_vault(wanted.name)
-        old = existing or await self._recover_vault(wanted.name)
-        new = old or Vault(
-            name=wanted.name,
-            tenant_id=self.tenant_id,
-            location=LOCATION,
-            resource_id=self._vault_id(wanted.name),
-        )
-        new = replace(new, location=wanted.location or new.location)
-        change = await self.directory.vaults.put(new)
-        change = change if existing else WriteResult.CREATED
-        applied = [Applied(what="vault", name=wanted.name, change=change)]
-        vault = await self.directory.find_vault(wanted.name)
-        assert vault is not None, "it was written just now"
-        for name, value in wanted.secrets.items():
-            change = await self._put_secret(vault, name, value)
-            applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
-        return [*applied, *await self._put_access(vault.resource_id, vault.name, wanted.access)]
-
-    async def _recover_vault(self, name: str) -> Vault | None:
-        # A deleted vault keeps its name, so it must be recovered before it can be changed.
-        if not await self.directory.vaults.deleted(name=name):
-            return None
-        return await self.directory.vaults.recover(name)
-
-    async def _put_secret(self, vault: Vault, name: str, value: Secret) -> WriteResult:
-        assert self.store is not None, "checked before the first write"
-        shelf = vault_key(vault)
-        existing = await self.store.get(shelf, name)
-        # A deleted secret keeps its name, so it must be recovered before it can get a value.
-        old = existing or await self.store.recover(
-            shelf, name, self._audit_record(vault, RECOVER_SECRET)
-        )
-        same = old is not None and old.enabled and old.value.matches(value.reveal())
-        if not same:
-            wanted = SecretAttributes(given=frozenset())
-            record = self._audit_record(vault, SET_SECRET)
-            await self.store.set(shelf, name, value, wanted, self.clock(), record)
-        if existing is None:
-            return WriteResult.CREATED
-        return WriteResult.UNCHANGED if same else WriteResult.UPDATED
-
-    def _audit_record(self, vault: Vault, action: str) -> AuditContext:
-        """Return the audit record of an action, in the same form as for a request to the vault."""
-        base = f"https://{vault.name}.{names.VAULT_SUFFIX}"
-        return AuditContext(action=action, base=base, now=self.clock())
-
     async def put_entries(self, seed: Seed) -> list[Applied]:
         """Write the entries of the services and their role assignments."""
         applied = []
         for section in seed.sections:
             for entry in seed.entries[section.key]:
                 applied += await section.put(self._place, entry)
-                resource_id = section.resource_id(self._place, entry)
-                applied += await self._put_access(resource_id, entry.name, entry.access)
+                scope = await section.find_scope(self._place, entry)
+                applied += await self._put_access(scope, entry.name, entry.access)
         return applied
 
     async def _put_access(

@@ -1,33 +1,28 @@
 """The data types of a seed file, and its parser, which reports every problem with its line.
 
-A parsed `Seed` has passed all checks that do not need the directory. Values of secrets are never shown.
+A parsed `Seed` has passed all checks that do not need the directory.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from podpass import names
-from podpass.crypto.secret import Secret
-from podpass.directory import naming, rules
+from podpass.directory import rules
 from podpass.directory.model import FederatedCredential, IdentityKind
 from podpass.directory.roles import RoleCatalogue
-from podpass.errors import Error
 from podpass.guids import is_lower_guid
-from podpass.resource import wire
-from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.resources import SeedResource, parse_resource
 from podpass.seed.section import SeedEntry, SeedSection
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = ("identities", "resources", "vaults", "administrators")
+_SEED = ("identities", "resources", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "expression", "audiences", "description")
 _KEY_OF_FIELD = {"claimsMatchingExpression": "expression"}
-_VAULT = ("name", "location", "secrets", "access")
 # Replaces `cluster` while the other rules are checked.
 _SOME_ISSUER = "https://issuer.example/"
 
@@ -41,17 +36,6 @@ class SeedIdentity:
     kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
     client_id: str | None = None
     credentials: tuple[FederatedCredential, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedVault:
-    """A vault with its secrets and role assignments."""
-
-    line: int
-    name: str
-    location: str | None = None
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
-    access: tuple[SeedAccess, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +53,6 @@ class Seed:
     filename: str
     identities: tuple[SeedIdentity, ...] = ()
     resources: tuple[SeedResource, ...] = ()
-    vaults: tuple[SeedVault, ...] = ()
     administrators: tuple[SeedName, ...] = ()
     sections: Sequence[SeedSection[Any]] = ()
     entries: Mapping[str, Sequence[SeedEntry]] = field(default_factory=dict)
@@ -95,18 +78,16 @@ def parse_seed(
     resources = [
         parse_resource(reader, n) for n in reader.read_list(top.get("resources"), "resources")
     ]
-    vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
     named: list[SeedIdentity | SeedResource] = [*identities, *resources]
-    file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
+    reader.check_unique("identity", ((i.line, i.name.lower()) for i in named))
     ids = [(i.line, i.client_id) for i in identities if i.client_id]
     ids += [(i.line, i.application_id) for i in resources if i.application_id]
-    file.check_unique("client_id", ids)
-    file.check_unique("vault", ((v.line, v.name) for v in vaults))
+    reader.check_unique("client_id", ids)
     entries = {}
     for section in sections:
         listed = reader.read_list(top.get(section.key), section.key)
         found = entries[section.key] = [section.parse(reader, node) for node in listed]
-        file.check_unique(section.noun, ((each.line, section.unique(each)) for each in found))
+        reader.check_unique(section.noun, ((each.line, section.unique(each)) for each in found))
     administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
     ]
@@ -115,7 +96,6 @@ def parse_seed(
         filename=filename,
         identities=tuple(identities),
         resources=tuple(resources),
-        vaults=tuple(vaults),
         administrators=tuple(administrators),
         sections=sections,
         entries=entries,
@@ -127,14 +107,6 @@ class _SeedParser:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-
-    def check_unique(self, what: str, named: Iterable[tuple[int, str]]) -> None:
-        """Report duplicate names."""
-        first: dict[str, int] = {}
-        for line, name in named:
-            if name and name in first:
-                self._reader.add_problem(line, f"{what} {name} is already in line {first[name]}")
-            first.setdefault(name, line)
 
     def parse_identity(self, node: yaml.Node) -> SeedIdentity:
         read, line = self._reader, line_of(node)
@@ -220,40 +192,6 @@ class _SeedParser:
     def parse_name(self, node: yaml.Node) -> SeedName:
         name = self._reader.read_text(node, "administrators") or ""
         return SeedName(line=line_of(node), name=name)
-
-    def parse_vault(self, node: yaml.Node) -> SeedVault:
-        read, line = self._reader, line_of(node)
-        entry = read.read_mapping(node, "vault", _VAULT, required=("name",))
-        name = read.read_text(entry.get("name"), "vault: name") or ""
-        where = f"vault {name}".rstrip()
-        if name and (fault := naming.vault_name_fault(name)):
-            read.add_problem(line_of(entry["name"]), f"{where}: {fault.message}")
-        access = read.read_list(entry.get("access"), f"{where}: access")
-        return SeedVault(
-            line=line,
-            name=name,
-            location=read.read_text(entry.get("location"), f"{where}: location"),
-            secrets=self._parse_secrets(entry.get("secrets"), where),
-            access=tuple(parse_access(read, child, where, in_vault=True)[0] for child in access),
-        )
-
-    def _parse_secrets(self, node: yaml.Node | None, where: str) -> dict[str, Secret]:
-        read = self._reader
-        entries = read.read_mapping(node, f"{where}: secrets", ())
-        found = {}
-        for name, child in entries.items():
-            label = f"{where}: secret {name}"
-            value = read.read_text(child, label)
-            try:
-                wire.check_name(name)
-            except Error as exc:
-                read.add_problem(line_of(child), f"{label}: {exc.message}")
-            if value is not None and len(value.encode()) > wire.MAX_VALUE_BYTES:
-                read.add_problem(line_of(child), f"{label}: over {wire.MAX_VALUE_BYTES} bytes")
-            found[name] = Secret(value or "")
-        lines = ((line_of(child), name.lower()) for name, child in entries.items())
-        self.check_unique(f"{where}: secret", lines)
-        return found
 
 
 def with_issuer(credential: FederatedCredential, issuer: str) -> FederatedCredential:

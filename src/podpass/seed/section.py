@@ -1,11 +1,12 @@
 """A section of a seed file that a service adds: its entries, and how they are checked and stored."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 
+from podpass.clock import Clock
 from podpass.directory.store.directory import Directory
 from podpass.seed.access import SeedAccess
 from podpass.seed.results import Applied
@@ -23,11 +24,17 @@ class SeedEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedPlace:
-    """The directory that a seed is applied to, and the resource group and location of its resources."""
+    """What a seed is applied to, and the resource group and location of its resources.
+
+    `data` is what the services store besides the directory, by their names.
+    """
 
     directory: Directory
+    tenant_id: str
     group_id: str
     location: str
+    clock: Clock
+    data: Mapping[str, Any]
 
 
 E = TypeVar("E", bound=SeedEntry)
@@ -37,15 +44,24 @@ E = TypeVar("E", bound=SeedEntry)
 class SeedSection(Generic[E]):
     """One section: its key in the file, and the noun of an entry in messages.
 
-    `parse` reports each problem with its line; `resource_id` is the scope of the roles of an entry;
-    `find_fault` returns why an entry cannot be stored, or an empty text, before anything is written; `put`
-    stores an entry; `unique` returns what no two entries share.
+    `parse` reports each problem with its line; `find_scope` returns the scope of the roles of an entry that
+    is stored; `find_fault` returns why an entry cannot be stored, or an empty text, before anything is
+    written; `put` stores an entry; `unique` returns what no two entries share.
     """
 
     key: str
     noun: str
     parse: Callable[[Reader, yaml.Node], E]
-    resource_id: Callable[[SeedPlace, E], str]
+    find_scope: Callable[[SeedPlace, E], Awaitable[str]]
     find_fault: Callable[[SeedPlace, E], Awaitable[str]]
     put: Callable[[SeedPlace, E], Awaitable[list[Applied]]]
     unique: Callable[[E], str] = lambda entry: entry.name
+
+
+def fixed(resource_id: Callable[[SeedPlace, E], str]) -> Callable[[SeedPlace, E], Awaitable[str]]:
+    """Return the scope of an entry whose resource id depends only on the entry and its place."""
+
+    async def find(place: SeedPlace, entry: E) -> str:
+        return resource_id(place, entry)
+
+    return find

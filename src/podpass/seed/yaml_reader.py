@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 import yaml
@@ -86,6 +86,14 @@ class Reader:
                 hint=f"fix {source} and apply it again; nothing was changed",
                 problems=lines,
             )
+
+    def check_unique(self, what: str, named: Iterable[tuple[int, str]]) -> None:
+        """Report duplicate names."""
+        first: dict[str, int] = {}
+        for line, name in named:
+            if name and name in first:
+                self.add_problem(line, f"{what} {name} is already in line {first[name]}")
+            first.setdefault(name, line)
 
     def read_mapping(
         self, node: yaml.Node | None, where: str, known: Sequence[str], required: Sequence[str] = ()

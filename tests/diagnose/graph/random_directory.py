@@ -42,9 +42,9 @@ from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey, generate_key
 from podpass.exchange.token_request import TokenRequest
-from podpass.resource.authorization import authorize
+from podpass.lab.services.vault.authorization import authorize
+from podpass.lab.services.vault.errors import Forbidden, ForbiddenByPolicy
 from podpass.resource.checks import Principal
-from podpass.resource.errors import Forbidden, ForbiddenByPolicy
 from podpass.settings import AuthoritySettings
 from tests.rsa_keys import KEY
 

@@ -25,10 +25,10 @@ from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.schedule import KeySchedule
 from podpass.http import server
 from podpass.http.fetcher import Fetcher, FetchRules
-from podpass.resource.app import create_app as create_vault
+from podpass.lab.services.vault.app import create_app as create_vault
+from podpass.lab.services.vault.store import SecretStore
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.guard import Guard
-from podpass.resource.store import SecretStore
 from podpass.settings import AuthoritySettings, VaultSettings
 from tests.exchange import world as worlds
 

@@ -34,7 +34,7 @@ class CloudPod:
     async def run(self, command: Sequence[str], given: bytes) -> str:
         self.commands.append(command)
         if command[0] == "apply":
-            self.name = str(parse_seed(given.decode(), "seed").vaults[0].name)
+            self.name = str(parse_seed(given.decode(), "seed").entries["vaults"][0].name)
             self.is_applied.set()
             if self.hangs:
                 await asyncio.Event().wait()

@@ -19,7 +19,7 @@ from podpass.lab.data.datadir import DataDir, InstanceConfig
 from podpass.lab.install.demo import build_seed
 from podpass.lab.instance import queries
 from podpass.lab.instance.queries import CloudQueries
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.store import SecretStore
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
@@ -51,8 +51,7 @@ async def test_identities_are_returned_in_pages(
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.identities.put_many(made)
         facts = cast("InstanceConfig", OfTenant())
-        here, store = DataDir(tmp_path), cast("Any", None)
-        asked = CloudQueries(here, facts, directory, store, issuer=None, clock=system)
+        asked = CloudQueries(DataDir(tmp_path), facts, directory, {}, issuer=None, clock=system)
         after: str | None = ""
         while after is not None:
             page = await asked.identities({"after": after} if after else {})
@@ -78,7 +77,12 @@ async def test_demo_is_removed_and_no_other_identity_or_vault(tmp_path: Path) ->
         store = await stack.enter_async_context(SecretStore(database, tmp_path / "vault.key"))
         await directory.create_tenant(Tenant(id=TENANT))
         asked = CloudQueries(
-            DataDir(tmp_path), config, directory, store, issuer="https://i.example", clock=system
+            DataDir(tmp_path),
+            config,
+            directory,
+            {"vault": store},
+            issuer="https://i.example",
+            clock=system,
         )
         for name in ("podpass-demo-1", "web"):
             await asked.apply(yaml.safe_dump(build_seed(name)), "seed")

@@ -259,7 +259,7 @@ async def test_identity_without_a_client_id_gets_the_same_one_in_every_new_folde
 ) -> None:
     found = []
     for name in ("first", "second"):
-        async with run(tmp_path / name) as running:
+        async with run(tmp_path / name, seed="identities: [{name: web}]") as running:
             url = f"{running.status['control']}/identities"
             _, body = await ask_control(running, url, method="GET")
             found.append([(each["name"], each["client_id"]) for each in body["value"]])

@@ -106,7 +106,7 @@ def test_identities_of_a_seed_are_listed_with_their_client_ids(
     ("text", "said"),
     [
         (WEB, "--cluster-issuer"),
-        ("vaults: [{name: demo-vault}]", "the token service has no vaults"),
+        ("vaults: [{name: demo-vault}]", "unknown key 'vaults'"),
         ("administrators: [unknown]", "no identity 'unknown'"),
         ("administrator: [ops]", "unknown key 'administrator'; did you mean administrators?"),
         ("administrators: [3]", "want text, not a number"),

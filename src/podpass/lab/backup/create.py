@@ -5,6 +5,7 @@ from pathlib import Path
 from podpass.backup import create
 from podpass.backup.model import Manifest, Progress
 from podpass.clock import Clock
+from podpass.lab import services
 from podpass.lab.backup import instance
 from podpass.lab.data.datadir import DataDir
 
@@ -16,6 +17,7 @@ async def back_up_instance(
 
     Raises BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
     """
+    services.add_backup_tables()
     instance.check_exists(data_dir)
     with create.create_file(path) as stream:
         writer, stores = await create.write_rows(instance.database_url(data_dir), stream, progress)

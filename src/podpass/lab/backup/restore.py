@@ -18,6 +18,7 @@ from podpass.backup import restore as core
 from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest, Progress
 from podpass.database import Database
 from podpass.directory.store.schema import users
+from podpass.lab import services
 from podpass.lab.backup import instance
 from podpass.lab.data import finish_restore
 from podpass.lab.data.datadir import (
@@ -46,6 +47,7 @@ async def restore_instance(
     `trusts_author` is asked with the parts by which the author of the backup could run programs. Raises
     InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
     """
+    services.add_backup_tables()
     manifest = core.read_checked(path)
     instance.check_instance(manifest)
     prepare(data_dir)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from podpass.lab.pipelines.issuer import PipelineIssuer
     from podpass.lab.services.model import StartedPart
     from podpass.resource.authority_keys import PublishedKeys
-    from podpass.resource.store import SecretStore
 
 _TENANT_NAME = "podpass local"
 _SUBSCRIPTION_NAME = "podpass"
@@ -59,7 +58,7 @@ class CloudKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudHalf:
-    """The started parts of the cloud half; `parts` are those of the services, by name."""
+    """The started parts of the cloud half; `data` and `parts` are those of the services, by name."""
 
     context: CloudContext
     database: "Database"
@@ -68,7 +67,7 @@ class CloudHalf:
     admin: User
     authority: "TokenService"
     pipelines: "PipelineIssuer | None"
-    secret_store: "SecretStore"
+    data: "Mapping[str, Any]"
     parts: "Mapping[str, StartedPart]"
 
     def forget_keys(self) -> None:
@@ -170,7 +169,7 @@ def open_pipelines(context: CloudContext) -> "PipelineIssuer | None":
 async def start_cloud_half(
     context: CloudContext, start: PartStarter, database: "Database", keys: CloudKeys
 ) -> CloudHalf:
-    """Start the parts that every cloud half has: directory, authority, vault and services, in this order."""
+    """Start the parts that every cloud half has: directory, authority and services, in this order."""
     from podpass.lab import services
 
     directory, admin = await start("directory", _open_directory(context, database))
@@ -178,11 +177,11 @@ async def start_cloud_half(
     authority = await start(
         "authority", _start_authority(context, keys, directory, admin, pipelines)
     )
-    secret_store = await start("vault", _start_vault(context, database, keys, directory))
+    data = await services.open_data(context.stack, database, context.data_dir)
     parts = {}
     for service in services.SERVICES:
         if service.start is not None:
-            starting = service.start(context, directory, keys.published)
+            starting = service.start(context, directory, keys.published, data.get(service.name))
             if starting is not None:
                 parts[service.name] = await start(service.name, starting)
     return CloudHalf(
@@ -193,7 +192,7 @@ async def start_cloud_half(
         admin=admin,
         authority=authority,
         pipelines=pipelines,
-        secret_store=secret_store,
+        data=data,
         parts=parts,
     )
 
@@ -327,30 +326,6 @@ def _az_account(config: "InstanceConfig", admin: User) -> "AzAccount":
         subscription_id=config.subscription_id,
         subscription_name=_SUBSCRIPTION_NAME,
     )
-
-
-async def _start_vault(
-    context: CloudContext, database: "Database", keys: CloudKeys, directory: "Directory"
-) -> tuple["SecretStore", str]:
-    """Serve the vaults; return their secrets and their address."""
-    from podpass.resource.app import create_app
-    from podpass.resource.purge_job import PurgeJob
-    from podpass.resource.store import SecretStore
-    from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
-
-    # The sealing key of the vault is stored outside the database with the sealed values.
-    store = SecretStore(database, context.data_dir.path("keys", "vault.key"))
-    await context.stack.enter_async_context(store)
-    direct = VaultOrigin(
-        suffix=names.DIRECT_VAULT_SUFFIX,
-        authority=context.config.direct_origin("authority"),
-        resource=context.direct_vault,
-    )
-    settings = VaultSettings(origins=(AZURE_VAULTS, direct))
-    await context.stack.enter_async_context(PurgeJob(directory, store, context.clock))
-    app = create_app(settings, directory, store, keys.published, context.clock)
-    await context.serve("vault", app)
-    return store, f"https://*.{names.VAULT_SUFFIX}"
 
 
 async def start_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> tuple[None, str]:

@@ -284,7 +284,7 @@ class HarnessApi:
 
     async def _vault_secret(self, given: dict[str, Any]) -> dict[str, Any]:
         """Change when the latest version of a secret expires, or whether it is enabled."""
-        from podpass.resource.model import SecretAttributes, vault_key
+        from podpass.lab.services.vault.model import SecretAttributes, vault_key
 
         vault = await self._cloud.directory.find_vault(given["vault"])
         if vault is None:
@@ -294,7 +294,7 @@ class HarnessApi:
             **({"expires": int(self._clock() + given["seconds"])} if "seconds" in given else {}),
         }
         attributes = SecretAttributes(given=frozenset(changes), **changes)
-        changed = await self._cloud.secret_store.update(
+        changed = await self._cloud.data["vault"].update(
             vault_key(vault), given["name"], "", attributes, self._clock()
         )
         if changed is None:

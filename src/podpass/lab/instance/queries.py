@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from podpass.lab.cluster.pod_access import PodAccess
     from podpass.lab.instance.cloud_parts import CloudHalf
     from podpass.lab.instance.context import InstanceContext
-    from podpass.resource.store import SecretStore
 
 
 _PAGE = 200
@@ -40,7 +39,7 @@ class CloudQueries:
         data_dir: DataDir,
         config: InstanceConfig,
         directory: "Directory",
-        secret_store: "SecretStore",
+        data: Mapping[str, Any],
         *,
         issuer: str | None,
         clock: Clock,
@@ -50,19 +49,19 @@ class CloudQueries:
         self._data_dir = data_dir
         self._config = config
         self._directory = directory
-        self._secret_store = secret_store
+        self._data = data
         self._issuer = issuer
         self._clock = clock
         self._stable_ids = stable_ids
         self._listens = listens
 
-    def with_stores(self, directory: "Directory", secret_store: "SecretStore") -> "CloudQueries":
+    def with_stores(self, directory: "Directory", data: Mapping[str, Any]) -> "CloudQueries":
         """Return the same queries on other stores."""
         return CloudQueries(
             self._data_dir,
             self._config,
             directory,
-            secret_store,
+            data,
             issuer=self._issuer,
             clock=self._clock,
             stable_ids=self._stable_ids,
@@ -108,7 +107,7 @@ class CloudQueries:
         applied = await apply_seed(
             services.parse_seed(text, filename),
             self._directory,
-            self._secret_store,
+            self._data,
             issuer=self._issuer,
             tenant_id=self._config.tenant_id,
             subscription_id=self._config.subscription_id,
@@ -129,7 +128,7 @@ class CloudQueries:
 
         Raises UsageError for a name that is not that of a demo.
         """
-        from podpass.resource.model import vault_key
+        from podpass.lab.services.vault.model import vault_key
 
         if not name.startswith(DEMO_PREFIX):
             raise UsageError(f"{name!r} is not a demo", hint=f"its name begins with {DEMO_PREFIX}")
@@ -142,7 +141,7 @@ class CloudQueries:
         if vault is not None:
             await self._directory.vaults.delete(name)
             await self._directory.vaults.purge(name)
-            await self._secret_store.clear({vault_key(vault)})
+            await self._data["vault"].clear({vault_key(vault)})
             removed.append(f"vault {name}")
         return removed
 
@@ -177,11 +176,11 @@ class CloudQueries:
     async def vaults(self) -> dict[str, Any]:
         """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
         from podpass.database import collecting_errors
-        from podpass.resource.model import vault_key
+        from podpass.lab.services.vault.model import vault_key
 
         with collecting_errors() as damaged:
             found = await self._directory.list_vaults(self._config.tenant_id)
-        secrets = await self._secret_store.counts()
+        secrets = await self._data["vault"].counts() if found else {}
         return {
             "value": [vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found],
             "damaged": skipped_rows(damaged),
@@ -204,7 +203,7 @@ class InstanceQueries(CloudQueries):
             context.data_dir,
             config,
             cloud.directory,
-            cloud.secret_store,
+            cloud.data,
             issuer=config.issuer,
             clock=context.clock,
         )

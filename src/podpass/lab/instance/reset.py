@@ -16,10 +16,10 @@ from typing import Any
 from podpass.database import Database
 from podpass.directory.store.session import TOPIC
 from podpass.exchange.signing.key import generate_keys
+from podpass.lab import services
 from podpass.lab.instance.cloud_parts import CloudHalf, enter_directory
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.tables import Tables, read_tables, restore_tables
-from podpass.resource.store import SecretStore
 
 _log = logging.getLogger(__name__)
 
@@ -77,11 +77,10 @@ async def _compute(cloud: CloudHalf, queries: CloudQueries, seed: Seed | None) -
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(Database(f"sqlite:///{path}"))
             directory, _ = await enter_directory(cloud.context, stack, database)
-            # The same sealing key, so that the running vault can open the values.
-            store = SecretStore(database, data_dir.path("keys", "vault.key"))
-            await stack.enter_async_context(store)
+            # The same sealing keys, so that the running services can open the values.
+            data = await services.open_data(stack, database, data_dir)
             if seed is not None:
-                await queries.with_stores(directory, store).apply(*seed)
+                await queries.with_stores(directory, data).apply(*seed)
             return await database.read(read_tables)
     finally:
         _remove(path)

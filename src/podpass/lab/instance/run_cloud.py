@@ -206,7 +206,7 @@ async def start_parts(
         data_dir,
         context.config,
         cloud.directory,
-        cloud.secret_store,
+        cloud.data,
         issuer=cluster.issuer if cluster else None,
         clock=clock,
         # ServiceAccounts name client IDs, and a pod with an empty folder applies the seed again.

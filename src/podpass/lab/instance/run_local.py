@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from podpass import files, log
 from podpass.clock import Clock, system
+from podpass.lab import services
 from podpass.lab.data import ca, ca_rotation, disk_errors, finish_restore, kubeconfig, ports
 from podpass.lab.data.datadir import DataDir, initialise, save_ports
 from podpass.lab.data.lock import hold_lock
@@ -70,7 +71,7 @@ _STOP_SECONDS = 15.0
 _MODULES = (
     "podpass.directory.store.directory",
     "podpass.exchange.app",
-    "podpass.resource.app",
+    *(each.longest_import for each in services.SERVICES if each.longest_import),
     "kubeling.kubelet.kubelet",
 )
 _ALL_MODULES = (*_MODULES, "kubeling.cluster")

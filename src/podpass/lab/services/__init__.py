@@ -4,10 +4,12 @@ A folder is added by its line in the list below, and can be deleted with it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock, system
 from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
+from podpass.lab.data.datadir import DataDir
 from podpass.lab.services import clusters, connector, dns, storage, vault
 from podpass.lab.services.model import Service
 
@@ -37,6 +39,25 @@ def create_directory(
     from podpass.directory.store.directory import Directory
 
     return Directory(database, extra, clock, expressions, [each.directory() for each in SERVICES])
+
+
+def add_backup_tables() -> None:
+    """Make backups contain the tables of all services."""
+    from podpass.backup.tables import STORES
+
+    for metadata, chain in (each.tables() for each in SERVICES if each.tables is not None):
+        STORES[chain.name] = (metadata, chain)
+
+
+async def open_data(
+    stack: AsyncExitStack, database: "Database", data_dir: DataDir
+) -> dict[str, Any]:
+    """Open what the services store besides the directory; return it by the name of the service."""
+    opening = {each.name: each.open_data() for each in SERVICES if each.open_data is not None}
+    return {
+        name: await stack.enter_async_context(open_one(database, data_dir))
+        for name, open_one in opening.items()
+    }
 
 
 def list_providers() -> "list[ResourceProvider]":

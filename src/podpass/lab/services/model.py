@@ -2,15 +2,18 @@
 
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from podpass.clock import Clock
 from podpass.directory.store.extension import DirectoryExtension
-from podpass.lab.data.datadir import InstanceConfig
+from podpass.lab.data.datadir import DataDir, InstanceConfig
 
 if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+    from podpass.database import Database, MigrationChain
     from podpass.directory.resource_manager.model import ResourceProvider
     from podpass.directory.store.directory import Directory
     from podpass.http.server import App
@@ -45,21 +48,30 @@ class InstanceParts(Protocol):
     @property
     def stack(self) -> AsyncExitStack: ...
 
+    @property
+    def direct_vault(self) -> str: ...
+
     async def serve(self, service: str, app: "App") -> str:
         """Serve an application on the socket of a service."""
         ...
+
+
+async def _describe_nothing() -> dict[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedPart:
     """A started data plane: what the status of the instance shows of it."""
 
-    describe: Callable[[], Awaitable[dict[str, Any]]]
+    describe: Callable[[], Awaitable[dict[str, Any]]] = _describe_nothing
 
 
+# The last argument is the opened data of the service.
 StartPart = Callable[
-    [InstanceParts, "Directory", "KeySource"], Awaitable[tuple[StartedPart, str]] | None
+    [InstanceParts, "Directory", "KeySource", Any], Awaitable[tuple[StartedPart, str]] | None
 ]
+OpenData = Callable[["Database", DataDir], AbstractAsyncContextManager[Any]]
 ListHosts = Callable[["Directory", str, Iterable[str]], Awaitable[list[str]]]
 
 
@@ -72,17 +84,20 @@ class Service:
 
     Without a service that it `requires`, an instance does not have it either.
 
+    `longest_import` is a module that an instance imports in parallel, because its import takes long.
     `directory` has its roles and its stores; `provider` has its routes and types in Resource Manager; `seed`
     its section of the seed file; `answer_name` answers DNS queries; `warn_at_install` returns warnings for a
     seed that is applied to a cluster, given the value of `podpass cloud install --dns`; `is_webhook_enabled`
     returns whether the stored resources of a subscription let the webhook run at the start.
 
-    `start` serves the data plane and returns its addresses too, or is None if the settings do not ask for it;
-    `has_host` returns whether a host name of the service exists, None for a name of another service;
-    `list_hosts` lists its host names in a subscription, for the services of storage that are served.
+    `tables` are those of its own migrations, with their chain; `open_data` opens what it stores besides the
+    directory. `start` serves the data plane and returns its addresses too, or is None if the settings do not
+    ask for it; `has_host` returns whether a host name of the service exists, None for a name of another
+    service; `list_hosts` lists its host names in a subscription, for the services of storage that are served.
     """
 
     name: str
+    longest_import: str = ""
     requires: tuple[str, ...] = ()
     directory: Callable[[], DirectoryExtension] = DirectoryExtension
     provider: "Callable[[], ResourceProvider]"
@@ -90,6 +105,8 @@ class Service:
     answer_name: "Callable[[], Callable[[Directory], AnswerName]] | None" = None
     warn_at_install: "Callable[[], Callable[[Seed, str], list[str]]] | None" = None
     is_webhook_enabled: "Callable[[], Callable[[Directory, str], Awaitable[bool]]] | None" = None
+    tables: "Callable[[], tuple[MetaData, MigrationChain]] | None" = None
+    open_data: "Callable[[], OpenData] | None" = None
     start: "StartPart | None" = None
     has_host: "Callable[[], Callable[[Directory, str], Awaitable[bool | None]]] | None" = None
     list_hosts: "Callable[[], ListHosts] | None" = None

@@ -54,7 +54,7 @@ async def _apply(document: Seed, target: SeedTarget, clock: Clock) -> dict[str, 
         applied = await apply_seed(
             document,
             directory,
-            None,
+            {},
             issuer=target.cluster_issuer,
             tenant_id=tenant_id,
             subscription_id=target.subscription_id or default_subscription_id(tenant_id),

@@ -8,7 +8,7 @@ import yaml
 from podpass.directory.model import OtherResource
 from podpass.lab.services.connector import targets
 from podpass.seed.results import Applied
-from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
+from podpass.seed.section import SeedEntry, SeedPlace, SeedSection, fixed
 from podpass.seed.yaml_reader import Reader, line_of
 
 _KEYS = ("name", "type", "location", "kind")
@@ -83,7 +83,7 @@ SECTION = SeedSection(
     key="targets",
     noun="target",
     parse=_parse,
-    resource_id=_target_id,
+    find_scope=fixed(_target_id),
     find_fault=_find_fault,
     put=_put,
     unique=lambda wanted: f"{wanted.type}/{wanted.name}".lower(),

@@ -8,7 +8,7 @@ from podpass.lab.services.dns.store import DnsZones
 from podpass.seed.access import parse_access
 from podpass.seed.model import Seed
 from podpass.seed.results import Applied
-from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
+from podpass.seed.section import SeedEntry, SeedPlace, SeedSection, fixed
 from podpass.seed.yaml_reader import Reader, line_of
 
 _MAX_NAMED = 10
@@ -54,7 +54,7 @@ SECTION = SeedSection(
     key="dns_zones",
     noun="DNS zone",
     parse=_parse,
-    resource_id=_zone_id,
+    find_scope=fixed(_zone_id),
     find_fault=_find_fault,
     put=_put,
 )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _start(
-    context: InstanceParts, directory: "Directory", keys: "KeySource"
+    context: InstanceParts, directory: "Directory", keys: "KeySource", _data: None
 ) -> Awaitable[tuple[StartedPart, str]] | None:
     # An instance without Azurite does not load the data plane.
     if not context.settings.azurite:

@@ -46,8 +46,7 @@ from podpass.lab.services.storage.model import (
     StorageService,
 )
 from podpass.lab.services.storage.operations import MAX_BLOCKS, find_operation
-from podpass.resource import authorization as caller_checks
-from podpass.resource import guard
+from podpass.resource import checks, guard
 from podpass.resource.guard import KeySource, Principal
 from podpass.settings.storage import StorageSettings
 from podpass.tasks import background_task
@@ -224,7 +223,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         try:
             found = self._create_guard(host)
             principal = await found.admit(given)
-            caller_checks.check_scope(principal)
+            checks.check_scope(principal)
         except guard.TokenRefused as exc:
             raise errors.from_token_error(exc, f"https://{host.name}") from exc
         except guard.KeysUnavailable as exc:
@@ -232,7 +231,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
                 "Tokens cannot be checked at the moment.", hint=exc.hint
             ) from exc
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
-        progress.checked += caller_checks.list_checks(principal, found.requirements.issuer)
+        progress.checked += checks.list_checks(principal, found.requirements.issuer)
         return principal
 
     def _create_guard(self, host: StorageHost) -> guard.Guard:

@@ -11,7 +11,7 @@ from podpass.lab.services.storage.accounts import TYPE, find_account
 from podpass.lab.services.storage.resource_manager import is_name
 from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.results import Applied
-from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
+from podpass.seed.section import SeedEntry, SeedPlace, SeedSection, fixed
 from podpass.seed.yaml_reader import Reader, line_of
 
 _KEYS = ("name", "location", "access")
@@ -97,7 +97,7 @@ SECTION = SeedSection(
     key="storage_accounts",
     noun="storage account",
     parse=_parse,
-    resource_id=_account_id,
+    find_scope=fixed(_account_id),
     find_fault=_find_fault,
     put=_put,
 )

@@ -12,7 +12,7 @@ from podpass.directory.resource_manager.model import (
     OperationContext,
     Route,
 )
-from podpass.lab.services.vault import wire as vault_wire
+from podpass.lab.services.vault import vault_json
 
 _PROVIDER = "Microsoft.KeyVault"
 _READ = f"{_PROVIDER}/locations/deletedVaults/read"
@@ -20,7 +20,7 @@ _READ = f"{_PROVIDER}/locations/deletedVaults/read"
 
 async def _list(context: OperationContext) -> ManagerResponse:
     gone = await context.directory.vaults.deleted(context.subscription_id)
-    return wire.list_response(vault_wire.deleted_to_json(context, one) for one in gone)
+    return wire.list_response(vault_json.deleted_to_json(context, one) for one in gone)
 
 
 async def _require_deleted_vault(context: OperationContext) -> DeletedVault:
@@ -37,7 +37,7 @@ async def _require_deleted_vault(context: OperationContext) -> DeletedVault:
 
 async def _get(context: OperationContext) -> ManagerResponse:
     return ManagerResponse(
-        body=vault_wire.deleted_to_json(context, await _require_deleted_vault(context))
+        body=vault_json.deleted_to_json(context, await _require_deleted_vault(context))
     )
 
 
@@ -138,7 +138,7 @@ ROUTES = (
             run=_purge,
         ),
     ),
-    _name_check_route("checkNameAvailability", vault_wire.TYPE),
+    _name_check_route("checkNameAvailability", vault_json.TYPE),
     _name_check_route("checkMhsmNameAvailability", _HSM),
     _empty_list_route(f"{_PATH}/managedHSMs", f"{_PROVIDER}/managedHSMs/read"),
     _empty_list_route(f"{_PATH}/deletedManagedHSMs", f"{_PROVIDER}/deletedManagedHsms/read"),

@@ -9,7 +9,7 @@ from podpass.directory.resource_manager.model import (
     ResourceType,
 )
 from podpass.lab.services.vault import deleted, resource_manager
-from podpass.lab.services.vault.wire import TYPE
+from podpass.lab.services.vault.vault_json import TYPE
 
 
 async def _find(context: OperationContext, group: str, name: str) -> str | None:

@@ -22,9 +22,8 @@ from podpass.directory.resource_manager.model import (
     Route,
     crud_routes,
 )
-from podpass.lab.services.vault import access_policies
-from podpass.lab.services.vault import wire as vault_wire
-from podpass.lab.services.vault.wire import TYPE, to_json
+from podpass.lab.services.vault import access_policies, vault_json
+from podpass.lab.services.vault.vault_json import TYPE, to_json
 
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 _KINDS = ("add", "replace", "remove")
@@ -50,7 +49,7 @@ async def _require_vault(context: OperationContext) -> Vault:
 
 async def _put(context: OperationContext) -> ManagerResponse:
     old = await find(context)
-    name = vault_wire.normalize_name(context.name)
+    name = vault_json.normalize_name(context.name)
     location = wire.location(context.body, TYPE)
     mode = wire.text(wire.object_member(context.body, "properties"), "createMode") or "default"
     if mode.lower() not in ("default", "recover"):
@@ -68,7 +67,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
     resource_id = resource_ids.vault_id(
         context.subscription_id, await resources.parent_group(context), name
     )
-    new = vault_wire.parse_new(context, name, location, resource_id)
+    new = vault_json.parse_new(context, name, location, resource_id)
     try:
         await context.directory.vaults.put(new, grouped=True)
     except NameHeld as exc:
@@ -104,7 +103,7 @@ async def _update(context: OperationContext, old: Vault, *, whole: bool) -> Mana
     is_switch_allowed = roles.may_assign(held_roles, _ASSIGN, None)
 
     def step(was: Vault) -> Vault:
-        new = vault_wire.parse_change(context, was, whole=whole)
+        new = vault_json.parse_change(context, was, whole=whole)
         if new.access is was.access or is_switch_allowed:
             return new
         # Otherwise a caller that may change the vault could give itself access to the secrets. The check uses

@@ -1,192 +1,240 @@
-"""Parse and show key vaults. Pure.
+"""Parse and serialize the JSON and the query parameters of Key Vault. Pure.
 
-Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
+Source: https://learn.microsoft.com/rest/api/keyvault/secrets
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
-from podpass.clock import rfc3339
-from podpass.directory import naming
-from podpass.directory.model import DeletedVault, Vault, VaultAccess
-from podpass.directory.resource_manager import errors, wire
-from podpass.directory.resource_manager.model import OperationContext
-from podpass.lab.services.vault import access_policies
+from podpass.crypto import jose
+from podpass.crypto.secret import Secret
+from podpass.lab.services.vault import backups
+from podpass.lab.services.vault.errors import BadParameter, VaultError
+from podpass.lab.services.vault.model import RecoveryPolicy, SecretAttributes, SecretVersion
 
-TYPE = "Microsoft.KeyVault/vaults"
-_FLAGS = ("enabledForDeployment", "enabledForDiskEncryption", "enabledForTemplateDeployment")
-_SKUS = ("standard", "premium")
-_RETENTION = range(7, 91)
-# From this api-version on, a new vault uses roles by default.
-_ROLES_SINCE = "2026-02-01"
+MAX_VALUE_BYTES = 25 * 1024
+MAX_PAGE = 25
+_MAX_TAGS = 15
+_MAX_TAG_CHARS = 256
+_MAX_CONTENT_TYPE = 255
+_MAX_TIME = 253402300799  # the last second of the year 9999
 
-
-def to_json(context: OperationContext, vault: Vault) -> dict[str, Any]:
-    """Return a vault as a response body."""
-    properties: dict[str, Any] = {
-        **vault.document,
-        "tenantId": vault.tenant_id,
-        "accessPolicies": [access_policies.to_json(one) for one in vault.policies],
-        "enableSoftDelete": True,
-        "softDeleteRetentionInDays": vault.retention_days,
-        "enableRbacAuthorization": vault.access is VaultAccess.ROLES,
-        "vaultUri": f"https://{vault.name}.{context.endpoints.vault_suffix}/",
-        "provisioningState": "Succeeded",
-    }
-    properties.setdefault("sku", {"family": "A", "name": "standard"})
-    properties.setdefault("publicNetworkAccess", "Enabled")
-    for name in _FLAGS:
-        properties.setdefault(name, False)
-    # Absent until it is enabled, as in Azure.
-    if vault.purge_protection:
-        properties["enablePurgeProtection"] = True
-    # The creation time may be unknown.
-    system_data = (
-        {"systemData": {"createdAt": wire.format_time(vault.created)}} if vault.created else {}
-    )
-    return {
-        "id": vault.resource_id,
-        "name": vault.name,
-        "type": TYPE,
-        "location": vault.location,
-        "tags": dict(vault.tags),
-        **system_data,
-        "properties": properties,
-    }
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
+_VERSION = re.compile(r"[0-9a-f]{32}")
+# The largest backup: the seal and base64 add less than half of its size, the rest is for the JSON object.
+MAX_BACKUP_BODY = backups.MAX_BYTES * 3 // 2
+_API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d{1,2})(?:-preview(?:\.\d{1,2})?)?", re.ASCII)
 
 
-def deleted_to_json(context: OperationContext, deleted: DeletedVault) -> dict[str, Any]:
-    """Return a deleted vault as a response body."""
-    vault = deleted.vault
-    provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.KeyVault"
-    properties: dict[str, Any] = {
-        "vaultId": vault.resource_id,
-        "location": vault.location,
-        "tags": dict(vault.tags),
-        "deletionDate": rfc3339(deleted.deleted),
-        "scheduledPurgeDate": rfc3339(deleted.purge_on),
-    }
-    if vault.purge_protection:
-        properties["purgeProtectionEnabled"] = True
-    return {
-        "id": f"{provider}/locations/{vault.location}/deletedVaults/{vault.name}",
-        "name": vault.name,
-        "type": "Microsoft.KeyVault/deletedVaults",
-        "properties": properties,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultContext:
+    """The values of a vault in responses: the origin in the IDs of secrets, and the recovery policy."""
+
+    base: str
+    recovery: RecoveryPolicy
 
 
-def normalize_name(name: str) -> str:
-    """Validate a name and return it in lower case. Raises ManagerError."""
-    lower = name.lower()
-    if (fault := naming.vault_name_fault(lower)) is not None:
-        raise errors.bad_request("VaultNameNotValid", f"The vault's {fault.message}.")
-    return lower
-
-
-def parse_new(context: OperationContext, name: str, location: str, resource_id: str) -> Vault:
-    """Parse a new vault. Raises ManagerError."""
-    given = wire.object_member(context.body, "properties")
-    if wire.text(given, "tenantId") is None or not wire.object_member(given, "sku"):
-        raise errors.bad_request(
-            "BadRequest", "The properties of a vault must have 'tenantId' and 'sku'."
+def check_name(name: str) -> str:
+    """Check that a name is valid for a secret; path separators are refused. Raises BadParameter."""
+    if not _NAME.fullmatch(name):
+        raise BadParameter(
+            "A secret's name is 1 to 127 letters, digits and '-'.",
+            hint="use '-' instead of '_', '.', '/' and blanks",
         )
-    uses_roles = context.query.api_version[:10] >= _ROLES_SINCE
-    empty = Vault(
-        name=name,
-        tenant_id=context.subscription.tenant_id,
-        location=location,
-        resource_id=resource_id,
-        access=VaultAccess.ROLES if uses_roles else VaultAccess.POLICIES,
-        tags=wire.tags(context.body) or {},
-    )
-    days = _parse_integer(given, "softDeleteRetentionInDays")
-    return _apply(context, given, replace(empty, retention_days=90 if days is None else days))
+    return name
 
 
-def parse_change(context: OperationContext, old: Vault, *, whole: bool) -> Vault:
-    """Parse a change of a vault; with `whole`, properties that the request omits are reset.
+def is_version(text: str) -> bool:
+    """Return whether a text has the form of a secret's version."""
+    return _VERSION.fullmatch(text) is not None
 
-    Raises ManagerError.
+
+def parse_query(query: bytes) -> dict[str, str]:
+    """Parse a query with unique parameters and an api-version that Azure's vault accepts.
+
+    Raises BadParameter.
     """
-    given, tags = wire.object_member(context.body, "properties"), wire.tags(context.body)
-    days = _parse_integer(given, "softDeleteRetentionInDays")
-    if days not in (None, old.retention_days):
-        raise errors.bad_request(
-            "BadRequest",
-            f"'softDeleteRetentionInDays' is {old.retention_days} and cannot be changed.",
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=20)
+    except (ValueError, UnicodeDecodeError) as exc:
+        raise BadParameter("The query is malformed.") from exc
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadParameter("A query parameter occurs twice.")
+    version = found.get("api-version", "")
+    if not version:
+        raise BadParameter("The query must contain an api-version, such as 7.6.")
+    if not _API_VERSION.fullmatch(version):
+        raise BadParameter("An api-version is YYYY-MM-DD or 7.x.")
+    return found
+
+
+def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
+    """Parse the number of requested items, and the name after which they start. Raises BadParameter."""
+    requested = query.get("maxresults", str(MAX_PAGE))
+    if not (requested.isascii() and requested.isdigit()) or not 1 <= int(requested[:9]) <= MAX_PAGE:
+        raise BadParameter(f"maxresults must be a number from 1 to {MAX_PAGE}.")
+    token = query.get("$skiptoken", "")
+    try:
+        after = jose.b64decode(token).decode("ascii")
+    except (jose.MalformedToken, UnicodeDecodeError) as exc:
+        raise BadParameter("The $skiptoken is invalid.") from exc
+    if token and not _NAME.fullmatch(after):
+        raise BadParameter("The $skiptoken is invalid.")
+    return int(requested), after
+
+
+def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
+    """Parse the value and the attributes of a new version. Raises BadParameter."""
+    given = _parse_object(body)
+    value = given.get("value")
+    if not isinstance(value, str):
+        raise BadParameter("The body must contain 'value', as a string.")
+    if len(value.encode()) > MAX_VALUE_BYTES:
+        raise BadParameter(
+            f"The value is larger than {MAX_VALUE_BYTES} bytes.", limit=MAX_VALUE_BYTES
         )
-    if whole:
-        old = replace(old, tags=tags or {}, policies=(), document={})
-    elif tags is not None:
-        old = replace(old, tags=tags)
-    return _apply(context, given, old)
+    return Secret(value), _parse_attributes(given)
 
 
-def _apply(context: OperationContext, given: Mapping[str, Any], old: Vault) -> Vault:
-    _check_tenant(context, given)
-    if wire.boolean(given, "enableSoftDelete") is False:
-        raise errors.bad_request(
-            "BadRequest", "'enableSoftDelete' cannot be false: soft delete cannot be disabled."
+def parse_update(body: bytes) -> SecretAttributes:
+    """Parse the changed attributes of a version, which cannot include its value. Raises BadParameter."""
+    return _parse_attributes(_parse_object(body))
+
+
+def parse_restore(body: bytes) -> bytes:
+    """Parse a backup in a request. Raises BadParameter."""
+    value = _parse_object(body).get("value")
+    if not isinstance(value, str):
+        raise BadParameter("The body must contain 'value', as a base64url string.")
+    try:
+        # Some clients add padding, most do not.
+        return jose.b64decode(value.rstrip("="))
+    except jose.MalformedToken as exc:
+        raise BadParameter("'value' is not base64url.") from exc
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        return jose.loads_object(body)
+    except jose.MalformedToken as exc:
+        raise BadParameter("The body is not a JSON object with unique members.") from exc
+
+
+def _parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
+    attributes = given.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise BadParameter("attributes must be an object.")
+    fields: dict[str, Any] = {}
+    if given.get("contentType") is not None:
+        fields["content_type"] = _content_type(given["contentType"])
+    if given.get("tags") is not None:
+        fields["tags"] = _tags(given["tags"])
+    if attributes.get("enabled") is not None:
+        if not isinstance(attributes["enabled"], bool):
+            raise BadParameter("attributes.enabled must be true or false.")
+        fields["enabled"] = attributes["enabled"]
+    for wire, ours in (("nbf", "not_before"), ("exp", "expires")):
+        if attributes.get(wire) is not None:
+            fields[ours] = _time(wire, attributes[wire])
+    return SecretAttributes(given=frozenset(fields), **fields)
+
+
+def _content_type(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_CONTENT_TYPE:
+        raise BadParameter(
+            f"contentType must be a string of at most {_MAX_CONTENT_TYPE} characters."
         )
-    protect = wire.boolean(given, "enablePurgeProtection")
-    if protect is False:
-        raise errors.bad_request(
-            "BadRequest",
-            "'enablePurgeProtection' cannot be false; omit it, or set true, which is permanent.",
-        )
-    if old.retention_days not in _RETENTION:
-        raise errors.bad_request(
-            "BadRequest", "'softDeleteRetentionInDays' must be a number from 7 to 90."
-        )
-    uses_roles = wire.boolean(given, "enableRbacAuthorization")
-    access = old.access
-    if uses_roles is not None:
-        access = VaultAccess.ROLES if uses_roles else VaultAccess.POLICIES
-    listed = wire.object_list(given, "accessPolicies")
-    return replace(
-        old,
-        access=access,
-        policies=old.policies if listed is None else access_policies.parse(context, listed),
-        purge_protection=old.purge_protection or protect is True,
-        document={**old.document, **_parse_document(given)},
-    )
-
-
-def _check_tenant(context: OperationContext, given: Mapping[str, Any]) -> None:
-    tenant = wire.text(given, "tenantId")
-    if tenant is not None and tenant.lower() != context.subscription.tenant_id:
-        raise errors.bad_request(
-            "BadRequest",
-            f"'tenantId' must be the tenant of the subscription, {context.subscription.tenant_id}.",
-        )
-
-
-def _parse_document(given: Mapping[str, Any]) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        name: value for name in _FLAGS if (value := wire.boolean(given, name)) is not None
-    }
-    if sku := wire.object_member(given, "sku"):
-        family, name = wire.text(sku, "family") or "A", (wire.text(sku, "name") or "").lower()
-        if family != "A" or name not in _SKUS:
-            raise errors.bad_request(
-                "BadRequest", f"'sku' must have family A and one of the names {', '.join(_SKUS)}."
-            )
-        document["sku"] = {"family": family, "name": name}
-    if acls := wire.object_member(given, "networkAcls"):
-        document["networkAcls"] = acls
-    if (access := wire.text(given, "publicNetworkAccess")) is not None:
-        if access.lower() not in ("enabled", "disabled"):
-            raise errors.bad_request(
-                "BadRequest", "'publicNetworkAccess' must be Enabled or Disabled."
-            )
-        document["publicNetworkAccess"] = access
-    return document
-
-
-def _parse_integer(given: Mapping[str, Any], name: str) -> int | None:
-    value = given.get(name)
-    if value is not None and type(value) is not int:
-        raise errors.invalid_content(f"'{name}' is not an integer")
+    if "\0" in value:
+        raise BadParameter("contentType must not contain a NUL character.")
     return value
+
+
+def _tags(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > _MAX_TAGS:
+        raise BadParameter(f"tags must be an object of at most {_MAX_TAGS} members.")
+    for text in (*value, *value.values()):
+        if not isinstance(text, str) or len(text) > _MAX_TAG_CHARS:
+            raise BadParameter(f"a tag must be a string of at most {_MAX_TAG_CHARS} characters.")
+    return value
+
+
+def _time(name: str, value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _MAX_TIME:
+        raise BadParameter(f"attributes.{name} must be seconds since 1970.")
+    return value
+
+
+def secret_id(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> str:
+    """Return the ID of a secret, or of one version of it."""
+    return f"{site.base}/secrets/{secret.name}" + (f"/{secret.version}" if version else "")
+
+
+def bundle(site: VaultContext, secret: SecretVersion) -> dict[str, Any]:
+    """Return the JSON of a version with its value."""
+    return {"value": secret.value.reveal(), **item(site, secret)}
+
+
+def item(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> dict[str, Any]:
+    """Return the JSON of a version without its value."""
+    attributes: dict[str, Any] = {"enabled": secret.enabled}
+    if secret.not_before is not None:
+        attributes["nbf"] = secret.not_before
+    if secret.expires is not None:
+        attributes["exp"] = secret.expires
+    attributes |= {
+        "created": secret.created,
+        "updated": secret.updated,
+        "recoveryLevel": site.recovery.level,
+        "recoverableDays": site.recovery.days,
+    }
+    written: dict[str, Any] = {}
+    if secret.content_type is not None:
+        written["contentType"] = secret.content_type
+    address = secret_id(site, secret, version=version)
+    return {**written, "id": address, "attributes": attributes, "tags": dict(secret.tags)}
+
+
+def deleted_item(
+    site: VaultContext, secret: SecretVersion, *, version: bool = True
+) -> dict[str, Any]:
+    """Return the JSON of a deleted secret, with its recovery ID and purge date."""
+    return {
+        "recoveryId": f"{site.base}/deletedsecrets/{secret.name}",
+        "deletedDate": secret.deleted,
+        "scheduledPurgeDate": secret.purge_on,
+        **item(site, secret, version=version),
+    }
+
+
+def backup(blob: bytes) -> dict[str, Any]:
+    """Return the JSON of a backup."""
+    return {"value": jose.b64encode(blob)}
+
+
+def page(
+    items: Sequence[dict[str, Any]], address: str, query: Mapping[str, str], after: str | None
+) -> dict[str, Any]:
+    """Return the JSON of a page; the next page starts after the name `after`, None on the last page."""
+    if after is None:
+        return {"value": items, "nextLink": None}
+    token = jose.b64encode(after.encode())
+    parameters = {name: query[name] for name in ("api-version", "maxresults") if name in query}
+    following = urlencode({**parameters, "$skiptoken": token}, safe="$")
+    return {"value": items, "nextLink": f"{address}?{following}"}
+
+
+def error_body(exc: VaultError) -> dict[str, Any]:
+    """Return the JSON of an error."""
+    body: dict[str, Any] = {"code": exc.wire_code, "message": exc.message}
+    if exc.inner_code:
+        body["innererror"] = {"code": exc.inner_code}
+    return {"error": body}
+
+
+def challenge(authority: str, tenant_id: str, resource: str) -> str:
+    """Return the WWW-Authenticate header as clients parse it: parts joined by `, `, one `=` in each."""
+    return f'Bearer authorization="{authority}/{tenant_id}", resource="{resource}"'

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from podpass.resource import vault, wire
+from podpass.lab.services.vault import operations, wire
 
-PAGE = Path(__file__).parents[2] / "docs" / "openapi" / "keyvault.json"
+PAGE = Path(__file__).parents[4] / "docs" / "openapi" / "keyvault.json"
 DOCUMENT: dict[str, Any] = json.loads(PAGE.read_text())
 _SIGNS = {"{secret-name}": "*", "{secret-version}": "+"}
 
@@ -23,7 +23,7 @@ def described_operations() -> set[tuple[str, tuple[str, ...]]]:
 
 
 def served_operations() -> set[tuple[str, tuple[str, ...]]]:
-    return {(method, path) for path, methods in vault.PATHS.items() for method in methods}
+    return {(method, path) for path, methods in operations.PATHS.items() for method in methods}
 
 
 def test_described_and_served_operations_are_equal() -> None:
@@ -33,8 +33,8 @@ def test_described_and_served_operations_are_equal() -> None:
 @pytest.mark.parametrize(("method", "path"), sorted(described_operations()))
 def test_path_of_described_operation_routes_to_it(method: str, path: tuple[str, ...]) -> None:
     filled = [{"*": "a-name", "+": "0" * 32}.get(part, part) for part in path]
-    found, name, version = vault.route(method, filled)
-    assert found is vault.PATHS[path][method]
+    found, name, version = operations.route(method, filled)
+    assert found is operations.PATHS[path][method]
     assert (name, version) == (
         "a-name" if "*" in path else "",
         "0" * 32 if "+" in path else "",

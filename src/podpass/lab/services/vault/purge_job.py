@@ -7,8 +7,8 @@ from typing import Self
 
 from podpass.clock import Clock
 from podpass.database import DatabaseFailed
-from podpass.resource.authorization import VaultDirectory
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.authorization import VaultDirectory
+from podpass.lab.services.vault.store import SecretStore
 
 _log = logging.getLogger(__name__)
 

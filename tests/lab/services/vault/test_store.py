@@ -15,10 +15,10 @@ from podpass.crypto.envelope import InvalidSealingKey
 from podpass.crypto.secret import Secret
 from podpass.database import CorruptRowError, Database, DatabaseFailed
 from podpass.directory.store import schema as directory
-from podpass.resource.errors import BackupTooLarge, InvalidBackup, NameInUse, NameTaken
-from podpass.resource.model import AuditContext, RecoveryPolicy, SecretAttributes
-from podpass.resource.schema import versions
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.errors import BackupTooLarge, InvalidBackup, NameInUse, NameTaken
+from podpass.lab.services.vault.model import AuditContext, RecoveryPolicy, SecretAttributes
+from podpass.lab.services.vault.schema import versions
+from podpass.lab.services.vault.store import SecretStore
 from tests.directory.database_faults import corrupt
 
 NOTHING = SecretAttributes(given=frozenset())
@@ -28,8 +28,8 @@ WRITER = """
 import asyncio, sys, time
 from pathlib import Path
 from podpass.database import Database
-from podpass.resource.model import SecretAttributes
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.model import SecretAttributes
+from podpass.lab.services.vault.store import SecretStore
 from podpass.crypto.secret import Secret
 
 async def main(folder):
@@ -366,6 +366,6 @@ async def test_backup_is_limited_in_bytes(
     store: SecretStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.set("one", "a", Secret("\u00e9" * 100), NOTHING, 1.0)
-    monkeypatch.setattr("podpass.resource.backups.MAX_BYTES", 250)
+    monkeypatch.setattr("podpass.lab.services.vault.backups.MAX_BYTES", 250)
     with pytest.raises(BackupTooLarge):
         await store.backup("one", "a", "me")

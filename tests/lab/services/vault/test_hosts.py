@@ -3,8 +3,8 @@
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.resource.errors import VaultNotFound
-from podpass.resource.vault_hosts import parse_host
+from podpass.lab.services.vault.errors import VaultNotFound
+from podpass.lab.services.vault.hosts import parse_host
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 
 DIRECT = VaultOrigin(

@@ -15,8 +15,9 @@ from sqlalchemy import (
 from podpass.database.column_types import Flag, Text, WholeNumber, strict_table
 from podpass.database.migrate import MigrationChain
 
-CHAIN = MigrationChain(name="vault", package="podpass.resource.migrations", head="0001")
+CHAIN = MigrationChain(name="vault", package="podpass.lab.services.vault.migrations", head="0001")
 metadata = MetaData()
+STORE = (metadata, CHAIN)
 
 secrets = strict_table(
     "secrets",

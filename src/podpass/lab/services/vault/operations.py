@@ -9,15 +9,15 @@ from typing import Any
 
 from podpass.directory import roles
 from podpass.directory.model import Vault
-from podpass.resource import errors, wire
-from podpass.resource.model import (
+from podpass.lab.services.vault import errors, wire
+from podpass.lab.services.vault.model import (
     AuditContext,
     SecretVersion,
     backup_owner,
     recovery_policy,
     vault_key,
 )
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault.store import SecretStore
 
 VaultResponse = tuple[int, dict[str, Any] | None]
 

@@ -7,7 +7,7 @@ is ignored, because some clients omit it.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from podpass.resource.errors import VaultNotFound
+from podpass.lab.services.vault.errors import VaultNotFound
 from podpass.settings import VaultOrigin
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})

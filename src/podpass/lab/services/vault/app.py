@@ -37,10 +37,11 @@ from podpass.http.server import (
     header_values,
     read_decoded_body,
 )
-from podpass.resource import authorization, errors, guard, vault, vault_hosts, wire
-from podpass.resource.authorization import VaultDirectory
-from podpass.resource.guard import Principal, PublishedKeys
-from podpass.resource.store import SecretStore
+from podpass.lab.services.vault import authorization, errors, hosts, operations, wire
+from podpass.lab.services.vault.authorization import VaultDirectory
+from podpass.lab.services.vault.store import SecretStore
+from podpass.resource import checks, guard
+from podpass.resource.guard import KeySource, Principal
 from podpass.settings import VaultSettings
 
 _NO_CONTENT = 204
@@ -59,14 +60,14 @@ def create_app(
     settings: VaultSettings,
     directory: VaultDirectory,
     store: SecretStore,
-    keys: PublishedKeys,
+    keys: KeySource,
     clock: Clock,
 ) -> App:
     """Create the ASGI application that serves all vaults of the directory."""
     return _VaultApp(settings, directory, store, keys, clock)
 
 
-class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
+class _VaultApp(ApiFrame[operations.VaultResponse, _Progress]):
     logger = logging.getLogger(__name__)
     stage = "resource"
     answered_event = "vault_request_answered"
@@ -77,7 +78,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
         settings: VaultSettings,
         directory: VaultDirectory,
         store: SecretStore,
-        keys: PublishedKeys,
+        keys: KeySource,
         clock: Clock,
     ) -> None:
         self._settings = settings
@@ -94,7 +95,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
 
     def error_outcome(
         self, exc: Exception, progress: _Progress
-    ) -> ErrorOutcome[vault.VaultResponse] | None:
+    ) -> ErrorOutcome[operations.VaultResponse] | None:
         if isinstance(exc, BodyRefused):
             exc = errors.from_refused_body(exc)
         if isinstance(exc, errors.VaultError):
@@ -112,12 +113,12 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             )
         return None
 
-    def internal_error(self, progress: _Progress) -> vault.VaultResponse:
+    def internal_error(self, progress: _Progress) -> operations.VaultResponse:
         text = f"The vault had an internal error. Request ID: {progress.request_id}."
         return 500, {"error": {"code": "InternalServerError", "message": text}}
 
     def encode(
-        self, _scope: Scope, response: vault.VaultResponse, progress: _Progress
+        self, _scope: Scope, response: operations.VaultResponse, progress: _Progress
     ) -> EncodedResponse:
         status, body = response
         content = b"" if body is None else orjson.dumps(body)
@@ -125,14 +126,14 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
 
     async def serve(
         self, scope: Scope, receive: Receive, progress: _Progress
-    ) -> vault.VaultResponse:
-        host = vault_hosts.parse_host(header(scope, b"host"), self._settings.origins)
+    ) -> operations.VaultResponse:
+        host = hosts.parse_host(header(scope, b"host"), self._settings.origins)
         found = await authorization.find_vault(self._directory, host.vault)
         progress.asked = f"{scope['method']} in vault {found.name}"
         progress.facts["vault"] = found.name
         progress.challenge = wire.challenge(host.authority, found.tenant_id, host.resource)
         principal = await self._admit(scope, found, host, progress)
-        operation, name, version = vault.route(scope["method"], _split_path(scope))
+        operation, name, version = operations.route(scope["method"], _split_path(scope))
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts["secret"] = name
         query = wire.parse_query(scope["query_string"])
@@ -145,7 +146,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             secret=name,
         )
         progress.checked.append(allowed)
-        request = vault.SecretRequest(
+        request = operations.SecretRequest(
             store=self._store,
             vault=found,
             base=host.base,
@@ -163,7 +164,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             return await operation.run(request)
 
     async def _admit(
-        self, scope: Scope, found: Vault, host: vault_hosts.VaultHost, progress: _Progress
+        self, scope: Scope, found: Vault, host: hosts.VaultHost, progress: _Progress
     ) -> Principal:
         given = header_values(scope, b"authorization")
         if given:
@@ -172,7 +173,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
         tenant_guard = self._find_guard(found.tenant_id)
         try:
             principal = await tenant_guard.admit(given)
-            authorization.check_scope(principal)
+            checks.check_scope(principal)
         except guard.TokenRefused as exc:
             raise errors.from_token_error(
                 exc, tenant_guard.requirements.issuer, host.resource
@@ -183,7 +184,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             ) from exc
         # The authority logs the token's `uti` too, which connects the two hops.
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
-        progress.checked += authorization.list_checks(principal, tenant_guard.requirements.issuer)
+        progress.checked += checks.list_checks(principal, tenant_guard.requirements.issuer)
         return principal
 
     def _find_guard(self, tenant_id: str) -> guard.Guard:

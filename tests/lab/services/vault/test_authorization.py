@@ -13,9 +13,9 @@ from podpass.directory.model import (
     Vault,
     VaultAccess,
 )
-from podpass.resource.authorization import authorize, check_scope, find_vault
-from podpass.resource.checks import Principal, TokenRefused
-from podpass.resource.errors import Forbidden, ForbiddenByPolicy, VaultNotFound
+from podpass.lab.services.vault.authorization import authorize, find_vault
+from podpass.lab.services.vault.errors import Forbidden, ForbiddenByPolicy, VaultNotFound
+from podpass.resource.checks import Principal, TokenRefused, check_scope
 
 USER = roles.RoleCatalogue().find("Key Vault Secrets User")
 CALLER = Principal(app_id="app", object_id="object", tenant_id="t")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 
 from podpass.crypto.secret import Secret
-from podpass.resource.model import SecretVersion
+from podpass.lab.services.vault.model import SecretVersion
 
 # Key Vault's limit of versions; the byte limit bounds the cost of a request.
 MAX_VERSIONS = 500

@@ -8,8 +8,8 @@ import pytest
 
 from podpass.crypto.secret import Secret
 from podpass.directory.model import ResourceGroup, Vault
-from podpass.resource.model import SecretAttributes, backup_owner, vault_key
-from podpass.resource.purge_job import PurgeJob, purge
+from podpass.lab.services.vault.model import SecretAttributes, backup_owner, vault_key
+from podpass.lab.services.vault.purge_job import PurgeJob, purge
 
 DAY = 86400
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"

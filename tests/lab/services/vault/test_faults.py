@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from podpass.resource.purge_job import PurgeJob, purge
-from podpass.resource.schema import versions
+from podpass.lab.services.vault.purge_job import PurgeJob, purge
+from podpass.lab.services.vault.schema import versions
 from tests.directory.database_faults import (
     check_failed_write_is_logged,
     corrupt,

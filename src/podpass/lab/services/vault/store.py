@@ -14,9 +14,14 @@ from podpass.crypto.envelope import InvalidSealingKey, Sealer
 from podpass.crypto.secret import Secret
 from podpass.database import Database, decode_full_page, decode_rows
 from podpass.directory.store import audit_writer
-from podpass.resource import backups, errors, rows
-from podpass.resource.model import AuditContext, RecoveryPolicy, SecretAttributes, SecretVersion
-from podpass.resource.schema import CHAIN, metadata, secrets, versions
+from podpass.lab.services.vault import backups, errors, rows
+from podpass.lab.services.vault.model import (
+    AuditContext,
+    RecoveryPolicy,
+    SecretAttributes,
+    SecretVersion,
+)
+from podpass.lab.services.vault.schema import CHAIN, metadata, secrets, versions
 
 # The sealing key counts as wrong if it opens none of this many versions.
 _KEY_SAMPLE = 5

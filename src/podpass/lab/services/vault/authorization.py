@@ -16,10 +16,9 @@ from podpass.directory.model import (
     Vault,
     VaultAccess,
 )
-from podpass.resource import errors
-from podpass.resource.checks import Check, Principal, TokenRefused
+from podpass.lab.services.vault import errors
+from podpass.resource.checks import Principal
 
-_SCOPE = "user_impersonation"
 _ALL, _PURGE = "all", "purge"
 
 
@@ -39,25 +38,6 @@ class VaultDirectory(Protocol):
     async def list_vaults(self) -> list[Vault]: ...
     async def roles_for(self, principal_id: str, scope: str) -> Sequence[RoleDefinition]: ...
     async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None: ...
-
-
-def check_scope(principal: Principal) -> None:
-    """Check that the token of a user has the delegated permission; applications need none.
-
-    Raises TokenRefused.
-    """
-    if principal.is_user and _SCOPE not in principal.scopes:
-        raise TokenRefused(f"the token lacks the scope {_SCOPE}", check=Check.CALLER)
-
-
-def list_checks(principal: Principal, issuer: str) -> list[str]:
-    """Return what was checked in the token of a caller, for the log."""
-    return [
-        f"signature by key {principal.key_id}",
-        f"issuer {issuer}",
-        f"audience {principal.claims['aud']}",
-        "lifetime",
-    ]
 
 
 async def find_vault(directory: VaultDirectory, name: str | None) -> Vault:

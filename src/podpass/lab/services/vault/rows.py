@@ -8,8 +8,8 @@ from sqlalchemy import Row, Select, func, select
 
 from podpass.crypto.secret import Secret
 from podpass.database import row_decoder
-from podpass.resource.model import SecretAttributes, SecretVersion
-from podpass.resource.schema import secrets, versions
+from podpass.lab.services.vault.model import SecretAttributes, SecretVersion
+from podpass.lab.services.vault.schema import secrets, versions
 
 _SELECT = select(secrets.c.name, secrets.c.deleted, secrets.c.purge_on, versions).select_from(
     secrets.join(versions)

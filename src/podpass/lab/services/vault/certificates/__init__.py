@@ -1,0 +1,1 @@
+"""Certificates of a vault: X.509 certificates with their keys, made by policy, merged or imported."""
