@@ -33,6 +33,7 @@ from podpass.lab.gateway.tunnel import (
     Stream,
     abort,
     connect,
+    connect_service,
     describe_error,
     read_hello,
     relay,
@@ -269,14 +270,24 @@ class Gateway:
         Raises HostUnreachable, TargetRefused, ShareExceeded.
         """
         with self._shares.hold(source_network(source[0])), contextlib.ExitStack() as stack:
-            reader, writer = await self._connect(host, port, served_only=served_only, find=find)
+
+            def record(own: Address, service: Address) -> None:
+                stack.enter_context(self._sources.record(own, service, source))
+
+            reader, writer = await self._connect(
+                host, port, record, served_only=served_only, find=find
+            )
             stack.callback(abort, writer)
-            if route(self._table, host) is not None:
-                stack.enter_context(self._sources.record(writer, source))
             yield reader, writer
 
     async def _connect(
-        self, host: str, port: int, *, served_only: bool, find: FindTargets | None
+        self,
+        host: str,
+        port: int,
+        record: Callable[[Address, Address], None],
+        *,
+        served_only: bool,
+        find: FindTargets | None,
     ) -> Stream:
         service = route(self._table, host)
         # Never forward another port of an Azure host: the request may contain a token of this instance.
@@ -286,12 +297,17 @@ class Gateway:
             await self._check_vault(host)
         elif served_only:
             raise NameNotServed(f"the gateway does not serve {host}")
-        addresses: Sequence[Address] = [service or (host, port)]
+        addresses: Sequence[Address] = [(host, port)]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                if find is not None and service is None:
-                    addresses = await find(host, port)
-                reader, writer = await connect(addresses)
+                if service is not None:
+                    reader, writer = await connect_service(
+                        service, lambda own: record(own, service)
+                    )
+                else:
+                    if find is not None:
+                        addresses = await find(host, port)
+                    reader, writer = await connect(addresses)
         except TimeoutError as exc:
             raise HostUnreachable(
                 f"{host}:{port} did not respond within {CONNECT_SECONDS:.0f} seconds"
