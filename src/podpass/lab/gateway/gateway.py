@@ -27,6 +27,7 @@ from podpass.lab.gateway.failure_log import FailureLog
 from podpass.lab.gateway.pod_targets import Address, PodTargets, TargetRefused, may_reach
 from podpass.lab.gateway.proxy_request import BadProxyRequest, parse_head, split_target
 from podpass.lab.gateway.proxy_response import respond, respond_without_tunnel
+from podpass.lab.gateway.refused_hosts import RefusedHosts
 from podpass.lab.gateway.tunnel import (
     CHUNK_BYTES,
     MAX_HEAD_BYTES,
@@ -161,6 +162,7 @@ class Gateway:
         self._waiting = Shares("connections without a request", limits.waiting)
         self._sources = TunnelSources() if sources is None else sources
         self._refused = FailureLog(_log, clock)
+        self._refused_hosts = RefusedHosts(clock)
         self._pod_targets = PodTargets()
         self._tunnels: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -274,9 +276,18 @@ class Gateway:
             def record(own: Address, service: Address) -> None:
                 stack.enter_context(self._sources.record(own, service, source))
 
-            reader, writer = await self._connect(
-                host, port, record, served_only=served_only, find=find
-            )
+            try:
+                reader, writer = await self._connect(
+                    host, port, record, served_only=served_only, find=find
+                )
+            except UnknownVault:
+                raise  # it has a log line of its own
+            except (HostUnreachable, TargetRefused) as exc:
+                if route(self._table, host) is None:
+                    self._refused_hosts.report(host, port, source[0], exc.message)
+                raise
+            if route(self._table, host) is None:
+                self._refused_hosts.report_connected(host, port, source[0])
             stack.callback(abort, writer)
             yield reader, writer
 
