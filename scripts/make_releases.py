@@ -61,6 +61,7 @@ OPTIONS = {
     "PodAttachOptions": {"container": "string", **_STREAMS},
     "PodExecOptions": {"command": "[string]", "container": "string", **_STREAMS},
     "PodPortForwardOptions": {"ports": "[int32]"},
+    "NodeProxyOptions": {"path": "string"},
     "PodProxyOptions": {"path": "string"},
     "ServiceProxyOptions": {"path": "string"},
 }
