@@ -8,6 +8,7 @@ from typing import Any, Self
 from podpass import names
 from podpass.account.model import PodRefused
 from podpass.diagnose.explain.recognition import Recognition
+from podpass.diagnose.trace.hop import Hop
 from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
 from podpass.facts import Unread
 from podpass.kubernetes.objects import MaybeObject, Object, Preview
@@ -454,7 +455,8 @@ class CloudFacts:
     a local instance. `identity` is None if no object has the client id; `other_id` then says what else has
     it. `next` is what the client id names that the pod would get if it were created again, None if it would
     keep its own. `candidates` are read if no identity has one of these client ids. `resource` is None if none
-    was named.
+    was named. `asked` is the hop of a pod that asked another authority than the one that it was given, None
+    if the log of the instance has none.
     """
 
     cloud: str = ""
@@ -471,6 +473,7 @@ class CloudFacts:
     candidates: Sequence[IdentityCandidate] | Unread = _NO_SIGN_IN
     resource: ResourceFacts | Unread | None = None
     exchange: ExchangeFacts | Unread = NO_EXCHANGE
+    asked: Hop | None = None
 
 
 # -------------------------------------------------------------------------------------------- checks
