@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podpass.diagnose.doctor.model import ClusterFacts
+from podpass.diagnose.doctor.model import AskedAuthority, ClusterFacts
 from podpass.diagnose.doctor.pods import find_stopped
 from podpass.diagnose.trace.assignment import AssignedHop
 from podpass.diagnose.trace.hop import Hop, HopResult
@@ -26,8 +26,8 @@ class AskedAuthorities:
             elif each.hop.stage == "exchange" and each.hop.result is HopResult.PASSED:
                 self._exchanged.add((each.workload.namespace, each.workload.pod))
 
-    def find(self, cluster: ClusterFacts) -> Hop | None:
-        """Return the last hop of a pod that asked another authority; None if none is known.
+    def find(self, cluster: ClusterFacts) -> AskedAuthority | None:
+        """Return the last other authority that a pod asked; None if none is known.
 
         Pods without their own network share a source address. For such a pod, a hop counts only if a
         container of the pod does not run, no exchange of the pod is known, and the hop is newer than the pod.
@@ -44,4 +44,6 @@ class AskedAuthorities:
             shared = (each for each in self._asked if each.fact("source").startswith(_LOOPBACK))
             # Both times are RFC 3339 in UTC; that of the pod has whole seconds.
             own = [each for each in shared if each.time[:19] >= start[:19]]
-        return own[-1] if own else None
+        if not own:
+            return None
+        return AskedAuthority(own[-1].fact("source"), own[-1].cause, own[-1].fact("fix"))

@@ -543,8 +543,8 @@ def _check_asked_authority(facts: Facts) -> Problem | None:
     # Its own variable is another check's.
     if asked is None or facts.cluster.authority_container:
         return None
-    where = f"the gateway had a client at {asked.fact('source')}"
-    return Problem(facts.cluster.workload, f"{where}: {sanitize(asked.cause)}", asked.fact("fix"))
+    where = f"the gateway had a client at {asked.source}"
+    return Problem(facts.cluster.workload, f"{where}: {sanitize(asked.cause)}", asked.fix)
 
 
 def _fix_authority(facts: Facts) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Self
 from podpass import names
 from podpass.account.model import PodRefused
 from podpass.diagnose.explain.recognition import Recognition
-from podpass.diagnose.trace.hop import Hop
 from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
 from podpass.facts import Unread
 from podpass.kubernetes.objects import MaybeObject, Object, Preview
@@ -446,6 +445,15 @@ class ExchangeFacts:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AskedAuthority:
+    """Another authority than the given one, which a client at an address asked the gateway for."""
+
+    source: str
+    cause: str
+    fix: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudFacts:
     """What Entra, Resource Manager and the issuer returned about one workload.
@@ -455,8 +463,7 @@ class CloudFacts:
     a local instance. `identity` is None if no object has the client id; `other_id` then says what else has
     it. `next` is what the client id names that the pod would get if it were created again, None if it would
     keep its own. `candidates` are read if no identity has one of these client ids. `resource` is None if none
-    was named. `asked` is the hop of a pod that asked another authority than the one that it was given, None
-    if the log of the instance has none.
+    was named. `asked` is None if the log of the instance has no such request of the pod.
     """
 
     cloud: str = ""
@@ -473,7 +480,7 @@ class CloudFacts:
     candidates: Sequence[IdentityCandidate] | Unread = _NO_SIGN_IN
     resource: ResourceFacts | Unread | None = None
     exchange: ExchangeFacts | Unread = NO_EXCHANGE
-    asked: Hop | None = None
+    asked: AskedAuthority | None = None
 
 
 # -------------------------------------------------------------------------------------------- checks
