@@ -29,6 +29,8 @@ from podpass.tasks import CoalescedCallback
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"
+# The event of a client that asked another token service than that of the instance.
+AUTHORITY_NOT_SERVED = "authority_not_served"
 DRY_RUN = "dry_run"
 BY_DOCTOR = "by_doctor"
 # The parts of a line: time, level, logger, event, correlation ID, values.

@@ -94,6 +94,25 @@ async def test_warnings_are_returned_and_logged(
     assert response["allowed"]
 
 
+async def test_token_services_of_containers_are_logged_without_a_password(
+    webhook: Endpoint, make_pod: Function, log_lines: Function
+) -> None:
+    urls = ["https://user:word@login.example.com/", "https://login.example.com/" + "x" * 1000]
+    containers = [
+        {"name": f"c{n}", "env": [{"name": names.ENV_AUTHORITY_HOST, "value": urls[n % 2]}]}
+        for n in range(20)
+    ]
+    await webhook.review(make_pod(containers=containers))
+    found = log_lines()[-1]["authorities"]
+    assert found[0] == {
+        "container": "c0",
+        "given": "https://login.microsoftonline.com/",
+        "asked": "https://login.example.com/",
+    }
+    assert len(found[1]["asked"]) == 256
+    assert len(found) == 8
+
+
 async def test_correct_pod_has_no_warnings(webhook: Endpoint, make_pod: Function) -> None:
     response = await webhook.review(make_pod())
     assert "warnings" not in response

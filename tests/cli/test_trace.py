@@ -104,6 +104,57 @@ def test_warning_of_admission_has_its_fix(data_dir: Path) -> None:
     assert "fix remove AZURE_AUTHORITY_HOST from the container" in shown
 
 
+OTHER_HOST = "login.microsoftonline.us"
+ADMITTED = {
+    "stage": "admission",
+    "outcome": "mutated",
+    **GOOD,
+    "authorities": [{"container": "app", "given": "https://a/", "asked": f"https://{OTHER_HOST}/"}],
+}
+ASKED = {
+    "event": "authority_not_served",
+    "outcome": "authority_not_served",
+    "host": OTHER_HOST,
+    "source": "127.0.0.9",
+    "is_authority": True,
+    "cause": f"given a, asked {OTHER_HOST}: no route",
+    "fix": "change the setting",
+}
+
+
+def test_exchange_of_a_container_with_another_authority_is_the_failing_hop(data_dir: Path) -> None:
+    write(data_dir, ADMITTED, minute=5)
+    last = json.loads(trace(data_dir, "good", "-o", "json").stdout)[-1]
+    assert (last["stage"], last["result"], last["code"]) == (
+        "exchange",
+        "refused",
+        "other_authority",
+    )
+    assert f"given https://a/, asked https://{OTHER_HOST}/" in last["cause"]
+    assert "remove AZURE_AUTHORITY_HOST from container app" in last["fix"]
+    assert "exchange   other_authority" in trace(data_dir, "good").stdout
+
+
+def test_host_that_the_gateway_did_not_reach_is_shown_for_the_pod_that_has_it(
+    data_dir: Path,
+) -> None:
+    write(data_dir, ADMITTED, ASKED, minute=5)
+    shown = " ".join(trace(data_dir, "good").stdout.split())
+    assert "source the gateway, for a client at 127.0.0.9" in shown
+    assert f"given a, asked {OTHER_HOST}: no route" in shown
+    assert "fix change the setting" in shown
+
+
+def test_authority_of_another_cloud_is_shown_without_a_pod_and_other_hosts_are_not(
+    data_dir: Path,
+) -> None:
+    write(data_dir, ASKED, {**ASKED, "host": "example.org", "is_authority": False}, minute=5)
+    shown = trace(data_dir).stdout
+    assert shown.count("authority_not_served") == 1
+    assert "no known pod" in shown
+    assert OTHER_HOST not in trace(data_dir, "good").stdout
+
+
 def test_target_of_another_kind_or_namespace_is_refused_with_a_hint(data_dir: Path) -> None:
     for arguments in (("pod/other",), ("sa/good",), ("good", "-n", "team")):
         error = trace(data_dir, *arguments).exception

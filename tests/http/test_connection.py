@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from podpass.http import server
 from podpass.http.connection import FAST_PATH_MAX_BYTES, MAX_PIPELINED
+from podpass.http.limits import LIMITS
 from podpass.http.server import Limits, Receive, Reply, Scope, Send
 
 FIELDS = ("method", "path", "raw_path", "query_string", "http_version", "scheme", "root_path")
@@ -150,9 +152,17 @@ async def _connected(
             writer.close()
 
 
-async def _send_parts(app: App, parts: Sequence[bytes], **options: Any) -> bytes:
+async def _send_parts(
+    app: App,
+    parts: Sequence[bytes],
+    *,
+    limits: Limits = LIMITS,
+    keep_alive_seconds: int = 1,
+    **options: Any,
+) -> bytes:
     """Send parts, each in another event-loop iteration; return all responses."""
-    async with _connected(app, **{"keep_alive_seconds": 1, **options}) as (reader, writer):
+    limits = replace(limits, keep_alive_seconds=keep_alive_seconds)
+    async with _connected(app, limits=limits, **options) as (reader, writer):
         # The server may have closed the connection after an error.
         with contextlib.suppress(ConnectionError):
             for part in parts:
@@ -432,7 +442,7 @@ async def test_long_head_is_refused_on_fast_path() -> None:
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 async def test_idle_connection_is_closed_after_keep_alive_time(app: App) -> None:
-    async with _connected(app, keep_alive_seconds=0) as (reader, writer):
+    async with _connected(app, limits=Limits(keep_alive_seconds=0)) as (reader, writer):
         writer.write(POST)
         async with asyncio.timeout(30):
             assert (await reader.read()).count(b"HTTP/1.1 200") == 1

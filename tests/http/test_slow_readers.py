@@ -9,6 +9,7 @@ import ssl
 import time
 import weakref
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -79,7 +80,7 @@ class App:
 
 @contextlib.asynccontextmanager
 async def _running(
-    app: server.App, trust: Trust, limits: Limits = STALLED, *, keep_alive_seconds: int = 75
+    app: server.App, trust: Trust, limits: Limits = STALLED
 ) -> AsyncIterator[tuple[RunningServer, socket.socket]]:
     """Run a server, and connect a client with a small receive buffer."""
     sock = server.bind("127.0.0.1", 0)
@@ -92,9 +93,7 @@ async def _running(
         context = trust[1]
         return made if context is None else context.wrap_socket(made, server_hostname="localhost")
 
-    async with server.serving(
-        app, sock, trust[0], limits=limits, keep_alive_seconds=keep_alive_seconds
-    ) as running:
+    async with server.serving(app, sock, trust[0], limits=limits) as running:
         with await asyncio.to_thread(connect) as client:
             yield running, client
 
@@ -193,7 +192,7 @@ def test_slow_download_that_makes_progress_is_complete(trust: Trust) -> None:
         return received
 
     async def download(header: bytes) -> int:
-        async with _running(App(), trust, limits, keep_alive_seconds=1) as (_, client):
+        async with _running(App(), trust, replace(limits, keep_alive_seconds=1)) as (_, client):
             return await asyncio.to_thread(read, client, header)
 
     async def run() -> tuple[int, int]:

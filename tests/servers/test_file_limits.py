@@ -48,18 +48,20 @@ def test_file_limit_is_raised_to_the_hard_limit() -> None:
     ("connections", "memory", "least", "share"),
     [
         (1024, None, 1, 1024),
-        (1024, 512 << 20, 1, 512),
+        (4096, None, 1, 2048),
+        (2049, None, 1, 2048),
+        (1024, 512 << 20, 1, 256),
         (100, 512 << 20, 1, 100),
-        (4096, 160 << 20, 1, 160),
+        (4096, 160 << 20, 1, 80),
         (4096, 160 << 20, 640, 640),
         (0, 160 << 20, 640, 0),
         (4096, 1, 1, 1),
     ],
 )
-def test_share_of_an_address_fits_into_half_of_the_memory(
+def test_share_of_an_address_is_at_most_half_of_the_connections_and_of_the_memory(
     connections: int, memory: int | None, least: int, share: int
 ) -> None:
-    assert source_share(connections, memory, least) == share
+    assert source_share(connections, memory, 4096, least) == share
 
 
 @pytest.mark.parametrize(

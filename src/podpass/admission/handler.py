@@ -5,9 +5,10 @@ AdmissionReview, even after an error.
 """
 
 import logging
+import re
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 _MAX_MESSAGE = 1024
 _MAX_AUDITED = 64
+_MAX_AUTHORITIES, _MAX_URL = 8, 256
 
 
 def create_app(
@@ -157,6 +159,10 @@ class AdmissionHandler:
                     this.facts["operations"] = len(operations)
                     if warnings:
                         this.facts["warnings"] = warnings
+                    if mutation.authorities:
+                        this.facts["authorities"] = _describe_authorities(
+                            mutation.authorities, settings.authority_host
+                        )
                     this.outcome = "mutated" if operations else "unchanged"
 
                 audit = _build_audit_annotations(config) if operations else None
@@ -196,6 +202,14 @@ def _deny_internal_error(review: AdmissionRequest | None, pod: Pod | None) -> by
     _log.exception("admission_failed")
     message = f"podpass failed on {pod or 'this pod'}; search its log for correlation id {cid}"
     return build_deny_response(review.api_version if review else VERSIONS[0], uid, 500, message)
+
+
+def _describe_authorities(found: Sequence[tuple[str, str]], own: str) -> list[dict[str, str]]:
+    """Return the facts about containers with another token service, without a password in the URL."""
+    return [
+        {"container": name, "given": own, "asked": re.sub("//.*@", "//", url, count=1)[:_MAX_URL]}
+        for name, url in found[:_MAX_AUTHORITIES]
+    ]
 
 
 def _build_audit_annotations(config: PodIdentityConfig) -> dict[str, str]:

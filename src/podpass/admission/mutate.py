@@ -73,12 +73,14 @@ class PodMutation:
 
     `secrets` lists credentials that SDKs try before the token, as (container, variable); `conflicts` lists
     settings of a container that are kept instead of the webhook's, as (code of the warning, container,
-    variable or path).
+    variable or path); `authorities` are the token services of containers that do not use the webhook's, as
+    (container, value of the variable).
     """
 
     operations: list[PatchOperation]
     secrets: list[tuple[str, str]] = field(default_factory=list)
     conflicts: list[tuple[str, str, str]] = field(default_factory=list)
+    authorities: list[tuple[str, str]] = field(default_factory=list)
 
 
 def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> PodMutation:
@@ -104,11 +106,12 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
                 present_names = collect_names(container, "env")
                 if not _SECRETS.isdisjoint(present_names):
                     mutation.secrets.extend(_find_secrets(container, present_names))
-                if names.ENV_AUTHORITY_HOST in present_names and _has_other_authority(
-                    container, settings.authority_host
+                if names.ENV_AUTHORITY_HOST in present_names and (
+                    other := _find_other_authority(container, settings.authority_host)
                 ):
-                    conflict = container.get("name") or "", settings.authority_host
-                    mutation.conflicts.append(("authority_set", *conflict))
+                    name = container.get("name") or ""
+                    mutation.conflicts.append(("authority_set", name, settings.authority_host))
+                    mutation.authorities.append((name, other))
                 where = f"/spec/{group}/{index}"
                 missing = [each for each in injection.env if each["name"] not in present_names]
                 if reaches_sidecar:
@@ -226,17 +229,18 @@ def _find_secrets(
     ]
 
 
-def _has_other_authority(container: Mapping[str, Any], own: str) -> bool:
-    """Return whether a container sets the host of another token service than the webhook does."""
+def _find_other_authority(container: Mapping[str, Any], own: str) -> str:
+    """Return the token service that a container sets instead of the webhook's; empty if it is the same."""
     given = next(
         each.get("value")
         for each in container["env"]
         if each.get("name") == names.ENV_AUTHORITY_HOST
     )
     if not given or not isinstance(given, str) or given.rstrip("/") == own.rstrip("/"):
-        return False
+        return ""
     clouds = [find_cloud(each.rpartition("//")[2].rstrip("/").lower()) for each in (given, own)]
-    return not given.startswith("https://") or clouds[0] is None or clouds[0] is not clouds[1]
+    is_same = given.startswith("https://") and clouds[0] is not None and clouds[0] is clouds[1]
+    return "" if is_same else given
 
 
 def _endpoints(

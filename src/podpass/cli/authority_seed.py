@@ -104,6 +104,8 @@ def seed(
         click.echo(line)
     if not done["changed"]:
         print_message("no changes")
+    # Without the URL: it may have a password.
+    print_message("`podpass authority identities` lists the client ids of this database")
 
 
 @click.command("identities")

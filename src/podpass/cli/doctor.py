@@ -1,7 +1,7 @@
 """`podpass doctor`: its options, the sign-in that reads the cloud half, and the report."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from podpass.names import DOCTOR_AGENT
 if TYPE_CHECKING:
     from podpass.diagnose.doctor.cloud_facts import CloudReader
     from podpass.diagnose.doctor.directory_facts import RequestedResource
-    from podpass.diagnose.doctor.model import Diagnosis, Finding
+    from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Diagnosis, Finding
+    from podpass.diagnose.trace.assignment import AssignedHop
     from podpass.kubernetes.client import KubeClient
 
 _WRONG, _NOT_READ = 1, 3
@@ -156,6 +157,7 @@ async def _diagnose(
     data_dir: DataDir, kubeconfig: Path | None, target: str, namespace: str, cloud: CloudOptions
 ) -> Sequence["Diagnosis"]:
     from podpass.cli.cluster import connect_to_cluster
+    from podpass.diagnose.doctor.asked_authorities import AskedAuthorities
     from podpass.diagnose.doctor.run import diagnose
     from podpass.diagnose.doctor.targets import find_workloads
 
@@ -165,7 +167,19 @@ async def _diagnose(
             count = f"the first {_MAX_WORKLOADS} of {len(workloads)} workloads"
             print_message(f"only {count} are checked; pass the name of another one to check it")
         reader = await open_cloud(cloud, options.environ(), client)
-        return await diagnose(client, workloads[:_MAX_WORKLOADS], read_cloud=reader.read)
+        hops = _read_hops(data_dir) if _is_instance(cloud.account, client) else ()
+        asked = AskedAuthorities(hops)
+
+        async def read(cluster: "ClusterFacts") -> "CloudFacts":
+            return replace(await reader.read(cluster), asked=asked.find(cluster))
+
+        return await diagnose(client, workloads[:_MAX_WORKLOADS], read_cloud=read)
+
+
+def _read_hops(data_dir: DataDir) -> "Iterable[AssignedHop]":
+    from podpass.diagnose.trace.reader import InstanceLog
+
+    return InstanceLog(data_dir.log_file, data_dir.path("pods")).read_all()
 
 
 def _print(found: Sequence["Diagnosis"]) -> None:

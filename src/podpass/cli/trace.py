@@ -18,10 +18,12 @@ from podpass.cli.completion_values import (
 from podpass.cli.output import escape_unprintable, print_message, text_width, to_json
 from podpass.clock import rfc3339
 from podpass.diagnose.trace.assignment import AssignedHop, TokenOwner
+from podpass.diagnose.trace.authority import insert_other_authorities
 from podpass.diagnose.trace.hop import HopResult
 from podpass.diagnose.trace.reader import InstanceLog
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir, check_version
+from podpass.log import AUTHORITY_NOT_SERVED
 
 _POLL_SECONDS = 0.25
 _CHECK_SECONDS = 5.0
@@ -155,7 +157,9 @@ def command(
     if follow:
         _follow(log, wanted, output, InstanceWatch(data_dir))
         return
-    shown = deque(filter(wanted.includes, log.read_all()), maxlen=_MAX_SHOWN)
+    shown = deque(
+        filter(wanted.includes, insert_other_authorities(log.read_all())), maxlen=_MAX_SHOWN
+    )
     if plain and not shown:
         raise _nothing(data_dir, wanted)
     if output == "json":
@@ -206,7 +210,8 @@ class InstanceWatch:
 
 def _follow(log: InstanceLog, wanted: TraceFilter, output: str, watch: InstanceWatch) -> None:
     try:
-        found = filter(wanted.includes, _read_forever(log, watch))
+        every = insert_other_authorities(_read_forever(log, watch))
+        found = filter(wanted.includes, every)
         if output == "json":
             for each in found:
                 click.echo(to_json(_to_document(each)))
@@ -287,6 +292,8 @@ def _format(assigned: AssignedHop) -> str:
     facts = [("asked", hop.asked)]
     if hop.is_by_doctor:
         facts.append(("source", "`podpass doctor`, to check the workload; the pod did not send it"))
+    if hop.event == AUTHORITY_NOT_SERVED:
+        facts.append(("source", f"the gateway, for a client at {hop.fact('source')}"))
     if hop.is_claimed:
         facts.append(("source", "claimed by the pod's own log; no exchange confirms it"))
     if assigned.workload.is_unissued:

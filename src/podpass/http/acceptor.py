@@ -31,6 +31,11 @@ _LOG_INTERVAL_SECONDS = 10.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+Address = tuple[str, int]
+# From the addresses of a connection, its peer and this server, to its client; None if that is the peer.
+FindClient = Callable[[Address, Address], Address | None]
+
+
 class ConnectionFilter(Protocol):
     """Decides from which addresses connections are accepted and requests are read.
 
@@ -49,7 +54,8 @@ class Acceptor:
     """Accept connections on one socket, and create a protocol for each.
 
     `is_full` receives the number of handshakes, and returns whether the connection limit is reached;
-    `proxies` are exempt from the limit of one address, because many clients are behind them.
+    `proxies` are exempt from the limit of one address, because many clients are behind them; `find_client`
+    finds the client behind a peer that only relays bytes.
     """
 
     def __init__(
@@ -62,12 +68,14 @@ class Acceptor:
         is_full: Callable[[int], bool],
         limits: Limits,
         proxies: Sequence[Network],
+        find_client: FindClient | None = None,
     ) -> None:
         self._sock = sock
         self._new_connection = new_connection
         self._tls = tls
         self._filter = connection_filter
         self._is_full = is_full
+        self._find_client = find_client
         self._sources, self._proxies = SourceConnections(limits.source_connections), proxies
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -115,7 +123,10 @@ class Acceptor:
             if exc.errno in _OUT_OF_RESOURCES:
                 self._pause_accepting(exc)
             return False
-        source = str(address[0])
+        client = None
+        if self._find_client is not None:
+            client = self._find_client(address[:2], accepted.getsockname()[:2])
+        source = str(address[0]) if client is None else client[0]
         is_blocked = self._filter is not None and not self._filter.allow_connection(source)
         cause = "" if is_blocked else self._full_cause(source)
         if cause:
@@ -124,7 +135,7 @@ class Acceptor:
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             accepted.close()
             return True
-        task = self._loop.create_task(self._connect(accepted, source))
+        task = self._loop.create_task(self._connect(accepted, source, client))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
         return True
@@ -153,13 +164,13 @@ class Acceptor:
             self._loop.remove_reader(self._sock)
             self._pause = self._loop.call_later(_PAUSE_SECONDS, self._resume)
 
-    async def _connect(self, accepted: socket.socket, source: str) -> None:
+    async def _connect(self, accepted: socket.socket, source: str, client: Address | None) -> None:
         self._sources.on_open(source)
         created: list[Connection] = []
 
         def create() -> Connection:
             connection = self._new_connection()
-            connection.sock = accepted
+            connection.sock, connection.relayed_client = accepted, client
             created.append(connection)
             return connection
 

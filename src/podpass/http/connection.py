@@ -93,6 +93,7 @@ class Connection(HttpToolsProtocol):
     _running: RequestResponseCycle | None = None  # the request whose response is next
     _reading: _FastPathRequest | None = None  # the current request, if it may use the fast path
     sock: Any = None
+    relayed_client: tuple[str, int] | None = None  # the client, if the peer only relays its bytes
     has_request = False  # whether a complete request has arrived
     on_lost: Callable[[], None] | None = None
     _lost: asyncio.Future[None] | None = None
@@ -112,6 +113,8 @@ class Connection(HttpToolsProtocol):
         self._fast_max_bytes = self.config.fast_path_max_bytes
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        if self.relayed_client is not None:
+            self.client = self.relayed_client
         if self.client is not None:
             self.client = (proxy_headers.unmap_ipv4(self.client[0]), self.client[1])
         peer = self.client[0] if self.client else ""

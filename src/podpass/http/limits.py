@@ -15,8 +15,8 @@ class Limits:
     the write buffer waits. Units: `head_seconds` from the start of a connection, or from the first byte of a
     later request, to the end of the request's head; `body_seconds` between two reads of the body, and for the
     complete body plus one second for each `body_rate` bytes; `write_seconds` is how long data may wait for a
-    client that receives none of it; `connections` is the number of concurrent connections,
-    `source_connections` of one address, 0 for no limit.
+    client that receives none of it; `keep_alive_seconds` is how long a connection may be idle; `connections`
+    is the number of concurrent connections, `source_connections` of one address, 0 for no limit.
     """
 
     head_bytes: int = 64 * 1024
@@ -26,6 +26,7 @@ class Limits:
     body_rate: float = 1024.0
     write_bytes: int = 64 * 1024
     write_seconds: float = 30.0
+    keep_alive_seconds: int = 75
     connections: int = 4096
     source_connections: int = 0
 

@@ -16,7 +16,7 @@ from typing import Any
 from uvicorn.server import ServerState
 
 from podpass.errors import Error
-from podpass.http.acceptor import Acceptor, ConnectionFilter
+from podpass.http.acceptor import Acceptor, ConnectionFilter, FindClient
 from podpass.http.connection import Config, Connection, FastPathHandler, Scope
 from podpass.http.content_coding import BodyRefused, BodyTooLarge, decode, parse_coding
 from podpass.http.limits import LIMITS, Limits
@@ -117,6 +117,7 @@ class _Server:
         sock: socket.socket,
         drain: Drain,
         connection_filter: ConnectionFilter | None,
+        find_client: FindClient | None,
     ) -> None:
         config.load()
         self.state = ServerState()
@@ -135,6 +136,7 @@ class _Server:
             is_full=self._is_full,
             limits=config.limits,
             proxies=config.proxies,
+            find_client=find_client,
         )
 
     async def stop(self) -> None:
@@ -250,16 +252,18 @@ async def serving(
     sock: socket.socket,
     tls: ssl.SSLContext | None = None,
     *,
-    keep_alive_seconds: int = 75,
     limits: Limits = LIMITS,
     proxies: Sequence[Network] = (),
     connection_filter: ConnectionFilter | None = None,
+    find_client: FindClient | None = None,
     drain: Drain = DRAIN,
 ) -> AsyncIterator[RunningServer]:
     """Serve an ASGI application on a socket until the context ends, then drain and close the socket.
 
     A method `fast_path` of the application is used as `connection` describes; the addresses that peers in
-    `proxies` forward replace their own; `connection_filter` is called before TLS and before each request.
+    `proxies` forward replace their own; `connection_filter` is called before TLS and before each request;
+    `find_client` finds the client behind a peer that only relays bytes, which is then the client of the
+    connection's requests and share.
     """
     config = Config(
         app,
@@ -272,7 +276,7 @@ async def serving(
         access_log=False,
         server_header=False,
         date_header=False,
-        timeout_keep_alive=keep_alive_seconds,
+        timeout_keep_alive=limits.keep_alive_seconds,
         ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
     config.limits, config.proxies = limits, proxies
@@ -281,7 +285,7 @@ async def serving(
         setattr(config, name, getattr(app, name, getattr(Config, name)))
     config.allow_request = None if connection_filter is None else connection_filter.allow_request
     try:
-        server = _Server(config, sock, drain, connection_filter)
+        server = _Server(config, sock, drain, connection_filter, find_client)
         try:
             yield RunningServer(server)
         finally:

@@ -14,7 +14,7 @@ _RESERVED_FILES = 64
 _UNLIMITED = 1 << 60  # version 1 of control groups writes a number near the maximum
 _CGROUPS = Path("/sys/fs/cgroup")
 # The measured memory of a connection whose client sends the largest heads over TLS and reads nothing.
-_CONNECTION_BYTES = 512 * 1024
+_CONNECTION_BYTES = 1024 * 1024
 
 
 def raise_file_limit() -> None:
@@ -67,17 +67,19 @@ def memory_limit(root: Path = _CGROUPS, groups: Path = Path("/proc/self/cgroup")
     return limit if limit < _UNLIMITED else None
 
 
-def source_share(connections: int, memory: int | None, least: int = 1) -> int:
-    """Return how many connections one address may have: no more than fit into half of the memory. Pure.
+def source_share(connections: int, memory: int | None, total: int, least: int = 1) -> int:
+    """Return how many connections one address may have: at most half of all, and of the memory. Pure.
 
-    `connections` is the configured number, 0 for no limit; `memory` is the limit in bytes, if any; `least` is
-    what an address needs in any case.
+    `connections` is the configured number, 0 for no limit; `memory` is the limit in bytes, if any; `total` is
+    the number of connections of all addresses; `least` is what an address needs in any case.
     """
-    if not connections or memory is None:
-        return connections
-    return max(min(connections, memory // 2 // _CONNECTION_BYTES), least)
+    if not connections:
+        return 0
+    fitting = connections if memory is None else memory // 2 // _CONNECTION_BYTES
+    return max(min(connections, total // 2, fitting), least)
 
 
 def shared_limits() -> Limits:
     """Return the default limits with a share for each address, for servers that other machines reach."""
-    return replace(LIMITS, source_connections=source_share(LIMITS.connections, memory_limit()))
+    most = LIMITS.connections
+    return replace(LIMITS, source_connections=source_share(most, memory_limit(), most))

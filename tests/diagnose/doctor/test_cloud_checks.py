@@ -499,3 +499,17 @@ def test_fix_has_the_ids_of_the_directory_and_not_those_that_a_pod_has_logged() 
     assert found.check == "container-error"
     assert f"--assignee-object-id {APPLICATION.principal_id} " in found.fix
     assert found.fix.endswith("--scope VAULT_ID")
+
+
+def test_error_of_the_exchange_is_explained_once() -> None:
+    """The log of the pod has the same error as the exchange of doctor."""
+    status = build_status("app", STOPPED["ended"], restarts=0)
+    message = "AADSTS53003: Access has been blocked by Conditional Access policies."
+    cluster = replace(_cluster(), pod={"status": status}, log=recognize(message))
+    exchange = ExchangeFacts(token=TOKEN, status=401, number=53003, message=message)
+    found = examine(Facts(cluster=cluster, cloud=replace(CLOUD, exchange=exchange))).findings
+    assert [each.check for each in found][-2:] == ["exchange-refused", "container-not-running"]
+    assert sum("Conditional Access policies" in each.message for each in found) == 1
+    other = replace(exchange, number=50034, message="AADSTS50034: another error")
+    found = examine(Facts(cluster=cluster, cloud=replace(CLOUD, exchange=other))).findings
+    assert found[-1].check == "container-error"

@@ -15,11 +15,13 @@ import aiohttp
 import pytest
 import trustme
 
-from podpass.http.server import Receive, Reply, Scope, Send, bind, respond, serving
+from podpass.http.server import Limits, Receive, Reply, Scope, Send, bind, respond, serving
 from podpass.lab.data import ports
 from podpass.lab.gateway import gateway, sni, tunnel
 from podpass.lab.gateway.pod_targets import Address
+from podpass.lab.gateway.refused_hosts import RefusedHosts
 from podpass.lab.gateway.tunnel_sources import TunnelSources
+from podpass.log import AUTHORITY_NOT_SERVED
 from tests.ports import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -345,6 +347,44 @@ async def test_unresolvable_host_is_refused_with_502(host: str) -> None:
         writer.close()
 
 
+async def test_host_that_was_not_reached_is_logged_with_its_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A client that asks another authority than the instance's; each host is logged once a minute."""
+    hosts = ["login.no-such-cloud.invalid", "LOGIN.no-such-cloud.invalid.", "b.invalid"]
+    async with _gateway({}) as proxy:
+        for host in hosts:
+            reader, writer = await asyncio.open_connection(*proxy, local_addr=(OTHER, 0))
+            writer.write(f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
+            assert (await reader.read()).startswith(b"HTTP/1.1 502")
+            writer.close()
+    found = [vars(each) for each in caplog.records if each.getMessage() == AUTHORITY_NOT_SERVED]
+    assert [(each["host"], each["source"]) for each in found] == [
+        ("login.no-such-cloud.invalid", OTHER),
+        ("b.invalid", OTHER),
+    ]
+    assert "does not resolve" in found[0]["cause"]
+
+
+def test_log_of_hosts_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """The attack: a client asks for hosts without end, or one address hides those of the others."""
+    now = [0.0]
+    hosts = RefusedHosts(lambda: now[0])
+    for number in range(100):
+        hosts.report(f"{number}.invalid", 443, OTHER, "")
+    hosts.report("login.microsoftonline.us", 443, "127.0.0.3", "")
+    assert [vars(each)["source"] for each in caplog.records] == [OTHER] * 16 + ["127.0.0.3"]
+    assert vars(caplog.records[-1])["is_authority"]
+    for number in range(1000):
+        hosts.report("x" * 1000, 443, f"10.0.{number // 250}.{number % 250}", "")
+    assert len(caplog.records) == 256
+    assert len(vars(caplog.records[-1])["host"]) == 253
+    now[0] = 61.0
+    hosts.report_connected("example.org", 443, OTHER)
+    hosts.report_connected("Login.microsoftonline.us.", 443, OTHER)
+    assert len(caplog.records) == 257
+
+
 async def test_host_that_resets_the_connection_at_once_is_a_refusal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -358,8 +398,10 @@ async def test_host_that_resets_the_connection_at_once_is_a_refusal(
 
     monkeypatch.setattr(gateway, "connect", connect)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with _gateway({"vault.azure.net": listener.getsockname()}) as proxy:
-            status, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+        async with _gateway({}) as proxy:
+            status, (reader, writer) = await _connect(
+                proxy, f"127.0.0.1:{listener.getsockname()[1]}"
+            )
             assert status == b"HTTP/1.1 502 Bad Gateway"
             assert b"has closed the connection" in await reader.read()
             writer.close()
@@ -558,6 +600,34 @@ class _Echo:
         await respond(send, 200, scope["client"][0].encode(), ())
 
 
+async def test_address_takes_only_its_share_of_a_service_behind_the_gateway() -> None:
+    """The attack: one client takes all connections that a service accepts from the gateway's address."""
+    sources, sock = TunnelSources(), bind("127.0.0.1", 0)
+    service, request = sock.getsockname()[:2], "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def is_served(source: str, target: Address) -> bool:
+        """Send a request from an address, and keep the connection."""
+        connect = "" if target == service else "CONNECT vault.azure.net:443 HTTP/1.1\r\n\r\n"
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_connection(*target, local_addr=(source, 0))
+            stack.callback(writer.close)
+            writer.write(f"{connect}{request}".encode())
+            return bool(await reader.readuntil(source.encode()))
+        return False
+
+    limits = Limits(source_connections=2)
+    async with (
+        serving(_Echo(), sock, limits=limits, find_client=sources.find),
+        _gateway({"vault.azure.net": service}, sources=sources) as proxy,
+    ):
+        with contextlib.ExitStack() as stack:
+            assert [await is_served(OTHER, proxy) for _ in range(3)] == [True, True, False]
+            assert not await is_served(OTHER, service)
+            assert await is_served("127.0.0.1", proxy)
+            assert await is_served("127.0.0.1", service)
+            assert not await is_served("127.0.0.1", proxy)
+
+
 @pytest.mark.parametrize(("method", "answer"), [("GET", OTHER), ("POST", f"fast {OTHER}")])
 async def test_service_behind_the_gateway_sees_the_address_of_the_client(
     method: str, answer: str
@@ -565,7 +635,7 @@ async def test_service_behind_the_gateway_sees_the_address_of_the_client(
     sources, sock = TunnelSources(), bind("127.0.0.1", 0)
     service = sock.getsockname()[:2]
     async with (
-        serving(sources.wrap(_Echo()), sock),
+        serving(_Echo(), sock, find_client=sources.find),
         _gateway({"vault.azure.net": service}, sources=sources) as proxy,
     ):
         reader, writer = await asyncio.open_connection(*proxy, local_addr=(OTHER, 0))

@@ -1,11 +1,12 @@
 """The cloud half alone: one address for all of Azure's names, and the same cloud after a restart."""
 
+import asyncio
 import json
 import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import aiohttp
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.http.server import bind
+from podpass.http.server import Limits, bind
 from podpass.lab.data.datadir import DataDir, load_config, prepare
 from podpass.lab.instance.run_cloud import start_parts
+from podpass.servers import file_limits
 from podpass.settings import CloudSettings
 
 TENANT = "11111111-2222-4333-8444-555555555555"
@@ -231,6 +233,35 @@ async def test_services_log_the_address_of_the_client(
                 await running.get(host, each, method=method, source="127.0.0.2")
     found = [vars(each)["source"] for each in caplog.records if hasattr(each, "source")]
     assert found == ["127.0.0.2"] * 4
+
+
+async def test_address_takes_only_its_share_of_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: a client connects to a service itself, or through the gateway, and says nothing."""
+    monkeypatch.setattr(file_limits, "LIMITS", Limits(connections=6))
+    async with run(tmp_path / "cloud") as running:
+        services = load_config(running.data_dir).ports
+        for name in ("vault", "azure", "authority", "control"):
+            with ExitStack() as stack:
+                held = [
+                    socket.create_connection(("127.0.0.1", services[name]), 30, ("127.0.0.2", 0))
+                    for _ in range(4)
+                ]
+                for each in held:
+                    stack.enter_context(each)
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.to_thread(held[-1].recv, 1)
+                tls = ssl.create_default_context(cafile=str(running.data_dir.ca_file))
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", services[name], ssl=tls, server_hostname="localhost"
+                )
+                writer.close()
+                if name == "vault":  # the gateway is not a client of its own
+                    found, _ = await running.get("demo-vault.vault.azure.net", SECRET)
+                    assert found == 401
+                    with pytest.raises(aiohttp.ClientConnectionError):
+                        await running.get("demo-vault.vault.azure.net", SECRET, source="127.0.0.2")
 
 
 async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Path) -> None:

@@ -537,6 +537,16 @@ def _check_authority(facts: Facts) -> Problem | None:
     )
 
 
+@EXCHANGE.check("authority-not-asked", "the pod asks the authority that it was given")
+def _check_asked_authority(facts: Facts) -> Problem | None:
+    asked = facts.cloud.asked
+    # Its own variable is another check's.
+    if asked is None or facts.cluster.authority_container:
+        return None
+    where = f"the gateway had a client at {asked.source}"
+    return Problem(facts.cluster.workload, f"{where}: {sanitize(asked.cause)}", asked.fix)
+
+
 def _fix_authority(facts: Facts) -> str:
     if own := fixes.remove_authority(facts.cluster):
         return own

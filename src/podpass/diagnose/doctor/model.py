@@ -445,6 +445,15 @@ class ExchangeFacts:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AskedAuthority:
+    """Another authority than the given one, which a client at an address asked the gateway for."""
+
+    source: str
+    cause: str
+    fix: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudFacts:
     """What Entra, Resource Manager and the issuer returned about one workload.
@@ -454,7 +463,7 @@ class CloudFacts:
     a local instance. `identity` is None if no object has the client id; `other_id` then says what else has
     it. `next` is what the client id names that the pod would get if it were created again, None if it would
     keep its own. `candidates` are read if no identity has one of these client ids. `resource` is None if none
-    was named.
+    was named. `asked` is None if the log of the instance has no such request of the pod.
     """
 
     cloud: str = ""
@@ -471,6 +480,7 @@ class CloudFacts:
     candidates: Sequence[IdentityCandidate] | Unread = _NO_SIGN_IN
     resource: ResourceFacts | Unread | None = None
     exchange: ExchangeFacts | Unread = NO_EXCHANGE
+    asked: AskedAuthority | None = None
 
 
 # -------------------------------------------------------------------------------------------- checks

@@ -124,7 +124,7 @@ def _is_config_error(status: Object) -> bool:
 )
 def _find_container_error(facts: Facts) -> Problem | None:
     stopped = _stopped(facts)
-    if stopped is None or (found := _explain_log(facts)) is None:
+    if stopped is None or (found := _explain_log(facts)) is None or _repeats_exchange(facts):
         return None
     status, cause = stopped
     return Problem(
@@ -140,7 +140,8 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
     stopped, cluster = _stopped(facts), facts.cluster
     if stopped is None or _is_config_error(stopped[0]):
         return None  # `reference-missing` names it
-    if not isinstance(cluster.log, Unread) and _explain_log(facts) is not None:
+    is_explained = not isinstance(cluster.log, Unread) and _explain_log(facts) is not None
+    if is_explained and not _repeats_exchange(facts):
         return None  # `container-error` names it
     status, cause = stopped
     where = f"{cluster.pod_name} -n {cluster.namespace_name}"
@@ -150,6 +151,14 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
         f"container {status['name']} does not run: {cause}",
         fix if has_run(status) else f"kubectl describe pod {where}",
     )
+
+
+def _repeats_exchange(facts: Facts) -> bool:
+    """Return whether the log has the error of doctor's own exchange, which another check explains."""
+    exchange, log = facts.cloud.exchange, facts.cluster.log
+    if isinstance(exchange, Unread) or isinstance(log, Unread) or log is None:
+        return False
+    return exchange.number in log.numbers
 
 
 def _pod(facts: Facts) -> Object | None:

@@ -9,12 +9,14 @@ A pod writes the log of its own sidecar, so it can write any line there. A hop o
 the token service logged an exchange of the same ServiceAccount with the same correlation ID and result.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from podpass.diagnose.trace.hop import CONFIRMED, PROJECTED, Hop, HopResult
+from podpass.log import AUTHORITY_NOT_SERVED
 
 _REMEMBERED = 20_000
 # Resource Manager and Graph log the stage `directory`.
@@ -72,6 +74,7 @@ class HopAssigner:
         self._signed: _Recent[str] = _Recent()
         self._pods: _Recent[TokenOwner] = _Recent()
         self._exchanges: _Recent[HopResult] = _Recent()
+        self._authorities: _Recent[TokenOwner] = _Recent()
 
     def assign_all(self, hops: Iterable[Hop]) -> Iterator[AssignedHop]:
         """Assign each hop; leave out those that repeat another hop."""
@@ -85,6 +88,9 @@ class HopAssigner:
         An own API server and the kubelet both log the tokens of pods; a real API server logs none.
         """
         workload = self._find(hop)
+        if hop.event == AUTHORITY_NOT_SERVED and not workload.account:
+            # Any other host that the gateway did not reach has nothing to do with tokens.
+            return AssignedHop(workload, hop) if hop.facts.get("is_authority") is True else None
         if hop.stage == "exchange" and workload.account and hop.correlation_id:
             self._exchanges.put(_exchange_key(hop, workload), hop.result)
         if hop.stage == "imds":
@@ -106,8 +112,12 @@ class HopAssigner:
 
     def _find(self, hop: Hop) -> TokenOwner:
         fingerprint, uti = hop.fact("token_sha256"), hop.fact("uti")
+        if hop.event == AUTHORITY_NOT_SERVED:
+            return self._authorities.get(hop.fact("host")) or TokenOwner()
         if hop.stage in ("account", "admission", "assertion"):
             workload = _named(hop.facts)
+            for host in () if hop.is_dry_run else _list_hosts(hop.facts.get("authorities")):
+                self._authorities.put(host, workload)
             if hop.stage == "assertion" and fingerprint:
                 self._assertions.put(fingerprint, workload)
             if workload.uid:
@@ -153,6 +163,13 @@ def _named(facts: Mapping[str, Any]) -> TokenOwner:
         uid=values["uid"],
         is_prefix=values["pod"].endswith(GENERATED),
     )
+
+
+def _list_hosts(authorities: object) -> list[str]:
+    """Return the hosts of the token services that containers ask instead of the webhook's."""
+    found = authorities if isinstance(authorities, list) else []
+    urls = [str(each.get("asked")) for each in found if isinstance(each, dict)]
+    return [re.split("[:/]", url.partition("://")[2].lower())[0] for url in urls]
 
 
 def _account_of(subject: str) -> TokenOwner:

@@ -333,7 +333,8 @@ def _spki(key: PrivateKey) -> bytes:
 def encode_key(key: PrivateKey) -> bytes:
     """Encode a private key as PEM, without encryption.
 
-    The label names the type of the key: Fabric8's Java client reads a key in PKCS #8 as an RSA key.
+    The label names the type of the key: Fabric8's Java client reads a key in PKCS #8 as an RSA key. .NET's
+    `CreateFromPem`, which the C# client calls, reads both labels.
     """
     return key.private_bytes(
         serialization.Encoding.PEM,

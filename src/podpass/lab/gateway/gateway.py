@@ -27,12 +27,14 @@ from podpass.lab.gateway.failure_log import FailureLog
 from podpass.lab.gateway.pod_targets import Address, PodTargets, TargetRefused, may_reach
 from podpass.lab.gateway.proxy_request import BadProxyRequest, parse_head, split_target
 from podpass.lab.gateway.proxy_response import respond, respond_without_tunnel
+from podpass.lab.gateway.refused_hosts import RefusedHosts
 from podpass.lab.gateway.tunnel import (
     CHUNK_BYTES,
     MAX_HEAD_BYTES,
     Stream,
     abort,
     connect,
+    connect_service,
     describe_error,
     read_hello,
     relay,
@@ -160,6 +162,7 @@ class Gateway:
         self._waiting = Shares("connections without a request", limits.waiting)
         self._sources = TunnelSources() if sources is None else sources
         self._refused = FailureLog(_log, clock)
+        self._refused_hosts = RefusedHosts(clock)
         self._pod_targets = PodTargets()
         self._tunnels: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -269,14 +272,33 @@ class Gateway:
         Raises HostUnreachable, TargetRefused, ShareExceeded.
         """
         with self._shares.hold(source_network(source[0])), contextlib.ExitStack() as stack:
-            reader, writer = await self._connect(host, port, served_only=served_only, find=find)
+
+            def record(own: Address, service: Address) -> None:
+                stack.enter_context(self._sources.record(own, service, source))
+
+            try:
+                reader, writer = await self._connect(
+                    host, port, record, served_only=served_only, find=find
+                )
+            except UnknownVault:
+                raise  # it has a log line of its own
+            except (HostUnreachable, TargetRefused) as exc:
+                if route(self._table, host) is None:
+                    self._refused_hosts.report(host, port, source[0], exc.message)
+                raise
+            if route(self._table, host) is None:
+                self._refused_hosts.report_connected(host, port, source[0])
             stack.callback(abort, writer)
-            if route(self._table, host) is not None:
-                stack.enter_context(self._sources.record(writer, source))
             yield reader, writer
 
     async def _connect(
-        self, host: str, port: int, *, served_only: bool, find: FindTargets | None
+        self,
+        host: str,
+        port: int,
+        record: Callable[[Address, Address], None],
+        *,
+        served_only: bool,
+        find: FindTargets | None,
     ) -> Stream:
         service = route(self._table, host)
         # Never forward another port of an Azure host: the request may contain a token of this instance.
@@ -286,12 +308,17 @@ class Gateway:
             await self._check_vault(host)
         elif served_only:
             raise NameNotServed(f"the gateway does not serve {host}")
-        addresses: Sequence[Address] = [service or (host, port)]
+        addresses: Sequence[Address] = [(host, port)]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                if find is not None and service is None:
-                    addresses = await find(host, port)
-                reader, writer = await connect(addresses)
+                if service is not None:
+                    reader, writer = await connect_service(
+                        service, lambda own: record(own, service)
+                    )
+                else:
+                    if find is not None:
+                        addresses = await find(host, port)
+                    reader, writer = await connect(addresses)
         except TimeoutError as exc:
             raise HostUnreachable(
                 f"{host}:{port} did not respond within {CONNECT_SECONDS:.0f} seconds"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from podpass.http.resolver import NameNotResolved
 from podpass.lab.gateway import sni
@@ -38,6 +38,30 @@ async def connect(addresses: Sequence[Address]) -> Stream:
         with contextlib.suppress(OSError):
             return await asyncio.open_connection(*address, limit=CHUNK_BYTES)
     return await asyncio.open_connection(*last, limit=CHUNK_BYTES)
+
+
+async def connect_service(address: Address, on_begin: Callable[[Address], None]) -> Stream:
+    """Connect to a service of this process. Raises OSError.
+
+    `on_begin` gets the own address of the connection before the service can accept it.
+    """
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    sock.setblocking(False)
+    connected = asyncio.Event()
+    try:
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(address)
+        on_begin(sock.getsockname()[:2])
+        loop.add_writer(sock, connected.set)
+        try:
+            await connected.wait()
+        finally:
+            loop.remove_writer(sock)
+        return await asyncio.open_connection(sock=sock, limit=CHUNK_BYTES)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def relay(client: Stream, remote: Stream) -> None:

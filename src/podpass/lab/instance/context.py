@@ -113,8 +113,10 @@ class CloudContext:
     async def serve_http(self, service: str, app: "App") -> None:
         """Serve an application without TLS on the socket of a service."""
         from podpass.http.server import serving
+        from podpass.servers.file_limits import shared_limits
 
-        await self.stack.enter_async_context(serving(app, self.sockets[service]))
+        running = serving(app, self.sockets[service], limits=shared_limits())
+        await self.stack.enter_async_context(running)
 
     async def serve(self, service: str, app: "App", *, clients: bool = False) -> str:
         """Serve an application on the socket of a service; return its URL.
@@ -122,11 +124,18 @@ class CloudContext:
         With `clients`, a client may present a certificate of the instance's CA.
         """
         from podpass.http.server import serving
+        from podpass.servers.file_limits import shared_limits
 
         if self.faults is not None:
             app = self.faults.wrap(service, app)
         tls = self.tls.create_context(clients=clients)
-        running = serving(self.sources.wrap(app), self.sockets[service], tls)
+        running = serving(
+            app,
+            self.sockets[service],
+            tls,
+            limits=shared_limits(),
+            find_client=self.sources.find,
+        )
         self.tls.add_server(await self.stack.enter_async_context(running), clients=clients)
         return self.config.url(service)
 

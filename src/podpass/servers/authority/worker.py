@@ -160,7 +160,7 @@ def open_multibuffer(
 
 def _create_limits(process: AuthorityProcessSettings) -> Limits:
     """Return this worker's share of the limits of connections."""
-    share = source_share(process.source_connections, memory_limit())
+    share = source_share(process.source_connections, memory_limit(), process.connections)
     return Limits(
         connections=limit_connections(worker_share(process.connections, process.workers)),
         source_connections=worker_share(share, process.workers),

@@ -213,16 +213,16 @@ class WebhookProcess:
         limits = Limits(
             connections=limit_connections(_CONNECTIONS),
             source_connections=source_share(
-                _CONNECTIONS, memory_limit(), least=_API_SERVER_CONNECTIONS
+                _CONNECTIONS, memory_limit(), _CONNECTIONS, least=_API_SERVER_CONNECTIONS
             ),
             body_seconds=_BODY_SECONDS,
             body_rate=_BODY_RATE,
+            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
         )
         server = serving(
             app,
             sock,
             certificate.context,
-            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
             limits=limits,
             drain=_DRAIN,
         )

@@ -1,0 +1,71 @@
+"""Log the hosts that clients asked the gateway for and did not reach, as hops of the exchange.
+
+A client whose authority is not that of the instance sends no request to the token service, so only the
+gateway knows which host it asked. `podpass trace` shows these lines.
+"""
+
+import logging
+from collections import Counter
+
+from podpass import log, names
+from podpass.clock import Clock
+from podpass.clouds import find_cloud
+from podpass.http.limits import source_network
+
+_log = logging.getLogger(__name__)
+
+_PERIOD_SECONDS = 60.0
+# In each period: for all addresses, and for one.
+_MAX_HOSTS, _MAX_OF_SOURCE = 256, 16
+_MAX_CHARS = 253
+_FIX = (
+    f"remove {names.ENV_AUTHORITY_HOST} from the container, so that the webhook sets it; programs that ignore"
+    " it take their cloud from their own configuration: cert-manager from `environment` of the azureDNS"
+    " solver, external-dns from `cloud` of azure.json, Loki from `environment` of its azure storage"
+)
+
+
+class RefusedHosts:
+    """Logs each host of each source once in a period; the number of lines is limited."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: set[tuple[str, str]] = set()
+        self._of_source: Counter[str] = Counter()
+        self._end = 0.0
+
+    def report_connected(self, host: str, port: int, source: str) -> None:
+        """Log a host that a client reached if it is the token service of another cloud."""
+        if find_cloud(host.lower().removesuffix(".")) is not None:
+            self.report(host, port, source, "the gateway connected to it, outside the instance")
+
+    def report(self, host: str, port: int, source: str, reason: str) -> None:
+        """Log a host that a client did not reach."""
+        now, network = self._clock(), source_network(source)
+        if now >= self._end:
+            self._seen.clear()
+            self._of_source.clear()
+            self._end = now + _PERIOD_SECONDS
+        name = host[:_MAX_CHARS].lower().removesuffix(".")
+        is_full = len(self._seen) >= _MAX_HOSTS or self._of_source[network] >= _MAX_OF_SOURCE
+        if is_full or (network, name) in self._seen:
+            return
+        self._seen.add((network, name))
+        self._of_source[network] += 1
+        cloud = find_cloud(name)
+        about = f", the authority of {cloud.name}" if cloud else ""
+        log.hop(
+            _log,
+            log.AUTHORITY_NOT_SERVED,
+            stage="exchange",
+            asked=f"a connection to {name}:{port}",
+            checked=(),
+            seconds=0.0,
+            level=logging.WARNING,
+            outcome=log.AUTHORITY_NOT_SERVED,
+            host=name,
+            is_authority=cloud is not None,
+            source=source,
+            cause=f"given {names.LOGIN_ALIASES[0]}, asked {name}{about}: {reason}",
+            fix=_FIX,
+        )

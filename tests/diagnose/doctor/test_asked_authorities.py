@@ -1,0 +1,59 @@
+"""A program that ignores AZURE_AUTHORITY_HOST is found by the hosts that it asked the gateway for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from podpass.diagnose.doctor.asked_authorities import AskedAuthorities
+from podpass.diagnose.doctor.checks import examine
+from podpass.diagnose.doctor.model import Facts
+from podpass.diagnose.trace.assignment import HopAssigner
+from podpass.log import AUTHORITY_NOT_SERVED
+from tests.diagnose.doctor.broken_cluster import STOPPED, build_status
+from tests.diagnose.doctor.test_cloud_checks import CLOUD, _cluster
+from tests.diagnose.trace.test_hop import hop
+
+START, LATER = "2026-01-02T03:00:00", "2026-01-02T03:00:00.500Z"
+ASKED: dict[str, Any] = {
+    "event": AUTHORITY_NOT_SERVED,
+    "outcome": AUTHORITY_NOT_SERVED,
+    "host": "login.microsoftonline.us",
+    "is_authority": True,
+    "source": "127.0.0.1",
+    "time": LATER,
+    "cause": "given login.microsoftonline.com, asked login.microsoftonline.us",
+    "fix": "change `environment`",
+}
+POD = {"namespace": "default", "pod": "web", "account": "web", "uid": "u"}
+SIGNED = {"stage": "assertion", "outcome": "signed", "token_sha256": "a", **POD}
+GRANTED = {"outcome": "granted", "token_sha256": "a"}
+
+
+def find(*hops: dict[str, Any], address: str = "127.9.9.9", state: str = "ended") -> list[str]:
+    """Return the fixes that doctor reports for the other authority."""
+    status = build_status("app", STOPPED[state] if state else {"running": {}}, restarts=0)
+    pod = {"status": {**status, "podIP": address, "startTime": f"{START}Z"}}
+    cluster = replace(_cluster(), namespace_name="default", pod_name="web", pod=pod)
+    asked = AskedAuthorities(HopAssigner().assign_all(hop(**each) for each in hops)).find(cluster)
+    found = examine(Facts(cluster=cluster, cloud=replace(CLOUD, asked=asked))).findings
+    return [each.fix for each in found if each.check == "authority-not-asked"]
+
+
+@pytest.mark.parametrize("state", ["ended", ""])
+def test_other_authority_of_a_pod_with_its_own_address_is_reported(state: str) -> None:
+    asked = {**ASKED, "source": "10.1.2.3"}
+    assert find(asked, address="10.1.2.3", state=state) == ["change `environment`"]
+    assert find(asked, address="10.1.2.4", state=state) == []
+
+
+def test_other_authority_of_a_shared_address_is_reported_for_a_failing_pod_only() -> None:
+    """Else a healthy pod would be blamed for the request of another one."""
+    assert find(ASKED) == ["change `environment`"]
+    assert find(ASKED, state="") == []
+    assert find(ASKED, SIGNED, GRANTED) == []
+    assert find({**ASKED, "time": "2026-01-02T02:59:59.900Z"}) == []
+    assert find({**ASKED, "source": "10.1.2.3"}) == []
+    authorities = [{"container": "app", "asked": "https://login.microsoftonline.us/"}]
+    admitted = {"stage": "admission", **POD, "pod": "other", "authorities": authorities}
+    assert find(admitted, ASKED) == []
