@@ -28,7 +28,7 @@ from podpass.lab.services.vault.certificates.policy import (
     Policy,
     default_action,
 )
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2027, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from podpass.lab.services.vault.certificates import issuance, views
 from podpass.lab.services.vault.certificates.policy import KeyProperties, Policy, parse
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 EC = KeyProperties(kty="EC", size=None, curve="P-256")

@@ -6,7 +6,7 @@ import pytest
 
 from podpass.lab.services.vault.certificates import policy
 from podpass.lab.services.vault.certificates.policy import parse, to_json
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 SELF = {"x509_props": {"subject": "CN=web"}, "issuer": {"name": "Self"}}
 

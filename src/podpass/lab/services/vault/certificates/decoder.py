@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from podpass.lab.services.vault.certificates import decoding, views
 from podpass.lab.services.vault.certificates.decoding import Decoded
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 CPU_SECONDS = 5
 # The machine may be busy; the limit that counts is the one of the processor's time.

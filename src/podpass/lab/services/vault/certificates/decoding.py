@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault.certificates.policy import KEY_SIZES, PEM, PKCS12
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 MAX_VALUE_CHARS = 128 * 1024
 MAX_CHAIN = 20

@@ -24,7 +24,7 @@ from podpass.crypto.x509 import (
 from podpass.crypto.x509 import basic_constraints as constraints_of
 from podpass.crypto.x509 import key_usage as usage_of
 from podpass.lab.services.vault.certificates.policy import KEY_USAGES, RSA, KeyProperties, Policy
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 # Azure's certificates begin this long before their creation.
 BACKDATE = timedelta(minutes=10)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from podpass.resource.errors import BadParameter
+from podpass.lab.services.vault.errors import BadParameter
 
 SELF, UNKNOWN = "Self", "Unknown"
 PKCS12, PEM = "application/x-pkcs12", "application/x-pem-file"
