@@ -22,7 +22,7 @@ RESULTS = WORK / "results"
 ATTACKS = "tests/exchange/attacks/test_"
 EXCHANGE = "tests/exchange/client_auth/test_"
 MODULES: dict[str, tuple[str, list[str]]] = {
-    "jose": ("crypto/jose.py", ["tests/crypto/test_jose.py", "tests/crypto/test_jose_edges.py"]),
+    "jose": ("crypto/jose.py", ["tests/crypto/test_jose.py"]),
     "match": ("exchange/client_auth/match.py", ["tests/exchange/client_auth/test_match.py"]),
     "certificate": (
         "exchange/client_auth/certificate.py",
@@ -41,12 +41,11 @@ MODULES: dict[str, tuple[str, list[str]]] = {
         "exchange/signing/schedule.py",
         [
             "tests/exchange/signing/test_schedule.py",
-            "tests/exchange/signing/test_schedule_edges.py",
         ],
     ),
     "limits": (
         "exchange/rate_limits.py",
-        ["tests/exchange/test_rate_limits.py", "tests/exchange/test_rate_limit_edges.py"],
+        ["tests/exchange/test_rate_limits.py"],
     ),
     "assertion": (
         "exchange/client_auth/assertion.py",
@@ -64,7 +63,6 @@ MODULES: dict[str, tuple[str, list[str]]] = {
         "http/fetcher.py",
         [
             "tests/http/test_fetcher.py",
-            "tests/http/test_fetcher_edges.py",
             "tests/http/test_fetcher_private.py",
         ],
     ),
@@ -78,7 +76,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     ),
     "uniform": ("exchange/uniform.py", [f"{ATTACKS}21_oracle.py"]),
     "own_token": (
-        "exchange/client_auth/managed_identity.py",
+        "exchange/client_auth/managed_identity_assertion.py",
         ["tests/exchange/client_auth/test_authenticator.py"],
     ),
     "proof": (

@@ -2,7 +2,7 @@
 
 - `podpass` becomes `src/podpass/manifests/webhook.yaml`, the data of `podpass manifests`: the objects of the
   chart, rendered once for each value, with `{{KEY}}` where a value stands and `$unless` where a value decides
-  (see `podpass.manifests.template`), and the rules of the values from the chart's schema.
+  (see `podpass.manifests.webhook`), and the rules of the values from the chart's schema.
 - `podpass-authority` becomes the manifests in `deploy/authority`, with the values of `deploy/values.yaml`.
 
 It needs Helm on the PATH, or Go.

@@ -103,9 +103,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PlaneTh
 
 
 @pytest.fixture(scope="session")
-def make_podpass(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[], Podpass]]:
+def make_podpass(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Podpass]]:
     """Create command lines with new data directories; their instances are stopped with the session."""
     made: list[Podpass] = []
 

@@ -101,7 +101,7 @@ class JsonFormatter(logging.Formatter):
 
     def to_entry(self, record: logging.LogRecord) -> LogEntry:
         """Convert a record to the parts of its line."""
-        facts = _facts(record)
+        facts = _extra_fields(record)
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)
         event, cid = record.getMessage(), correlation_id.get()
@@ -136,7 +136,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record as text."""
-        facts = " ".join(f"{name}={_to_printable(value)}" for name, value in _facts(record).items())
+        facts = " ".join(
+            f"{name}={_to_printable(value)}" for name, value in _extra_fields(record).items()
+        )
         line = (
             f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
         )
@@ -295,7 +297,7 @@ def _to_printable(value: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _facts(record: logging.LogRecord) -> dict[str, Any]:
+def _extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     # The values of `extra` follow the standard attributes of every record.
     extra = islice(vars(record).items(), _STANDARD_COUNT, None)
     return {name: value for name, value in extra if name not in _STANDARD}

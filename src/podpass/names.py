@@ -67,7 +67,7 @@ CONNECTION = OWN_PREFIX + "connection"
 # Audience of the projected token; also of the federated credential.
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 
-# Objects of the webhook in a cluster, as the reference names them.
+# Objects of the webhook in a cluster, as azure-workload-identity names them.
 WEBHOOK_CONFIGURATION = "azure-wi-webhook-mutating-webhook-configuration"
 WEBHOOK_NAME = "mutation.azure-workload-identity.io"
 WEBHOOK_PATH = "/mutate-v1-pod"
@@ -84,7 +84,7 @@ REFUSED_REASON = "WorkloadIdentityRefused"
 WEBHOOK_SERVICE = "azure-wi-webhook-webhook-service"
 SYSTEM_NAMESPACE = "azure-workload-identity-system"
 
-# The webhook's certificates: the Secret, its keys as the reference names them, and the name of the CA.
+# The webhook's certificates: the Secret, its keys as in azure-workload-identity, and the name of the CA.
 CERTIFICATE_SECRET = "azure-wi-webhook-server-cert"  # noqa: S105 an object's name
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
@@ -95,12 +95,7 @@ CA_ORGANIZATION = "azure-workload-identity"
 
 # Hosts of Azure's public cloud that the gateway serves.
 LOGIN_HOST = "login.microsoftonline.com"
-LOGIN_ALIASES = (
-    LOGIN_HOST,
-    "login.microsoft.com",
-    "login.windows.net",
-    "sts.windows.net",
-)
+LOGIN_ALIASES = (LOGIN_HOST, "login.microsoft.com", "login.windows.net", "sts.windows.net")
 ARM_HOST = "management.azure.com"
 GRAPH_HOST = "graph.microsoft.com"
 PORTAL_HOST = "main.iam.ad.ext.azure.com"  # `az ad app permission admin-consent` calls it
@@ -119,6 +114,10 @@ ENV_IDENTITY_HEADERS = "PODPASS_CLOUD_IDENTITY_HEADERS"
 # Grant and assertion types on the token endpoint.
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+# The member of the OpenID configuration with what a token service has beyond Entra, and its values.
+EXTENSIONS = "podpass_extensions"
+FLEXIBLE_KUBERNETES = "flexible_kubernetes"
 
 # Product in the User-Agent of `podpass doctor`; the log of the token service marks its requests.
 DOCTOR_AGENT = "podpass-doctor"

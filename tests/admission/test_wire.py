@@ -31,11 +31,7 @@ def test_response_repeats_version_and_uid(version: str) -> None:
     assert answer == {
         "apiVersion": version,
         "kind": "AdmissionReview",
-        "response": {
-            "uid": "u",
-            "allowed": True,
-            "status": {"metadata": {}, "code": 200},
-        },
+        "response": {"uid": "u", "allowed": True, "status": {"metadata": {}, "code": 200}},
     }
 
 

@@ -63,12 +63,7 @@ def test_active_or_unknown_key_cannot_be_withdrawn(ring: KeyRing) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [
-        ("000002.pem", b"x"),
-        ("mine.pem", b""),
-        ("000002.pem", b""),
-        ("000002.soon.pem", b""),
-    ],
+    [("000002.pem", b"x"), ("mine.pem", b""), ("000002.pem", b""), ("000002.soon.pem", b"")],
 )
 def test_invalid_key_file_is_named_in_the_error(
     ring: KeyRing, folder: Path, name: str, data: bytes

@@ -51,12 +51,7 @@ def test_application_is_created_found_updated_and_deleted(az: AzCli) -> None:
 
 def test_application_is_created_with_all_given_members(newest: AzCli) -> None:
     access = json.dumps(
-        [
-            {
-                "resourceAppId": _GRAPH,
-                "resourceAccess": [{"id": _READ_APPLICATIONS, "type": "Role"}],
-            }
-        ]
+        [{"resourceAppId": _GRAPH, "resourceAccess": [{"id": _READ_APPLICATIONS, "type": "Role"}]}]
     )
     roles = json.dumps(
         [

@@ -89,12 +89,7 @@ def test_connection_to_a_vault_is_created_shown_changed_and_deleted(
     ],
 )
 def test_connection_to_another_target_is_created(
-    newest: AzCli,
-    instance: Instance,
-    identity: dict[str, Any],
-    target: str,
-    options: str,
-    key: str,
+    newest: AzCli, instance: Instance, identity: dict[str, Any], target: str, options: str, key: str
 ) -> None:
     name = target.replace("-", "")
     newest(_create(target, identity, f"{options} --connection {name}"))

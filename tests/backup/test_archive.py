@@ -262,9 +262,7 @@ async def test_data_after_the_manifest_is_refused(tmp_path: Path) -> None:
     await assert_refused(tmp_path, path, "has data after its end")
 
 
-async def test_file_that_changes_between_check_and_restore_is_refused(
-    tmp_path: Path,
-) -> None:
+async def test_file_that_changes_between_check_and_restore_is_refused(tmp_path: Path) -> None:
     path = write_backup(tmp_path / "file", [(PART, ROW)])
     manifest = archive.check(path)
     write_backup(path, [(PART, b'["u","Evil"]\n')])

@@ -269,9 +269,7 @@ async def test_backup_of_many_rows_uses_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-async def test_empty_database_is_not_backed_up(
-    tmp_path: Path,
-) -> None:
+async def test_empty_database_is_not_backed_up(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/empty.db"
     with open_engine(url) as engine:
         engine.connect().close()

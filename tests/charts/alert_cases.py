@@ -42,8 +42,7 @@ def _constant(series: str, fires: float, quiet: float, **labels: str) -> Cases:
 def _grows(series: str, other: str, labels: Mapping[str, str], speed: int = 1) -> Cases:
     """Return the cases of an alert on an increase; `other` may increase."""
     return Cases(
-        (Case({series: f"0+{speed}x80"}, (labels,)),),
-        (Case({series: "5x80", other: "0+1x80"}),),
+        (Case({series: f"0+{speed}x80"}, (labels,)),), (Case({series: "5x80", other: "0+1x80"}),)
     )
 
 
@@ -116,11 +115,7 @@ WEBHOOK = {
         tuple(
             Case({f"apiserver_admission_webhook_{name}{{{labels}}}": "0+1x30"}, (found,))
             for name, labels, found in (
-                (
-                    "fail_open_count",
-                    _HOOK,
-                    {"name": "mutation.azure-workload-identity.io"},
-                ),
+                ("fail_open_count", _HOOK, {"name": "mutation.azure-workload-identity.io"}),
                 (
                     "rejection_count",
                     f'{_HOOK},error_type="calling_webhook_error"',

@@ -86,12 +86,7 @@ WEBHOOK: Object = {
         }
     },
     "rules": [
-        {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["pods"],
-        }
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     ],
 }
 _DEPLOYMENT: Object = {

@@ -193,10 +193,7 @@ class Helm:
     release: str = RELEASE
     namespace: str = NAMESPACE
     required: Values = field(
-        default_factory=lambda: {
-            "azureTenantID": TENANT,
-            "image": {"repository": "podpass"},
-        }
+        default_factory=lambda: {"azureTenantID": TENANT, "image": {"repository": "podpass"}}
     )
 
     def __call__(self, *arguments: str, values: Values | None = None) -> Any:

@@ -15,9 +15,7 @@ BOTH = pytest.mark.parametrize("files", [FILES, authority.FILES], ids=lambda one
 
 
 @BOTH
-def test_every_schema_value_has_a_default_and_a_readme_row(
-    files: ChartFiles,
-) -> None:
+def test_every_schema_value_has_a_default_and_a_readme_row(files: ChartFiles) -> None:
     known = files.ours
     assert len(known) > 50
     assert not known - set(keys(files.defaults))

@@ -58,10 +58,7 @@ def _run(promtool: str, folder: Path, *arguments: str) -> str:
 def _test(rule: dict[str, Any], case: Case) -> dict[str, Any]:
     """Return one test of an alert in the format of promtool."""
     expected = [
-        {
-            "exp_labels": {**rule["labels"], **labels},
-            "exp_annotations": rule["annotations"],
-        }
+        {"exp_labels": {**rule["labels"], **labels}, "exp_annotations": rule["annotations"]}
         for labels in case.labels
     ]
     return {

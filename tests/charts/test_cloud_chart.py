@@ -55,9 +55,7 @@ CASES: dict[str, tuple[dict[str, Any], CloudValues]] = {
     "azurite-with-claim": (
         {"claim": "cloud-data", "azuriteImage": "registry.example/azurite:1"},
         CloudValues(
-            image="podpass:0.1.0",
-            claim="cloud-data",
-            azurite_image="registry.example/azurite:1",
+            image="podpass:0.1.0", claim="cloud-data", azurite_image="registry.example/azurite:1"
         ),
     ),
 }

@@ -148,9 +148,7 @@ def test_release_of_the_reference_is_upgraded_and_rolled_back(
     assert again == ours
 
 
-def test_reused_values_are_refused_and_no_object_changes(
-    release: HelmRelease,
-) -> None:
+def test_reused_values_are_refused_and_no_object_changes(release: HelmRelease) -> None:
     before = release.all()
     done = release("upgrade", RELEASE, str(CHART), "--reuse-values")
     assert done.returncode == 1

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from podpass.manifests import ManifestValues, build_webhook_objects
-from podpass.manifests.meta import SELECTOR
+from podpass.manifests.values import SELECTOR
 from scripts import render_charts
 from tests.charts.rendering import NAMESPACE, RELEASE, TENANT, Helm, Object
 

@@ -209,9 +209,7 @@ async def test_feature_that_policies_lack_is_refused_with_a_message(
     assert said in await _refusal(client, _pod("ready", annotations=annotations))
 
 
-async def test_pod_created_with_its_account_is_mutated_or_refused(
-    client: KubeClient,
-) -> None:
+async def test_pod_created_with_its_account_is_mutated_or_refused(client: KubeClient) -> None:
     """The API server's cache of accounts may be outdated for a short time."""
     for number in range(20):
         await _account(client, f"fresh-{number}", {})

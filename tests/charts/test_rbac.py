@@ -67,11 +67,7 @@ def test_no_set_of_values_grants_other_secrets_or_a_wildcard(helm: Helm, name: s
 def test_roles_are_bound_to_its_account_only(helm: Helm, name: str) -> None:
     found = helm.render(SETS[name])
     account = find(found, "ServiceAccount")["metadata"]
-    subject = {
-        "kind": "ServiceAccount",
-        "name": account["name"],
-        "namespace": account["namespace"],
-    }
+    subject = {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
     for one in found:
         if one["kind"].endswith("Binding"):
             assert one["subjects"] == [subject]

@@ -29,9 +29,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     status = instance.up()
     try:
         yield Kubectl(
-            binary=binary,
-            kubeconfig=Path(status["kubernetes"]["kubeconfig"]),
-            home=place,
+            binary=binary, kubeconfig=Path(status["kubernetes"]["kubeconfig"]), home=place
         )
     finally:
         instance("down")

@@ -3,15 +3,7 @@
 import pytest
 
 from tests.charts import reference
-from tests.charts.rendering import (
-    OF_THE_REFERENCE,
-    RELEASE,
-    Helm,
-    Object,
-    Values,
-    container,
-    find,
-)
+from tests.charts.rendering import OF_THE_REFERENCE, RELEASE, Helm, Object, Values, container, find
 
 pytestmark = pytest.mark.kubernetes
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from podpass.cli.account_options import AccountOptions
 from podpass.cli.azure_account import sign_in
 from podpass.cli.main import run
-from podpass.imds.http_client import HttpResponse
+from podpass.http.client import HttpResponse
 from podpass.kubernetes.client import KubeClient
 from podpass.provision.account import AzureAccount
 from podpass.provision.api_client import ApiClient

@@ -10,6 +10,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from podpass import __version__
+from podpass.cli.azure_cli_profile import find_cli_subscription
 from podpass.cli.commands import cli
 from tests.cli.azure_world import AzureWorld, run_here
 from tests.lab.instance.instances import Podpass
@@ -138,8 +139,6 @@ def test_sign_in_options_are_checked_as_in_the_reference(
 
 
 def test_subscription_is_that_of_the_azure_cli(tmp_path: Path) -> None:
-    from podpass.cli.azure_cli_profile import find_cli_subscription
-
     environ = {"AZURE_CONFIG_DIR": str(tmp_path)}
     profile = [
         {"id": "x", "isDefault": False, "environmentName": "AzureCloud"},

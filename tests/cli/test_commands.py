@@ -325,8 +325,7 @@ def test_start_and_stop_print_json(podpass: Podpass) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "start"),
-    [("{bin}", "podpass"), ("/usr/bin:/bin", "{bin}/podpass")],
+    ("path", "start"), [("{bin}", "podpass"), ("/usr/bin:/bin", "{bin}/podpass")]
 )
 def test_commands_in_hints_work_as_printed(podpass: Podpass, path: str, start: str) -> None:
     """After `make demo`, podpass is not on the PATH."""

@@ -10,7 +10,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from podpass.cli.commands import cli
-from podpass.exchange.errors import explain
+from podpass.exchange.errors import explanations
 from podpass.lab.data.datadir import locate
 from podpass.names import USE_LABEL
 from tests.lab.instance.instances import CLIENT, Podpass
@@ -28,7 +28,7 @@ def run(*args: str, stdin: str | None = None) -> Result:
 
 @pytest.mark.parametrize("code", ["700213", "AADSTS700213", "aadsts700213"])
 def test_code_is_explained_in_every_notation(code: str) -> None:
-    found = explain.find_explanation(700213)
+    found = explanations.find_explanation(700213)
     assert found is not None
     done = run(code)
     assert done.exit_code == 0
@@ -78,7 +78,7 @@ def test_text_of_a_code_is_that_of_the_error_without_braces() -> None:
     said = "Application with identifier 'b1' was not found in the directory 'Contoso'."
     done = run(f"AADSTS700016: {said} Trace ID: 1")
     assert said in " ".join(done.stdout.split())
-    for number in explain.known_numbers():
+    for number in explanations.known_numbers():
         assert "{" not in run(str(number)).stdout
 
 

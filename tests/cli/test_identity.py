@@ -72,9 +72,7 @@ def test_identity_list_reads_all_pages_and_shows_resource_groups() -> None:
     ]
 
 
-def test_each_unreadable_row_is_reported_with_its_own_hint(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_each_unreadable_row_is_reported_with_its_own_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = [{"message": f"row {one} is bad", "hint": f"hint {one}"} for one in ("a", "b")]
     pages = {
         "/identities": {"value": [], "after": "2222", "damaged": damaged[:1]},

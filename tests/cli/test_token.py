@@ -152,11 +152,7 @@ def test_signature_of_a_forged_assertion_is_invalid(running: Podpass) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "state"),
-    [
-        ({"exp": -60}, "expired"),
-        ({"nbf": 600}, "not yet valid"),
-        ({"exp": None}, "without expiry"),
-    ],
+    [({"exp": -60}, "expired"), ({"nbf": 600}, "not yet valid"), ({"exp": None}, "without expiry")],
 )
 def test_assertion_outside_its_lifetime_fails_although_its_signature_is_valid(
     running: Podpass, changes: dict[str, int | None], state: str

@@ -240,12 +240,7 @@ FAILURES = (
     Failure(
         name="authority-unreachable",
         env={"AZURE_AUTHORITY_HOST": _CLOSED},
-        expected=(
-            "sdk_authority_unreachable",
-            "sdk_authority_document",
-            "50049",
-            "proxy_refused",
-        ),
+        expected=("sdk_authority_unreachable", "sdk_authority_document", "50049", "proxy_refused"),
         kinds=_ALL,
     ),
     Failure(

@@ -10,9 +10,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 PACKAGES = ("azure-identity", "azure-keyvault-keys", "azure-keyvault-certificates")
 
 
-def test_keys_and_certificates_are_refused_without_retries(
-    instance: Instance,
-) -> None:
+def test_keys_and_certificates_are_refused_without_retries(instance: Instance) -> None:
     command = [*install_python(*PACKAGES), str(PROGRAMS / "other_kinds.py"), "journey-vault"]
     phase, printed = instance.run_command("other-kinds", "web", command)
     assert phase == "Succeeded", printed

@@ -21,13 +21,7 @@ from bench.peers.controlplane import VERSIONS
 from tests.conformance.instance import running
 from tests.conformance.report import SpecResult, faults, table
 from tests.conformance.runner import E2eTest
-from tests.conformance.specs import (
-    Selection,
-    is_serial,
-    parse_list,
-    read_spec_list,
-    select,
-)
+from tests.conformance.specs import Selection, is_serial, parse_list, read_spec_list, select
 
 
 def main() -> int:

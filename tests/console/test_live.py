@@ -101,9 +101,7 @@ async def test_first_connection_continues_after_the_last_row_of_the_page(
         assert numbers(await next_event(events(answer))) == [3]
 
 
-async def test_reader_from_another_replica_gets_its_rows_replaced(
-    console: RunningConsole,
-) -> None:
+async def test_reader_from_another_replica_gets_its_rows_replaced(console: RunningConsole) -> None:
     """Equal numbers of two replicas are different exchanges, so the lists are not mixed."""
     async with open_stream(console, last="other-run.5.5") as answer:
         stream = events(answer)

@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.console.timeline import (
-    MAX_EXCHANGES,
-    MAX_REFUSALS,
-    Timeline,
-    account_of,
-    claims,
-    clip,
-)
+from podpass.console.timeline import MAX_EXCHANGES, MAX_REFUSALS, Timeline, account_of, claims, clip
 from podpass.diagnose.trace.hop import STAGES, Hop, HopResult
 from tests.console.hops import CLIENT, exchange_facts, hop
 
@@ -65,12 +58,7 @@ def test_request_to_the_sidecar_is_part_of_its_exchange() -> None:
 
 @pytest.mark.parametrize(
     "facts",
-    [
-        {"confirmed": False},
-        {"correlation_id": "r-2"},
-        {"account": "other"},
-        {"outcome": "failed"},
-    ],
+    [{"confirmed": False}, {"correlation_id": "r-2"}, {"account": "other"}, {"outcome": "failed"}],
     ids=["claimed", "other-id", "other-account", "other-result"],
 )
 def test_other_request_to_a_sidecar_is_not_part_of_the_exchange(facts: dict[str, Any]) -> None:

@@ -63,9 +63,7 @@ def test_containers_have_no_privileges(project: Engine, service: str) -> None:
     assert found == "65532:65532 true [ALL] [no-new-privileges:true]\n"
 
 
-def test_application_has_the_folder_of_the_ca_read_only_and_no_private_key(
-    project: Engine,
-) -> None:
+def test_application_has_the_folder_of_the_ca_read_only_and_no_private_key(project: Engine) -> None:
     mounts = "{{range .Mounts}}{{.Destination}} {{.RW}}{{end}}"
     name = _container("app")
     found = project.run("docker", "inspect", "--format", mounts, name).stdout

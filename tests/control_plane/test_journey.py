@@ -44,7 +44,7 @@ async def test_demo_passes_on_a_real_api_server() -> None:
 def test_status_names_the_api_server(real_instance: Instance) -> None:
     assert real_instance.status["kubernetes"]["kind"] == "kube-apiserver"
     assert real_instance.status["pids"].keys() == {
-        *("podpass", "etcd", "kube-apiserver", "kube-controller-manager"),
+        *("podpass", "etcd", "kube-apiserver", "kube-controller-manager")
     }
     version = client.VersionApi(real_instance.kubernetes).get_code()
     assert version.git_version.startswith("v1.")

@@ -82,9 +82,7 @@ def test_killed_program_is_restarted(own_instance: Instance, name: str) -> None:
     assert name in {line["program"] for line in exited}
 
 
-def test_new_key_signs_and_old_tokens_stay_valid_after_a_restart(
-    own_instance: Instance,
-) -> None:
+def test_new_key_signs_and_old_tokens_stay_valid_after_a_restart(own_instance: Instance) -> None:
     old = own_instance.token("web", "https://kubernetes.default.svc")
     own_instance.podpass("down")
     ring = KeyRing.open(own_instance.data_dir / "keys" / "issuer")

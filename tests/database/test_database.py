@@ -93,9 +93,7 @@ class Subscriber:
         return self._notified.is_set()
 
 
-async def test_written_row_is_read_by_steps_and_by_prepared_statements(
-    database: Database,
-) -> None:
+async def test_written_row_is_read_by_steps_and_by_prepared_statements(database: Database) -> None:
     assert await database.read(read_value) == 1
     assert [tuple(row) for row in await database.fetch(NAMED, {"name": "a"})] == [(1,)]
     assert await database.fetch(NAMED, {"name": "b"}) == []
@@ -158,9 +156,7 @@ async def test_step_reads_context_variables_of_its_caller(database: Database) ->
     assert await database.write(lambda _: who.get()) == "ann"
 
 
-async def test_write_of_a_cancelled_caller_is_finished_and_published(
-    database: Database,
-) -> None:
+async def test_write_of_a_cancelled_caller_is_finished_and_published(database: Database) -> None:
     subscriber = Subscriber(database)
 
     def slow(connection: Connection) -> None:
@@ -226,9 +222,7 @@ async def test_text_is_ordered_by_bytes_in_any_locale(database: Database) -> Non
     assert found == sorted(found) == ["-a", "B", "Z", "_", "a", "é", "\uffff", "\U0001f600"]
 
 
-async def test_invalid_utf8_as_a_query_value_raises_database_failed(
-    database: Database,
-) -> None:
+async def test_invalid_utf8_as_a_query_value_raises_database_failed(database: Database) -> None:
     """One statement may read invalid UTF-8 and use it as the value of the next one."""
     wanted: Any = b"a"
     with pytest.raises(DatabaseFailed, match="invalid UTF-8 in a text column") as caught:

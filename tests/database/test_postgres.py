@@ -148,9 +148,7 @@ async def test_write_step_that_lost_its_connection_is_not_retried(database: Data
     assert len(runs) == 1
 
 
-async def test_read_once_is_not_retried_after_a_lost_connection(
-    database: Database,
-) -> None:
+async def test_read_once_is_not_retried_after_a_lost_connection(database: Database) -> None:
     runs: list[int] = []
 
     def step(connection: Connection) -> int:
@@ -210,9 +208,7 @@ def suspend(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_frozen_server_blocks_neither_a_write_nor_close(
-    database: Database,
-) -> None:
+async def test_frozen_server_blocks_neither_a_write_nor_close(database: Database) -> None:
     pid: list[int] = []
 
     def step(connection: Connection) -> None:
@@ -282,9 +278,7 @@ async def test_outage_and_recovery_are_logged_once(
 
 
 async def test_database_with_another_encoding_is_refused(server: postgres.Server) -> None:
-    server.execute(
-        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
-    )
+    server.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(DatabaseUnusable) as caught:
         await Database(server.url("latin")).open()
     assert "UTF8" in caught.value.hint

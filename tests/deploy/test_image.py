@@ -265,9 +265,7 @@ def test_archive_is_an_oci_image_with_correct_digests(archive: tuple[Path, str])
     assert file.with_suffix(".cdx.json").exists()
 
 
-def test_layer_is_owned_by_root_and_only_tmp_is_world_writable(
-    archive: tuple[Path, str],
-) -> None:
+def test_layer_is_owned_by_root_and_only_tmp_is_world_writable(archive: tuple[Path, str]) -> None:
     with open_layer(archive[0]) as layer:
         entries = layer.getmembers()
     assert entries

@@ -388,10 +388,7 @@ async def test_corrupt_identifier_uri_is_reported_by_its_own_row(
 
 @pytest.mark.parametrize(
     ("table", "what"),
-    [
-        *corrupt_values(schema.tenants),
-        *corrupt_values(schema.tenant_domains, "tenant_id"),
-    ],
+    [*corrupt_values(schema.tenants), *corrupt_values(schema.tenant_domains, "tenant_id")],
 )
 async def test_corrupt_tenant_is_reported_by_its_row(
     directory: Directory, tmp_path: Path, table: Table, what: str
@@ -564,11 +561,7 @@ async def test_role_assignments_are_deleted_with_their_scope_even_if_corrupt(
     """Otherwise a repaired row would apply to a later resource at this scope."""
     here = f"{SUB}/resourceGroups/rg/providers/x/identities/web"
     made = Identity(
-        tenant_id=TENANT,
-        client_id=guid(5),
-        object_id=guid(5, 1),
-        name="web",
-        resource_id=here,
+        tenant_id=TENANT, client_id=guid(5), object_id=guid(5, 1), name="web", resource_id=here
     )
     await directory.identities.put(made)
     for number in (1, BAD):

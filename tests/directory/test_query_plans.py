@@ -86,8 +86,7 @@ async def test_next_page_by_name_is_read_from_an_index(
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["object_id", "application_id", "resource_id", "unique_name", "identifier_uri"],
+    "name", ["object_id", "application_id", "resource_id", "unique_name", "identifier_uri"]
 )
 async def test_identity_is_found_by_an_index(directory: Directory, name: str) -> None:
     with collect_plans(directory) as found:

@@ -133,9 +133,7 @@ async def test_two_replicas_that_start_together_create_the_tables_once(
         await one.close()
 
 
-async def test_closing_one_store_does_not_close_a_shared_database(
-    database_url: str,
-) -> None:
+async def test_closing_one_store_does_not_close_a_shared_database(database_url: str) -> None:
     async with Database(database_url) as database:
         async with Directory(database) as first, Directory(database) as second:
             await first.create_tenant(Tenant(id=TENANT))

@@ -122,11 +122,7 @@ ASKED = "/common/discovery/instance?api-version={}&authorization_endpoint={}"
             "https://login.windows.net/t/oauth2/v2.0/authorize",
             "https://login.windows.net/t/v2.0/.well-known/openid-configuration",
         ),
-        (
-            "1.1",
-            "{url}/t/oauth2/v2.0/authorize",
-            "{url}/t/v2.0/.well-known/openid-configuration",
-        ),
+        ("1.1", "{url}/t/oauth2/v2.0/authorize", "{url}/t/v2.0/.well-known/openid-configuration"),
         (
             "1.0",
             "https://localhost/t/oauth2/v2.0/authorize",

@@ -74,9 +74,7 @@ def test_responses_of_one_iteration_are_counted_together(registry: CollectorRegi
     asyncio.run(in_one_iteration())
 
 
-def test_observe_all_equals_single_observations(
-    registry: CollectorRegistry,
-) -> None:
+def test_observe_all_equals_single_observations(registry: CollectorRegistry) -> None:
     amounts = [*BUCKETS, *(bound * 1.001 for bound in BUCKETS), 0.0, 1e9]
     together = Histogram("together", "x", buckets=BUCKETS, registry=registry)
     observe_all(together, amounts)

@@ -65,9 +65,7 @@ async def test_roles_are_only_in_tokens_for_their_resource(world: "World") -> No
     assert "roles" not in (await world.request_token()).claims()
 
 
-async def test_application_that_requires_assignment_refuses_other_clients(
-    world: "World",
-) -> None:
+async def test_application_that_requires_assignment_refuses_other_clients(world: "World") -> None:
     scope = await add_app_role(world, required=True)
     answer = await world.request_token(scope=scope)
     assert (answer.code, answer.body["error"]) == (501051, "invalid_grant")

@@ -184,9 +184,7 @@ async def test_each_response_is_counted_once_by_outcome(
     assert rate_limited.observed == [("AADSTS50027", 2), ("granted", 1), ("throttled", 2)]
 
 
-async def test_damaged_database_returns_503_with_retry_after(
-    world: World,
-) -> None:
+async def test_damaged_database_returns_503_with_retry_after(world: World) -> None:
     def damage(connection: Any) -> None:
         connection.exec_driver_sql("UPDATE identities SET kind = 'martian'")
 

@@ -277,13 +277,7 @@ async def add_test_data(directory: Directory) -> None:
     for identity in identities():
         await directory.identities.put(identity)
     await directory.users.put(
-        User(
-            id=ADMIN_ID,
-            tenant_id=TENANT,
-            name=ADMIN,
-            display_name="Ada Admin",
-            password=_KEPT,
-        )
+        User(id=ADMIN_ID, tenant_id=TENANT, name=ADMIN, display_name="Ada Admin", password=_KEPT)
     )
 
 

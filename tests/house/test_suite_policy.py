@@ -192,11 +192,7 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
 @pytest.mark.parametrize(
     ("suite", "test", "group"),
     [
-        (
-            "kubernetes",
-            "tests/control_plane/contract/test_lists.py::test_it[a/b]",
-            "contract",
-        ),
+        ("kubernetes", "tests/control_plane/contract/test_lists.py::test_it[a/b]", "contract"),
         ("kubernetes", "tests/control_plane/storm/test_storm.py::test_it", "instance"),
         ("kubernetes", "tests/lab/names/test_real_api_server.py::test_it", "plane"),
         ("kubernetes", "tests/diagnose/doctor/test_healthy_cluster.py::test_it", "plane"),

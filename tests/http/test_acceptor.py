@@ -430,9 +430,7 @@ async def test_request_in_flight_has_grace_period_after_keepalive_period() -> No
     writer.close()
 
 
-async def test_stop_does_not_wait_for_missing_close_notify(
-    leaf: tuple[trustme.CA, Path],
-) -> None:
+async def test_stop_does_not_wait_for_missing_close_notify(leaf: tuple[trustme.CA, Path]) -> None:
     """Connection pools keep connections without reading them; TLS waits for their close_notify."""
     ca, path = leaf
     trust = ssl.create_default_context()
@@ -461,9 +459,7 @@ def _count_descriptors() -> int:
     return len(list(files.iterdir())) if files.exists() else 0
 
 
-async def test_failed_handshakes_leak_no_file_descriptor(
-    leaf: tuple[trustme.CA, Path],
-) -> None:
+async def test_failed_handshakes_leak_no_file_descriptor(leaf: tuple[trustme.CA, Path]) -> None:
     """If a socket is closed before its transport, the next socket gets its file descriptor, and hangs."""
     ca, path = leaf
     trust = ssl.create_default_context()

@@ -277,9 +277,7 @@ async def test_trailing_blanks_are_removed_from_header_values(app: App) -> None:
     assert b"(b'host', b'x'), (b'a', b'b c')" in answer
 
 
-async def test_rejected_head_is_logged_at_debug_level(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_rejected_head_is_logged_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "podpass.http.connection")
     await _send_parts(App(), [LAST.replace(b"Host: x", b"Host: secret@x")])
     (record,) = [each for each in caplog.records if each.name == "podpass.http.connection"]

@@ -45,9 +45,7 @@ async def test_addresses_of_name_are_unique(hanging_lookups: list[str]) -> None:
     assert hanging_lookups[0] == "good.test"
 
 
-async def test_hanging_name_uses_one_thread(
-    hanging_lookups: list[str],
-) -> None:
+async def test_hanging_name_uses_one_thread(hanging_lookups: list[str]) -> None:
     names = Resolver()
     for _ in range(5):
         with pytest.raises(TimeoutError):

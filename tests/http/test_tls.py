@@ -347,8 +347,7 @@ def test_expired_certificate_does_not_replace_valid_one(files: Files) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "event"),
-    [(30, None), (3, "certificate_expires_soon"), (-1, "certificate_expired")],
+    ("days", "event"), [(30, None), (3, "certificate_expires_soon"), (-1, "certificate_expired")]
 )
 def test_certificate_expiry_is_logged(
     files: Files, caplog: pytest.LogCaptureFixture, days: int, event: str | None

@@ -209,10 +209,7 @@ async def test_no_response_and_no_log_line_contains_the_assertion(
     caplog.set_level("DEBUG")
     assertion = sidecar.token_file.read_text()
     sidecar.token_file.write_text(assertion + "x")
-    answers = [
-        await sidecar.token(),
-        await sidecar.token("resource=https://nothing.example"),
-    ]
+    answers = [await sidecar.token(), await sidecar.token("resource=https://nothing.example")]
     texts = [text for _, text, _ in answers] + [str(vars(one)) for one in caplog.records]
     assert not [text for text in texts if assertion[:60] in text]
 

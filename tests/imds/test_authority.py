@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from podpass.errors import SettingsError
+from podpass.http.client import HttpProxy
 from podpass.imds.authority import Authority, Binding
-from podpass.imds.http_client import HttpProxy
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 ENTRA = "https://login.microsoftonline.com/"

@@ -87,11 +87,7 @@ async def _ask(sidecar: Sidecar, caplog: pytest.LogCaptureFixture, message: str)
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_invalid_response_of_the_authority_is_reported(
-    world: World,
-    ca: trustme.CA,
-    token_file: Path,
-    caplog: pytest.LogCaptureFixture,
-    name: str,
+    world: World, ca: trustme.CA, token_file: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     answer, message = ANSWERS[name]
     async with (

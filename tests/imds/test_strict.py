@@ -14,8 +14,7 @@ def options() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [{}, {"Metadata": "false"}, {"Metadata": "true", "X-Forwarded-For": "10.0.0.1"}],
+    "headers", [{}, {"Metadata": "false"}, {"Metadata": "true", "X-Forwarded-For": "10.0.0.1"}]
 )
 async def test_request_without_the_header_or_with_forwarded_for_is_refused(
     sidecar: Sidecar, headers: dict[str, str]

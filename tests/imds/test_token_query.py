@@ -40,11 +40,7 @@ def test_client_id_defaults_to_that_of_the_pod(query: str, client_id: str, resou
             "",
             "The client_id parameter or AZURE_CLIENT_ID environment variable must be set",
         ),
-        (
-            "",
-            "",
-            "The client_id parameter or AZURE_CLIENT_ID environment variable must be set",
-        ),
+        ("", "", "The client_id parameter or AZURE_CLIENT_ID environment variable must be set"),
         (f"api-version=2018-02-01&client_id={CLIENT}", "", "The resource parameter is required."),
         (f"resource={VAULT}&object_id=x", OWN, "The parameter object_id is not supported"),
         (f"resource={VAULT}&msi_res_id=/x", OWN, "The parameter msi_res_id is not supported"),

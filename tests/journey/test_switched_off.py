@@ -88,18 +88,14 @@ async def test_deleting_the_managed_cluster_enables_workload_identity_again(
     assert instance.run_command("forgotten", "web", SHOW)[1].strip() != "client="
 
 
-async def test_propagation_delay_of_up_reaches_the_token_service(
-    instance: Instance,
-) -> None:
+async def test_propagation_delay_of_up_reaches_the_token_service(instance: Instance) -> None:
     instance.podpass("down")
     instance.up("--propagation-delay", "3600")
     status, answer = await instance.exchange(instance.token("web"), correlation_id=str(uuid4()))
     assert (status, answer["error_codes"]) == (401, [70025])
 
 
-async def test_assertion_algorithms_of_up_reach_the_token_service(
-    instance: Instance,
-) -> None:
+async def test_assertion_algorithms_of_up_reach_the_token_service(instance: Instance) -> None:
     """A token with ES256 is refused for its algorithm, or, if ES256 is allowed, for its signature."""
     head, body, signature = instance.token("web").split(".")
     header = {**jose.loads_object(jose.b64decode(head)), "alg": "ES256"}

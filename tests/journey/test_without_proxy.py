@@ -33,9 +33,29 @@ asyncio.run(main())
 """
 
 
-def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(
+SERVE = """
+import socket
+server = socket.create_server(("0.0.0.0", 443))
+client = socket.create_connection(("127.0.0.1", 443), 20)
+server.accept()[0].sendall(b"its own server")
+print(client.recv(100).decode())
+"""
+
+
+def test_pod_serves_https_on_all_addresses_and_reaches_azure_without_the_proxy(
     instance: Instance,
 ) -> None:
+    """Fails if the socket for Azure's names is in the network of the pod: the address is in use."""
+    if instance.status["pod_network"] != "pod-networks":
+        pytest.skip("pods share the network of this machine, which may use port 443")
+    if instance.status["without_proxy"] != "served":
+        pytest.skip("the instance may not listen on port 443")
+    phase, printed = instance.run_command("own-443", "web", ["python", "-c", SERVE + READ])
+    assert phase == "Succeeded", printed
+    assert printed.splitlines() == ["its own server", "hello"]
+
+
+def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(instance: Instance) -> None:
     """Fails if the program would reach the real Azure."""
     expected = {"served": ("Succeeded", "hello\n"), "refused": ("Failed", "refused: ")}
     if instance.status["without_proxy"] not in expected:

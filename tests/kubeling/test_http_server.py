@@ -106,16 +106,10 @@ def client_session(folder: Path, authority: trustme.CA, name: str | None) -> aio
     ],
 )
 async def test_port_of_the_kubelet_serves_only_the_api_server(
-    tmp_path: Path,
-    ca: trustme.CA,
-    name: str | None,
-    status: int,
+    tmp_path: Path, ca: trustme.CA, name: str | None, status: int
 ) -> None:
     """Fails without the check: every program on the machine could read logs and run commands in pods."""
-    async with (
-        kubelet_port(tmp_path, ca) as url,
-        client_session(tmp_path, ca, name) as session,
-    ):
+    async with kubelet_port(tmp_path, ca) as url, client_session(tmp_path, ca, name) as session:
         for path in ("/healthz", "/containerLogs/default/secretive/app", "/nothing"):
             async with session.get(url + path) as response:
                 assert (response.status, "hush" in await response.text()) == (status, status == 200)
@@ -128,8 +122,7 @@ async def test_port_of_the_kubelet_serves_only_the_api_server(
 
 
 async def test_certificate_of_another_ca_is_refused_at_the_port_of_the_kubelet(
-    tmp_path: Path,
-    ca: trustme.CA,
+    tmp_path: Path, ca: trustme.CA
 ) -> None:
     async with (
         kubelet_port(tmp_path, ca) as url,

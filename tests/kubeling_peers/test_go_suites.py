@@ -65,10 +65,7 @@ def test_suite_of_controller_runtime(
     "suite", [each for each in SUITES if each.of_controllers], ids=lambda suite: suite.package
 )
 def test_specs_that_fail_for_controllers_pass_without_them(
-    suite: GoSuite,
-    built: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    suite: GoSuite, built: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if a spec of the table fails for another reason than the one that the table gives."""
     absent = _TABLE[suite.package]["controllers"]

@@ -25,9 +25,7 @@ spec:
 
 @pytest.fixture(params=[*_NEWEST, _BUILT, _MACHINE])
 def kubectl(
-    request: pytest.FixtureRequest,
-    command: Callable[..., Command],
-    built: Callable[[str], Path],
+    request: pytest.FixtureRequest, command: Callable[..., Command], built: Callable[[str], Path]
 ) -> Command:
     if request.param == _MACHINE:
         return command(find_tool("kubectl"))

@@ -19,10 +19,7 @@ NAMESPACE = "external-secrets"
 GROUP = "/apis/external-secrets.io/v1/namespaces/default"
 CRDS = 20
 # The webhook and the controller of its certificate only validate, and need a Service network.
-VALUES = (
-    "--set",
-    "webhook.create=false,certController.create=false,installCRDs=false",
-)
+VALUES = ("--set", "webhook.create=false,certController.create=false,installCRDs=false")
 
 
 def copy_chart(folder: Path) -> Path:

@@ -82,11 +82,7 @@ def manifests() -> str:
 
 
 def _named(version: str, kind: str, name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": version,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": NAMESPACE},
-    }
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}}
 
 
 def _binding(kind: str, role: str, metadata: dict[str, str], subjects: Any) -> dict[str, Any]:
@@ -98,11 +94,7 @@ def _binding(kind: str, role: str, metadata: dict[str, str], subjects: Any) -> d
 
 def _hook() -> dict[str, Any]:
     namespace, _, rest = SERVICE.partition("/")
-    service = {
-        "name": rest.partition(":")[0],
-        "namespace": namespace,
-        "path": "/mutate-v1-pod",
-    }
+    service = {"name": rest.partition(":")[0], "namespace": namespace, "path": "/mutate-v1-pod"}
     rule = {
         "apiGroups": [""],
         "apiVersions": ["v1"],
@@ -154,11 +146,7 @@ class ReferenceWebhook:
         command.append(f"--health-addr=127.0.0.1:{self._health}")
         environ = {"KUBECONFIG": str(self._kubeconfig(token)), "AZURE_TENANT_ID": TENANT}
         environ |= IMAGES | process_reaper.run_mark()
-        environ |= {
-            "POD_NAMESPACE": NAMESPACE,
-            "PATH": os.defpath,
-            "HOME": str(self._live.folder),
-        }
+        environ |= {"POD_NAMESPACE": NAMESPACE, "PATH": os.defpath, "HOME": str(self._live.folder)}
         with self._log.open("wb") as log:
             self._process = process = await asyncio.create_subprocess_exec(
                 str(self._binary), *command, env=environ, stdout=log, stderr=log

@@ -97,10 +97,7 @@ async def test_chart_installs_its_definitions_and_the_controllers_copy_a_secret(
 
 
 async def test_key_vault_secret_is_copied_with_workload_identity(
-    instance: Instance,
-    helm_binary: Path,
-    external_secrets_binary: Path,
-    tmp_path: Path,
+    instance: Instance, helm_binary: Path, external_secrets_binary: Path, tmp_path: Path
 ) -> None:
     """The whole loop by an unmodified program: token request, exchange, Key Vault, Secret."""
     found = binaries()
@@ -111,10 +108,7 @@ async def test_key_vault_secret_is_copied_with_workload_identity(
     tenant = instance.status["tenant_id"]
     instance.account(
         "web",
-        {
-            "azure.workload.identity/client-id": CLIENT,
-            "azure.workload.identity/tenant-id": tenant,
-        },
+        {"azure.workload.identity/client-id": CLIENT, "azure.workload.identity/tenant-id": tenant},
     )
     vault = {
         "vaultUrl": "https://journey-vault.vault.azure.net",

@@ -182,10 +182,7 @@ def _pod(command: list[str]) -> dict[str, object]:
             {"name": "AZURE_FEDERATED_TOKEN_FILE", "value": "/token/token"},
             {"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"},
         ],
-        volumeMounts=[
-            {"name": "token", "mountPath": "/token"},
-            {"name": "ca", "mountPath": "/ca"},
-        ],
+        volumeMounts=[{"name": "token", "mountPath": "/token"}, {"name": "ca", "mountPath": "/ca"}],
         securityContext=RESTRICTED,
     )
     return {

@@ -72,10 +72,7 @@ def _python_content(python: str, programs: Mapping[str, Path]) -> Content:
         each for each in packages.iterdir() if not each.name.startswith(("pip", "setuptools"))
     ]
     return Content(
-        files={
-            **programs,
-            **{f"/app/packages/{each.name}": each for each in chosen},
-        },
+        files={**programs, **{f"/app/packages/{each.name}": each for each in chosen}},
         layers=[images.client_layer()],
         variables={"PYTHONPATH": "/app/packages"},
     )
@@ -113,11 +110,7 @@ def _java() -> Content:
     )
     *_, path, _ = toolchains.java("AzureIdentity", toolchains.NEWEST)
     folder = Path(path.partition(":")[0]).parent
-    files = {
-        "/opt/java": runtime,
-        "/app/classes": folder / "classes",
-        "/app/lib": folder / "lib",
-    }
+    files = {"/opt/java": runtime, "/app/classes": folder / "classes", "/app/lib": folder / "lib"}
     binaries = [runtime / "bin" / "java", *(runtime / "lib").rglob("*.so")]
     return Content(files=files, binaries=binaries)
 

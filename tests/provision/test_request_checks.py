@@ -80,11 +80,7 @@ ROLE = {"scope": SCOPE, "role": "Reader"}
         ),
         ("managed-identity", {}, "--managed-identity-name is required"),
         ("managed-identity", {"managed_identity": "web"}, "--resource-group is required"),
-        (
-            "role-assignment",
-            {**ROLE, "managed_identity": "web"},
-            "--resource-group is required",
-        ),
+        ("role-assignment", {**ROLE, "managed_identity": "web"}, "--resource-group is required"),
     ],
 )
 def test_missing_flag_is_named_with_its_phase(

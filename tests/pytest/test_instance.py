@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import aiohttp.connector
 import pytest
+import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.identity import ClientSecretCredential, DefaultAzureCredential, aio
 from azure.keyvault.secrets import SecretClient
@@ -208,8 +209,6 @@ def test_changed_access_token_is_refused_by_the_vault(podpass: Podpass) -> None:
 
 
 def vault_status(podpass: Podpass, token: str) -> int:
-    import requests
-
     response = requests.get(
         "https://tools-vault.vault.azure.net/secrets/greeting?api-version=7.4",
         headers={"Authorization": f"Bearer {token}"},

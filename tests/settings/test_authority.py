@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.settings import (
-    AuthorityProcessSettings,
-    AuthoritySettings,
-    CloudSettings,
-    describe,
-)
+from podpass.settings import AuthorityProcessSettings, AuthoritySettings, CloudSettings, describe
 from podpass.settings.authority_process import default_subscription_id
 from podpass.settings.fields import AUTHORITY_PREFIX, CLOUD_PREFIX
 from podpass.settings.reading import find_unknown_variables, parse_address, parse_texts

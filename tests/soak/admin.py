@@ -29,10 +29,7 @@ from tests.soak.token_client import TokenClient, token_form
 from tests.soak.violation import Violation
 
 LANES = 4
-FLAGS = (
-    *("--admin-listen", "127.0.0.1:0", "--tenant-id", TENANT.id),
-    *("--subscription-id", SUB),
-)
+FLAGS = (*("--admin-listen", "127.0.0.1:0", "--tenant-id", TENANT.id), *("--subscription-id", SUB))
 _READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 _IDENTITY = "?api-version=2023-01-31"
 _ROLE = "?api-version=2022-04-01"

@@ -6,12 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from podpass import names
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    IdentityKind,
-    PasswordCredential,
-)
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, PasswordCredential
 from podpass.directory.store.directory import Directory
 from podpass.kubernetes.service_account.names import subject
 from tests.soak.lane import TENANT

@@ -45,7 +45,7 @@ SUITES = (
         passed=13,
         failed={
             "test_all_examples_are_runnable[17-admission]": "the released oscrypto does not parse the version"
-            " of OpenSSL 3.0.10 and newer; kopf's own CI installs an unreleased commit of it",
+            " of OpenSSL 3.0.10 and newer; kopf's own CI installs an unreleased commit of it"
         },
     ),
 )

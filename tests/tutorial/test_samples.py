@@ -91,10 +91,7 @@ def on_host(instance: Instance, sample: Sample, **variables: str) -> "subprocess
     token = instance.data_dir.parent / "sample-token"
     token.write_text(instance.token("web"))
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "podpass.cli", "run", "--"),
-            *cache.readiness(sample).command,
-        ],
+        [*(sys.executable, "-m", "podpass.cli", "run", "--"), *cache.readiness(sample).command],
         env={
             **os.environ,
             "PODPASS_DATA_DIR": str(instance.data_dir),

@@ -324,7 +324,9 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             child.wait()
             log.seek(0)  # the folder of a temporary cluster is already deleted
             said = log.read().decode(errors="replace").strip()
-            cause = said.rpartition("\n")[2].removeprefix("kubeling: ")
+            # Other programs of the cluster may have written after it.
+            causes = [each for each in said.splitlines() if each.startswith("kubeling: ")]
+            cause = (causes or [said.rpartition("\n")[2]])[-1].removeprefix("kubeling: ")
             hint = f"see {log_file}" if cause else "check the free space of the disk"
             raise Error(
                 cause or f"the cluster ended with code {child.returncode}",

@@ -28,7 +28,6 @@ DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLis
 NOT_SERVED = {
     "bindings": "pods/binding does the same",
     "componentstatuses": "deprecated; it names components that do not run here",
-    "nodes/proxy": "the endpoint of the kubelet is for the API server alone",
     "pods/resize": "the resources of a running pod do not change",
 }
 # What differs from the real API server, with the reason.

@@ -121,7 +121,7 @@ async def test_pod_that_is_deleted_before_its_volumes_are_mounted_does_not_start
     await bare_cluster.client.delete(f"{PODS}/gone")
     worker = kubelet._pods.find("default", "gone")
     assert worker is not None
-    await eventually(lambda: "deletionTimestamp" in worker._pod["metadata"])
+    await eventually(lambda: "deletionTimestamp" in worker.pod["metadata"])
     for _ in range(taken):
         semaphore.release()
     await bare_cluster.wait_until_deleted("gone")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from kubeling.kubelet.cluster_dns import Question, Record
-from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
+from kubeling.kubelet.node_network import SHARED_ADDRESS, NetworkUnavailable, NodeNetwork
+from kubeling.kubelet.pod_network import PodNetworkConfig
 from kubeling.kubelet.shares import Shares
 from tests.kubelet.cluster import (
     PODS,
@@ -322,6 +323,37 @@ for address in ((host, port), ("kubernetes.default.svc", 443), ("127.0.0.1", sys
         port = other.sockets[0].getsockname()[1]
         found = await output(cluster, "client", python(code, port))
     assert found == ["connected", "connected", "Connection refused"]
+
+
+@pytest.mark.parametrize("host_network", [False, True])
+async def test_pod_reaches_the_shared_socket_by_name_and_listens_on_its_port(
+    bare_cluster: KubeletCluster, tmp_path: Path, host_network: bool
+) -> None:
+    """Fails if the socket is in the network of the pod: the pod could not listen on 0.0.0.0."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"shared")
+        writer.close()
+
+    code = """
+import socket, sys
+if sys.argv[2] == "False":
+    socket.create_server(("0.0.0.0", int(sys.argv[1])))
+found = socket.create_connection(("vault.example", int(sys.argv[1])), 20)
+print(found.recv(9).decode(), found.getpeername()[0])
+"""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.11 vault.example\n127.0.0.111 other.example\n")
+    async with await asyncio.start_server(greet, "127.0.0.11", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        shared = PodNetworkConfig(shared=("127.0.0.11", port))
+        given = {**settings(bare_cluster), "network": shared, "hosts_file": hosts}
+        if (await bare_cluster.start(**given)).pod_network != "pod-networks":
+            pytest.skip("this machine does not permit networks of pods")
+        await bare_cluster.run("p", python(code, port, host_network), hostNetwork=host_network)
+        await bare_cluster.phase("p", "Succeeded", "Failed")
+        address = "127.0.0.11" if host_network else SHARED_ADDRESS
+        assert (await bare_cluster.log("p")).strip() == f"shared {address}"
 
 
 async def test_machine_reaches_a_port_of_a_service_also_after_a_restart_of_the_kubelet(

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.kubelet.cluster import PODS, KubeletCluster, Object, condition, eventually
+from tests.kubelet.cluster import PODS, KubeletCluster, Object, condition, eventually, shell
 from tests.ports import free_port
 
 pytestmark = pytest.mark.processes
@@ -233,8 +233,49 @@ async def test_errors_are_those_of_the_real_api_server(cluster: KubeletCluster) 
         response, said = await call(cluster, path)
         assert (response.status, said["kind"], said["code"]) == (status, "Status", status)
         assert said["message"].startswith(message)
-    response, _ = await call(cluster, "/api/v1/nodes/node/proxy/healthz")
-    assert response.status == 404
+
+
+async def test_proxy_of_a_node_serves_the_state_of_its_kubelet(cluster: KubeletCluster) -> None:
+    nodes = await cluster.client.list("/api/v1/nodes")
+    path, port = f"/api/v1/nodes/{nodes[0]['metadata']['name']}", 10250
+    await cluster.run("web", shell("echo started; exec sleep 600"))
+    await cluster.phase("web", "Running")
+    for form in (path, f"{path}:{port}", path.replace("nodes/", "nodes/https:") + f":{port}"):
+        assert (await call(cluster, f"{form}/proxy/healthz"))[1] == "ok"
+    _, found = await call(cluster, f"{path}/proxy/pods")
+    assert (found["kind"], [each["metadata"]["name"] for each in found["items"]]) == (
+        "PodList",
+        ["web"],
+    )
+    _, text = await call(cluster, f"{path}/proxy/metrics")
+    assert "kubelet_running_pods 1\n" in text
+    assert 'kubelet_running_containers{container_state="running"} 1\n' in text
+    _, text = await call(cluster, f"{path}/proxy/containerLogs/default/web/app")
+    assert text == "started\n"
+
+
+async def test_proxy_of_a_node_neither_runs_commands_nor_connects_to_pods(
+    cluster: KubeletCluster,
+) -> None:
+    """Fails if all paths are sent on: a reader of metrics could run commands in each pod."""
+    nodes = await cluster.client.list("/api/v1/nodes")
+    node = nodes[0]["metadata"]["name"]
+    await cluster.run("web", shell("exec sleep 600"))
+    await cluster.phase("web", "Running")
+    for path, method, status in (
+        (f"{node}/proxy/exec/default/web/app?command=id&output=1", "GET", 404),
+        (f"{node}/proxy/%65xec/default/web/app?command=id&output=1", "GET", 404),
+        (f"{node}/proxy/proxy/default/web/http/22/", "GET", 404),
+        (f"{node}/proxy//proxy/default/web/http/22/", "GET", 404),
+        (f"{node}/proxy/pods", "POST", 405),
+        (f"{node}:22/proxy/healthz", "GET", 400),
+        ("missing/proxy/healthz", "GET", 404),
+    ):
+        response, said = await call(cluster, f"/api/v1/nodes/{path}", method)
+        assert (response.status, said["kind"]) == (status, "Status"), path
+    alice = {"impersonate-user": "alice"}
+    response, _ = await call(cluster, f"/api/v1/nodes/{node}/proxy/healthz", headers=alice)
+    assert response.status == 403
 
 
 async def test_right_on_a_service_is_no_right_to_send_requests_to_it(

@@ -123,6 +123,18 @@ def test_folder_that_cannot_be_written_is_one_line(environ: dict[str, str], tmp_
         assert "Check the folder" in said
 
 
+def test_damaged_key_is_the_cause_of_a_failed_start_in_the_background(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Fails if the last line of the log is reported, which may be of another program."""
+    (tmp_path / "service-account.key").write_text("damaged")
+    said = failure(["up", "--detach", "--data-dir", str(tmp_path)], environ)
+    assert said.startswith(f"kubeling: {tmp_path}/service-account.key is not an RSA key. Remove it")
+    log = (tmp_path / "kubeling.log").read_text()
+    assert "Traceback" not in log
+    assert f"See {tmp_path}/kubeling.log" in said
+
+
 def test_data_dir_keeps_objects_and_is_that_of_the_variable(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """Parse annotations: the pod's value, otherwise the ServiceAccount's, otherwise the default.
 
-Pure. Source: the reference's rules, recorded in `tests/vectors/admission.json`.
+Pure. Source: azure-workload-identity's rules, recorded in `tests/vectors/admission.json`.
 """
 
 import re

@@ -50,7 +50,7 @@ class ProxyOnHostNetwork(PodRefused):
 
 
 class EnvModeUnavailable(PodRefused):
-    """The webhook injects the reference's sidecar, which does not serve the paths of the mode env."""
+    """The webhook injects the sidecar of azure-workload-identity, which does not serve the mode env."""
 
     code = "env_mode_unavailable"
     hint = "set PROXY_IMAGE of the webhook (proxyImage of the chart) to an image of podpass"

@@ -1,4 +1,4 @@
 """Stage 2: the mutating admission webhook. AdmissionReview in, JSON patch (RFC 6902) out.
 
-Source: the reference's behaviour, recorded in `tests/vectors/admission.json`. Next: `assertion`.
+Source: azure-workload-identity's behaviour, recorded in `tests/vectors/admission.json`. Next: `assertion`.
 """

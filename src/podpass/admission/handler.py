@@ -8,7 +8,8 @@ import logging
 import time
 import uuid
 from collections.abc import Coroutine
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from podpass import names
 from podpass.account.annotations import parse_identity_config
@@ -17,7 +18,6 @@ from podpass.admission.events import RefusalRecorder
 from podpass.admission.memory_budget import UNRESERVED_BYTES, MemoryBudget, Reservation
 from podpass.admission.metrics_reasons import INTERNAL_ERROR, MetricsRecorder
 from podpass.admission.mutate import mutate
-from podpass.admission.request_log import StageLogger
 from podpass.admission.service_accounts import ServiceAccountReader
 from podpass.admission.warn_handler import WarningHandler
 from podpass.admission.warnings import list_warnings
@@ -30,18 +30,8 @@ from podpass.admission.wire import (
     parse_review,
 )
 from podpass.errors import Error
-from podpass.http.server import (
-    JSON,
-    App,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-    header,
-    read_body,
-    respond,
-)
-from podpass.log import correlation_id
+from podpass.http.server import JSON, App, Receive, Reply, Scope, Send, header, read_body, respond
+from podpass.log import DRY_RUN, correlation_id, hop
 from podpass.settings import WebhookSettings
 
 _log = logging.getLogger(__name__)
@@ -228,3 +218,72 @@ def _format_message(exc: Error, pod: Pod | None) -> str:
     if not text.isprintable():
         text = text.encode("unicode_escape").decode()
     return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
+
+
+class StageLogger:
+    """Measures one stage and logs its result once, also after an error; use it as a context.
+
+    `asked` describes the request, with members of the pod in braces. It is formatted only if the line is
+    logged: by default most lines are not. The line of a dry run says so: no pod was created.
+    """
+
+    __slots__ = (
+        *("_asked", "_dry_run", "_log", "checked", "facts", "outcome", "pod", "stage", "started"),
+    )
+
+    def __init__(
+        self,
+        log: logging.Logger,
+        stage: str,
+        asked: str,
+        pod: Pod | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        self._log, self._asked, self._dry_run = log, asked, dry_run
+        self.stage, self.pod, self.outcome = stage, pod, ""
+        self.checked: list[str] = []
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._log_result(logging.INFO, f"{self.stage}_{self.outcome}", self.facts)
+        elif isinstance(error, Error):
+            self.outcome = "refused"
+            refusal = {**self.facts, **error.facts, "code": error.code, "reason": error.message}
+            if error.hint:
+                refusal["fix"] = error.hint
+            self._log_result(logging.WARNING, f"{self.stage}_refused", refusal)
+        elif isinstance(error, Exception):
+            self.outcome = "internal_error"
+            failure = {**self.facts, "reason": "podpass failed; see the traceback in its log"}
+            self._log_result(logging.ERROR, f"{self.stage}_failed", failure)
+
+    def _log_result(self, level: int, event: str, facts: dict[str, Any]) -> None:
+        if self._log.isEnabledFor(level):
+            pod = self.pod
+            about: dict[str, object] = {}
+            if pod is not None:
+                about = {"pod": pod.identity, "namespace": pod.namespace, "account": pod.account}
+            if self._dry_run:
+                about[DRY_RUN] = True
+            hop(
+                self._log,
+                event,
+                level=level,
+                stage=self.stage,
+                asked=self._asked.format(pod=pod) if pod else "the review's object",
+                checked=self.checked,
+                seconds=time.perf_counter() - self.started,
+                outcome=self.outcome,
+                **{**about, **facts},
+            )

@@ -1,4 +1,4 @@
-"""Count admission responses, under podpass's metric names and those of the reference.
+"""Count admission responses, under podpass's metric names and those of azure-workload-identity.
 
 Three histograms share one list of buckets, so that a request increments one counter. Labels are bounded, so
 that a client that reaches the port cannot create series: outcomes and reasons come from the program, and a

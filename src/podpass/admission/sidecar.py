@@ -1,8 +1,8 @@
 """Build the migration sidecar, and the redirection or the variables by which workloads reach it. Pure.
 
 In the mode `iptables`, an init container redirects requests for the metadata address to the sidecar, exactly
-as in the reference. In the mode `env`, variables name the sidecar's address to the Azure SDKs; no container
-needs a privilege.
+as in azure-workload-identity. In the mode `env`, variables name the sidecar's address to the Azure SDKs; no
+container needs a privilege.
 """
 
 import re

@@ -79,7 +79,7 @@ def parse_review(
         raise BadReview(f"the request body is not JSON: {exc.msg}") from exc
     if not isinstance(document, dict):
         raise BadReview("the request body is not an AdmissionReview")
-    # A review without kind and version is read as v1, as in the reference.
+    # A review without kind and version is read as v1, as in azure-workload-identity.
     api_version = document.get("apiVersion") or VERSIONS[0]
     if (document.get("kind") or KIND) != KIND or api_version not in VERSIONS:
         raise BadReview("the request body is not an AdmissionReview of v1 or v1beta1")

@@ -1,6 +1,6 @@
 """The options by which a command chooses its Azure account.
 
-They are those of the reference, and may be before or after a subcommand, as there.
+They are those of azure-workload-identity, and may be before or after a subcommand, as there.
 """
 
 from collections.abc import Collection, Mapping

@@ -49,8 +49,7 @@ def read_seed(filename: str, stdin_bytes: int | None = None) -> bytes:
         return Path(filename).read_bytes()
     except OSError as exc:
         raise UsageError(
-            f"cannot read {filename}: {exc.strerror}",
-            hint="pass the path of an existing seed file",
+            f"cannot read {filename}: {exc.strerror}", hint="pass the path of an existing seed file"
         ) from exc
 
 

@@ -147,9 +147,7 @@ def _locate_keys(
             hint="pass the data directory with --data-dir D, or a cluster's database with --database URL",
         )
     return KeyLocation(
-        url=f"sqlite:///{path}",
-        sealing=data_dir.path("keys", "authority.key"),
-        schedule=schedule,
+        url=f"sqlite:///{path}", sealing=data_dir.path("keys", "authority.key"), schedule=schedule
     )
 
 

@@ -1,4 +1,4 @@
-"""`podpass azwi`: the command line of the reference's `azwi`, so that a link of this name replaces it.
+"""`podpass azwi`: the command line of azure-workload-identity's `azwi`; a link of this name replaces it.
 
 Its failures have the reference's form: `Error: ...` on stderr, exit code 1.
 """
@@ -70,7 +70,7 @@ def _help(ctx: click.Context, words: tuple[str, ...]) -> None:
 @click.command(cls=ReferenceGroup)
 @click.option("--debug", is_flag=True, expose_value=False, help="Log each request to Azure.")
 def command() -> None:
-    """Run a command line of the reference's azwi.
+    """Run a command line of azure-workload-identity's azwi.
 
     The commands are those of podpass with the same names. A link named `azwi` does the same.
     """

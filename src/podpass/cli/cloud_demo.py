@@ -7,12 +7,7 @@ from pathlib import Path
 
 import click
 
-from podpass.cli.cloud_cluster import (
-    kubeconfig_option,
-    namespace_option,
-    open_cluster,
-    run_in_pod,
-)
+from podpass.cli.cloud_cluster import kubeconfig_option, namespace_option, open_cluster, run_in_pod
 
 
 @click.command

@@ -126,10 +126,7 @@ async def _request(
 
 
 def _start(
-    data_dir: "DataDir",
-    target: "CloudTarget",
-    folder: Path,
-    requested: "RequestedIdentity | None",
+    data_dir: "DataDir", target: "CloudTarget", folder: Path, requested: "RequestedIdentity | None"
 ) -> tuple[Mapping[str, str], int]:
     """Forward and renew the token while the command runs; return the identity's variables, and the port."""
     from podpass.lab.host import forwarded_cloud, host_token

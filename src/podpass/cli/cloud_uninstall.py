@@ -40,11 +40,7 @@ async def _run(client: KubeClient, namespace: str, timeout: int) -> None:
 
     async with client:
         installer = Installer(
-            client=client,
-            report=click.echo,
-            progress=print_message,
-            timeout=timeout,
-            clock=system,
+            client=client, report=click.echo, progress=print_message, timeout=timeout, clock=system
         )
         served = await installer.uninstall(namespace)
     if installer.changes:

@@ -29,10 +29,7 @@ def connect(
         return KubeClient.from_kubeconfig(path, context)
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return KubeClient(in_cluster(environ))
-    raise UsageError(
-        "there is no kubeconfig",
-        hint=hint,
-    )
+    raise UsageError("there is no kubeconfig", hint=hint)
 
 
 def connect_to_cluster(

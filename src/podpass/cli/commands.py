@@ -42,7 +42,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "connect": "Let pods read the secrets of a key vault",
         "serviceaccount": "Create and delete workload identities: identity, credential, ServiceAccount, role",
         "jwks": "Print the JWKS of an issuer from PEM files",
-        "azwi": "Run a command line of the reference's azwi",
+        "azwi": "Run a command line of azure-workload-identity's azwi",
     },
     "Migration": {
         "migrate": "Find out which workloads can use workload identity, and what others need",
@@ -62,12 +62,12 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Shell": {
         "completion": "Print a completion script for your shell",
-        "version": "Print version and commit, in the form of the reference",
+        "version": "Print version and commit, in the form of azure-workload-identity",
     },
 }
 
 
-# Short names of the reference's command line.
+# Short names of azwi's command line.
 ALIASES = {"pi": "podidentity", "sa": "serviceaccount"}
 
 

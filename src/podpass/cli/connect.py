@@ -153,11 +153,7 @@ _OPTIONS = (
 
 command = click.Command(
     "connect",
-    params=[
-        click.Argument(["vault"], shell_complete=complete_vaults),
-        *_OPTIONS,
-        *build_options(),
-    ],
+    params=[click.Argument(["vault"], shell_complete=complete_vaults), *_OPTIONS, *build_options()],
     callback=_run,
     help="Let pods read the secrets of a key vault.\n\n"
     "Creates what is missing of a managed identity, an annotated ServiceAccount, a federated credential"

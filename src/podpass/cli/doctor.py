@@ -153,11 +153,7 @@ command.params += _CLOUD_OPTIONS
 
 
 async def _diagnose(
-    data_dir: DataDir,
-    kubeconfig: Path | None,
-    target: str,
-    namespace: str,
-    cloud: CloudOptions,
+    data_dir: DataDir, kubeconfig: Path | None, target: str, namespace: str, cloud: CloudOptions
 ) -> Sequence["Diagnosis"]:
     from podpass.cli.cluster import connect_to_cluster
     from podpass.diagnose.doctor.run import diagnose

@@ -38,6 +38,7 @@ _REQUEST_FIELDS = [
     "iss",
     "sub",
     "aud",
+    "claims",
     "kid",
     "credential",
 ]
@@ -48,12 +49,12 @@ _READ_BYTES = 1024 * 1024
 
 
 def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from podpass.exchange.errors import explain
+    from podpass.exchange.errors import explanations
 
     prefix = "" if incomplete[:1].isdecimal() else "AADSTS"
     names = (
-        (f"{prefix}{number}", explain.find_explanation(number))
-        for number in explain.known_numbers()
+        (f"{prefix}{number}", explanations.find_explanation(number))
+        for number in explanations.known_numbers()
     )
     return [
         CompletionItem(name, help=found.cause if found else "")
@@ -100,7 +101,7 @@ def command(
     with status 1 when nothing is recognized, or a code is unknown.
     """
     from podpass.diagnose.explain.recognition import recognize
-    from podpass.exchange.errors import explain
+    from podpass.exchange.errors import explanations
 
     text, values = (
         (_read_text(error), {}) if pod is None else _read_pod_log(data_dir, namespace, pod)
@@ -114,11 +115,12 @@ def command(
     known = [
         each
         for number in found.numbers
-        if (each := explain.find_explanation(number, found.messages.get(number, "")))
+        if (each := explanations.find_explanation(number, found.messages.get(number, "")))
     ]
-    missing = [number for number in found.numbers if explain.find_explanation(number) is None]
+    missing = [number for number in found.numbers if explanations.find_explanation(number) is None]
     unknown = [
-        {"code": number, "nearest": list(explain.similar_numbers(number))} for number in missing
+        {"code": number, "nearest": list(explanations.similar_numbers(number))}
+        for number in missing
     ]
     request = _find_request(data_dir, found.facts.get("correlation_id", ""))
     client, comparisons = _compare(data_dir, request, text)
@@ -215,7 +217,8 @@ def _compare(
     if status is None:
         return None, []
     identities, _ = list_identities(data_dir)
-    presented = read_presented(request or {})
+    logged = request or {}
+    presented = read_presented({**logged, **logged.get("claims", {})})
     own = [row for row in identities if row["client_id"] == client_id.lower()]
     trusted = "trust" in (request or {}).get("passed", ())
     wrong = None if own else _explain_client_id(data_dir, client_id)

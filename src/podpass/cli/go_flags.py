@@ -1,4 +1,4 @@
-"""Commands with flags in Go syntax, as in the reference: webhook, proxy and proxy-init."""
+"""Commands with flags in Go syntax, as in azure-workload-identity: webhook, proxy and proxy-init."""
 
 import json
 import platform

@@ -7,13 +7,7 @@ import click
 from podpass.cli import options
 from podpass.cli.client import list_identities
 from podpass.cli.completion_values import complete_identities
-from podpass.cli.output import (
-    align,
-    format_cell,
-    print_message,
-    print_output,
-    print_skipped_rows,
-)
+from podpass.cli.output import align, format_cell, print_message, print_output, print_skipped_rows
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir
 

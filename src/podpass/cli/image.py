@@ -15,11 +15,7 @@ from podpass.lab.cluster.image_source import base_name
 from podpass.lab.cluster.samples import catalogue
 from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
 from podpass.lab.cluster.samples.model import Sample
-from podpass.lab.cluster.samples.prepare import (
-    BuildFailed,
-    RegistryUnreachable,
-    ToolsMissing,
-)
+from podpass.lab.cluster.samples.prepare import BuildFailed, RegistryUnreachable, ToolsMissing
 from podpass.lab.cluster.samples.prepare import prepare as prepare_sample
 from podpass.lab.data.datadir import DataDir, check_version, prepare, write_version
 

@@ -190,9 +190,7 @@ def publish(folder: Path, replace: bool) -> None:
     help="Withdraw this key as soon as possible, without the waits. Its tokens are refused.",
 )
 @click.option(
-    "--accept-clock",
-    is_flag=True,
-    help="The clock was corrected: begin all waits again.",
+    "--accept-clock", is_flag=True, help="The clock was corrected: begin all waits again."
 )
 @output_option("text", "json")
 def rotate(

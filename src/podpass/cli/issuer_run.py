@@ -135,9 +135,7 @@ def run_status(folder: Path, *, offline: bool, ca_file: Path | None) -> dict[str
         problems.append(problem)
     checks: list[Callable[[], list[str]]] = [
         lambda: status.check_target(
-            settings,
-            state,
-            open_target(settings.target, folder, environ(), settings.s3_endpoint),
+            settings, state, open_target(settings.target, folder, environ(), settings.s3_endpoint)
         )
     ]
     if not offline:

@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str], name: str, *, as_reference: bool) -> "int | _
         )
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as exc:
-        # The reference prints the help of a group to stdout and succeeds.
+        # azure-workload-identity prints the help of a group to stdout and succeeds.
         output, code = (sys.stdout, DONE) if as_reference else (sys.stderr, USAGE_ERROR)
         print(exc.format_message(), file=output)
         return code

@@ -1,4 +1,4 @@
-"""The log of a workflow on stderr: for users, or in the form of the reference, which scripts read."""
+"""The log of a workflow on stderr: for users, or for scripts in the form of azure-workload-identity."""
 
 import json
 import os

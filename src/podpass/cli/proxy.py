@@ -1,4 +1,4 @@
-"""`podpass proxy`: run the migration sidecar, with the reference's flags in Go syntax."""
+"""`podpass proxy`: run the migration sidecar, with azure-workload-identity's flags in Go syntax."""
 
 import click
 
@@ -7,9 +7,7 @@ from podpass.settings.proxy import ProxySettings
 
 
 @click.command(
-    cls=GoFlags,
-    settings=ProxySettings,
-    context_settings={"help_option_names": ["--help"]},
+    cls=GoFlags, settings=ProxySettings, context_settings={"help_option_names": ["--help"]}
 )
 def command(arguments: tuple[str, ...]) -> None:
     """Run the migration sidecar: answer IMDS token requests with tokens of Workload ID.

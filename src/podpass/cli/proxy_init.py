@@ -7,9 +7,7 @@ from podpass.settings.proxy import ProxyInitSettings
 
 
 @click.command(
-    cls=GoFlags,
-    settings=ProxyInitSettings,
-    context_settings={"help_option_names": ["--help"]},
+    cls=GoFlags, settings=ProxyInitSettings, context_settings={"help_option_names": ["--help"]}
 )
 def command(arguments: tuple[str, ...]) -> None:
     """Redirect a pod's requests to the metadata service to the sidecar, with iptables.

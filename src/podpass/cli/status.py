@@ -34,11 +34,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
     if status is None:
         if output != "table":
             print_output(
-                {
-                    "ready": False,
-                    "data_dir": str(data_dir.root),
-                    "log": str(data_dir.log_file),
-                },
+                {"ready": False, "data_dir": str(data_dir.root), "log": str(data_dir.log_file)},
                 output,
             )
         _print_not_ready(data_dir)

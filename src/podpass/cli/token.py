@@ -129,8 +129,7 @@ def _read_token(token: str) -> str:
             return file.read(_MAX_FILE_BYTES).strip()
     except (OSError, ValueError) as exc:
         raise UsageError(
-            "the argument is neither a token nor a readable file",
-            hint=_TOKEN_HINT,
+            "the argument is neither a token nor a readable file", hint=_TOKEN_HINT
         ) from exc
 
 

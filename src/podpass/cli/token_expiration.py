@@ -1,4 +1,4 @@
-"""`--service-account-token-expiration`: a duration in the syntax of Go, with the limits of the reference."""
+"""`--service-account-token-expiration`: a duration in Go's syntax, with azure-workload-identity's limits."""
 
 import re
 

@@ -297,7 +297,8 @@ def _format(assigned: AssignedHop) -> str:
         known = explain_recognition(recognize(warning), _placeholders(assigned.workload))
         facts += [("warning", warning), ("fix", known.fix if known else "")]
     if found := explain_hop(hop):
-        facts += [("cause", found.cause), ("fix", found.fix)]
+        facts += [("cause", found.cause), *(("clause", one) for one in hop.clauses)]
+        facts.append(("fix", found.fix))
     elif hop.checked:
         facts += [("checked", ", ".join(hop.checked))]
     for label, text in facts:

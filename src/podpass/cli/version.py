@@ -11,7 +11,7 @@ from podpass.cli import options
 @click.command
 @options.output("text", "json")
 def command(output: str) -> None:
-    """Print version and commit, in the form of the reference."""
+    """Print version and commit, in the form of azure-workload-identity."""
     from podpass.cli.go_flags import build_version_info
 
     info = json.loads(build_version_info(options.environ()))

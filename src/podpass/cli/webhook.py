@@ -1,4 +1,4 @@
-"""`podpass webhook`: run the admission webhook, with the reference's flags in Go syntax."""
+"""`podpass webhook`: run the admission webhook, with azure-workload-identity's flags in Go syntax."""
 
 import os
 from collections.abc import Iterator

@@ -372,9 +372,7 @@ def generate_rsa(bits: int = MIN_RSA_BITS) -> rsa.RSAPrivateKey:
 
 def private_key_pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

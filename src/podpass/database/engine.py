@@ -187,11 +187,7 @@ def create_postgres_engine(url: URL, connections: int, used: set[Any]) -> Engine
     `used` always holds the driver's connections that are in use.
     """
     created = create_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=0.5,
-        connect_args=_defaults(url),
+        url, pool_size=connections, max_overflow=0, pool_timeout=0.5, connect_args=_defaults(url)
     )
     event.listen(created, "connect", _on_postgres_connect)
     event.listen(created, "begin", _on_postgres_begin)

@@ -109,8 +109,7 @@ def row_decoder(
     table: str = "",
     hint: str | None = None,
 ) -> Callable[
-    [Callable[Concatenate[Any, Arguments], Model]],
-    Callable[Concatenate[Any, Arguments], Model],
+    [Callable[Concatenate[Any, Arguments], Model]], Callable[Concatenate[Any, Arguments], Model]
 ]:
     """Create a decorator that validates a row before a function builds a model from it.
 

@@ -58,14 +58,21 @@ class Clause:
         given = claims.get(self.claim)
         if not isinstance(given, str):
             return f"{self}: the token has no text claim {self.claim}"
+        place = self.find_difference(given)
+        if place is None:
+            return f"{self}: the token has '{given}', which does not match after the first '*'"
+        if place == len(self.value):
+            return f"{self}: the token has '{given}', which is longer"
+        return f"{self}: the token has '{given}', which differs at character {place + 1}"
+
+    def find_difference(self, given: str) -> int | None:
+        """Return the first position that differs in a text that does not match; None if it is after a `*`."""
         is_pattern = self.operator == "matches"
         fixed = self.value.partition("*")[0] if is_pattern else self.value
         for place, want in enumerate(fixed):
             if place >= len(given) or not (given[place] == want or (is_pattern and want == "?")):
-                return f"{self}: the token has '{given}', which differs at character {place + 1}"
-        if fixed == self.value:
-            return f"{self}: the token has '{given}', which is longer"
-        return f"{self}: the token has '{given}', which does not match after the first '*'"
+                return place
+        return len(fixed) if fixed == self.value else None
 
     def __str__(self) -> str:
         return f"claims['{self.claim}'] {self.operator} '{self.value}'"

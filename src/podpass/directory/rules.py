@@ -9,11 +9,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from podpass.directory import naming
-from podpass.directory.claims_expression import (
-    KubernetesIssuers,
-    check_expression,
-    parse,
-)
+from podpass.directory.claims_expression import KubernetesIssuers, check_expression, parse
 from podpass.directory.errors import (
     Conflict,
     InvalidCredential,
@@ -24,10 +20,7 @@ from podpass.directory.errors import (
     TrustNotUnique,
 )
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
-from podpass.directory.naming import (
-    Fault,
-    check_guid,
-)
+from podpass.directory.naming import Fault, check_guid
 
 MAX_CREDENTIALS = 20
 MAX_CHARS = 600
@@ -107,8 +100,7 @@ def check_together(credentials: Sequence[FederatedCredential]) -> None:
     for credential in credentials:
         if credential.name in names:
             raise Conflict(
-                f"the federated credential {credential.name} exists already",
-                name=credential.name,
+                f"the federated credential {credential.name} exists already", name=credential.name
             )
         names.add(credential.name)
         trust = (credential.issuer, credential.expression or credential.subject)

@@ -11,7 +11,7 @@ from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.exchange.client_auth.authenticator import ClientAuthentication
-from podpass.exchange.client_auth.managed_identity import FEDERATION_CLAIM
+from podpass.exchange.client_auth.managed_identity_assertion import FEDERATION_CLAIM
 
 # For resources whose clock is slow. Entra documents only that `nbf` equals `iat`; in its tokens, both are
 # five minutes in the past.

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from podpass import log
+from podpass import log, names
 from podpass.clock import Clock
 from podpass.exchange import error_page, metadata, responses, token_request
 from podpass.exchange.client_auth.authenticator import ClientAuthenticator
@@ -26,7 +26,7 @@ from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import receive_form
-from podpass.exchange.managed_identity import ManagedIdentityTokens
+from podpass.exchange.managed_identity_tokens import ManagedIdentityTokens
 from podpass.exchange.metrics import RequestObserver
 from podpass.exchange.origins import Origins
 from podpass.exchange.sign_in.app import Handler, SignInApp
@@ -40,15 +40,7 @@ from podpass.exchange.throttling import (
     require_no_wait,
 )
 from podpass.exchange.token_endpoint import TokenEndpoint
-from podpass.http.server import (
-    Headers,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-    header,
-    respond,
-)
+from podpass.http.server import Headers, Receive, Reply, Scope, Send, header, respond
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -118,14 +110,7 @@ class TokenService:
             directory, verifier, keys, settings, clock, signer
         )
         self._tokens = TokenEndpoint(
-            verifier,
-            signin,
-            keys,
-            settings,
-            clock,
-            signer,
-            limiter=limiter,
-            observe=observe,
+            verifier, signin, keys, settings, clock, signer, limiter=limiter, observe=observe
         )
 
     def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
@@ -209,7 +194,7 @@ class TokenService:
         )
         if self._settings.flexible_kubernetes and "issuer" in document:
             # A client can find out that this service accepts what Entra refuses.
-            document["podpass_extensions"] = ["flexible_kubernetes"]
+            document[names.EXTENSIONS] = [names.FLEXIBLE_KUBERNETES]
         return document
 
     async def _tenant_id(self, name: str) -> str:

@@ -6,8 +6,8 @@ from urllib.parse import parse_qs
 import orjson
 
 from podpass.exchange import responses
-from podpass.exchange.errors import explain
-from podpass.exchange.errors.explain import Explanation
+from podpass.exchange.errors import explanations
+from podpass.exchange.errors.explanations import Explanation
 from podpass.exchange.sign_in import html
 from podpass.http.server import Receive, Reply, Scope, header
 
@@ -24,7 +24,7 @@ async def _error_page(scope: Scope, receive: Receive) -> Reply:
     if scope["method"] not in {"GET", "HEAD"}:
         return responses.not_allowed("GET", "HEAD")
     number = _requested_number(scope["query_string"])
-    found = None if number is None else explain.find_explanation(number)
+    found = None if number is None else explanations.find_explanation(number)
     status = 404 if found is None else 200
     accepted = header(scope, b"accept") or ""
     if "application/json" in accepted and "text/html" not in accepted:
@@ -34,13 +34,13 @@ async def _error_page(scope: Scope, receive: Receive) -> Reply:
 
 def _requested_number(query: bytes) -> int | None:
     text = parse_qs(query.decode("latin-1")).get("code", [""])[0]
-    found = explain.parse_error_text(text).numbers
+    found = explanations.parse_error_text(text).numbers
     return found[0] if found else None
 
 
 def _json_document(number: int | None, found: Explanation | None) -> dict[str, object]:
     if found is None:
-        near = explain.similar_numbers(number) if number is not None else ()
+        near = explanations.similar_numbers(number) if number is not None else ()
         return {"error": "not_found", "code": number, "nearest": near}
     return {
         "code": found.number,
@@ -57,7 +57,7 @@ def _html_page(number: int | None, found: Explanation | None) -> bytes:
     if number is None:
         return html.details("No number is given", [("Ask for", "/error?code=700213")])
     if found is None:
-        near = ", ".join(f"AADSTS{each}" for each in explain.similar_numbers(number))
+        near = ", ".join(f"AADSTS{each}" for each in explanations.similar_numbers(number))
         rows = [("Unknown", "This service never returns this number."), ("Similar numbers", near)]
         return html.details(f"AADSTS{number}", [row for row in rows if row[1]])
     rows = [

@@ -29,12 +29,7 @@ _CLAIMS = (
 _OPENID_V1 = jose.DISCOVERY_PATH.removeprefix("/")
 _OPENID_V2 = f"v2.0{jose.DISCOVERY_PATH}"
 _KEYS_V2 = "discovery/v2.0/keys"
-PATHS = (
-    _OPENID_V2,
-    _OPENID_V1,
-    _KEYS_V2,
-    "discovery/keys",
-)
+PATHS = (_OPENID_V2, _OPENID_V1, _KEYS_V2, "discovery/keys")
 
 
 def build_document(

@@ -59,7 +59,9 @@ def as_refusal(exc: Exception, known: Mapping[str, Any]) -> LoggedRefusal:
     """Convert an exception into a refusal; log a bug, with the fields that are known of the request."""
     if isinstance(exc, AadstsError):
         outcome = THROTTLED if is_throttled(exc) else exc.entry.name
-        return LoggedRefusal(exc, logging.INFO, {"outcome": outcome, "cause": exc.message})
+        return LoggedRefusal(
+            exc, logging.INFO, {"outcome": outcome, "cause": exc.message, **exc.record}
+        )
     if isinstance(exc, DatabaseFailed):
         unavailable = AadstsError(numbers.DIRECTORY_UNAVAILABLE)
         fields = {"outcome": unavailable.entry.name, **exc.facts}

@@ -138,12 +138,7 @@ class TokenEndpoint:
         )
 
     def _log_result(
-        self,
-        record: RequestRecord,
-        checked: Sequence[str],
-        began: float,
-        version: int,
-        level: int,
+        self, record: RequestRecord, checked: Sequence[str], began: float, version: int, level: int
     ) -> None:
         seconds = time.perf_counter() - began
         fields = record.fields

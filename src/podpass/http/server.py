@@ -298,9 +298,7 @@ def server_tls(certificate: str, key: str, *, client_ca: str | None = None) -> s
 
 
 def server_context(
-    *,
-    client_ca: str | None = None,
-    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    *, client_ca: str | None = None, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
 ) -> ssl.SSLContext:
     """Return a server context without a certificate; every handshake fails until one is loaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,6 +1,6 @@
 """The sidecar's application: routes, the token request, forwarding, and one log line for each request.
 
-Paths match as in the reference: a prefix decides, and the first segment may have any case.
+Paths match as in azure-workload-identity: a prefix decides, and the first segment may have any case.
 
     path                                  protocol
     /metadata/identity/oauth2/token       IMDS

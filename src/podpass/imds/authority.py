@@ -4,16 +4,15 @@ With an identity binding (AZURE_KUBERNETES_TOKEN_PROXY), requests go to the clus
 address, with its server name and its CA.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from podpass import names
 from podpass.errors import SettingsError
-from podpass.imds.http_client import HttpProxy
+from podpass.http.client import HttpProxy, choose_proxy
 
 _TENANT = re.compile(r"[0-9A-Za-z.-]{1,255}")
 _HTTPS_PORT = 443
@@ -100,59 +99,3 @@ def _parse_https(variable: str, url: str) -> SplitResult:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise SettingsError([f"{variable} must not contain a user, a query or a fragment"])
     return parts
-
-
-def choose_proxy(host: str, port: int, *, https_proxy: str, no_proxy: str) -> HttpProxy | None:
-    """Return the proxy for a host by the values of HTTPS_PROXY and NO_PROXY; None for no proxy.
-
-    Raises SettingsError.
-    """
-    if not https_proxy or _bypasses(no_proxy, host, port):
-        return None
-    return _parse_proxy(https_proxy)
-
-
-def _parse_proxy(url: str) -> HttpProxy:
-    problem = "HTTPS_PROXY must be an http URL with a host: http://proxy.example:8080"
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port
-    except ValueError:
-        raise SettingsError([problem]) from None
-    if parts.scheme != "http" or not parts.hostname or port == 0:
-        raise SettingsError([problem])
-    credentials = ""
-    if parts.username:
-        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return HttpProxy(host=parts.hostname, port=port or 80, credentials=credentials)
-
-
-def _bypasses(no_proxy: str, host: str, port: int) -> bool:
-    """Return whether NO_PROXY contains a host: `*`, a name, a suffix, an address, a network."""
-    return any(
-        _matches(entry.strip().lower(), host.lower(), port)
-        for entry in no_proxy.split(",")
-        if entry.strip()
-    )
-
-
-def _matches(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
-    if address := _parse_address(host):
-        try:
-            return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
-        except ValueError:
-            pass
-    name, _, only = entry.rpartition(":") if re.search(r":[0-9]+\Z", entry) else (entry, "", "")
-    if only and int(only) != port:
-        return False
-    name = name.strip("[]").removeprefix("*").removeprefix(".")
-    return host == name or (bool(name) and host.endswith(f".{name}"))
-
-
-def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

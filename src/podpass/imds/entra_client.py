@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from podpass import files, names
 from podpass.clock import Clock
 from podpass.errors import Error
+from podpass.http.client import HttpResponse, HttpServer, RequestFailed, send_request
 from podpass.imds.authority import Authority, Binding
-from podpass.imds.http_client import HttpResponse, HttpServer, RequestFailed, send_request
 from podpass.imds.token_cache import AccessToken
 
 MAX_RESPONSE_BYTES = 256 * 1024

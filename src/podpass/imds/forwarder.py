@@ -1,4 +1,4 @@
-"""Forward requests for other paths to the metadata service of the machine, as the reference does.
+"""Forward requests for other paths to the metadata service of the machine, as azure-workload-identity does.
 
 An instance on a laptop turns this off: its machine may be an Azure virtual machine.
 """
@@ -6,9 +6,9 @@ An instance on a laptop turns this off: its machine may be an Azure virtual mach
 import asyncio
 from urllib.parse import urlsplit
 
+from podpass.http.client import HttpServer, RequestFailed, send_request
 from podpass.http.reply import Reply
 from podpass.http.request_validation import Headers
-from podpass.imds.http_client import HttpServer, RequestFailed, send_request
 from podpass.imds.responses import text_error
 
 ADDRESS = "http://169.254.169.254:80"

@@ -23,8 +23,8 @@ def wait_until_ready(
 ) -> None:
     """Poll `/readyz` until it succeeds.
 
-    The reference exits immediately if nothing listens yet. Its hook then kills a container that only starts
-    slowly, so here a refused connection is one more failed attempt.
+    azure-workload-identity exits immediately if nothing listens yet. Its hook then kills a container that
+    only starts slowly, so here a refused connection is one more failed attempt.
 
     Raises ProbeFailed after `ATTEMPTS` other failures or `REFUSED_ATTEMPTS` refused connections.
     """

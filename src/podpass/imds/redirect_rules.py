@@ -5,7 +5,7 @@
     AZWI_PROXY_OUTPUT      the sidecar's own user: accept; others: jump to AZWI_PROXY_REDIRECT
     AZWI_PROXY_REDIRECT    TCP: redirect to the sidecar's port
 
-The rules are those of the reference, in the text form of `iptables -t nat -S`.
+The rules are those of azure-workload-identity, in the text form of `iptables -t nat -S`.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The responses of the sidecar, in the reference's format or with IMDS' errors. Pure."""
+"""The responses of the sidecar, in azure-workload-identity's format or with IMDS' errors. Pure."""
 
 import orjson
 

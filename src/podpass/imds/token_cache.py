@@ -22,7 +22,7 @@ from podpass.errors import Error
 
 _log = logging.getLogger(__name__)
 
-# The reference caches this number of credentials.
+# azure-workload-identity caches this number of credentials.
 MAX_TOKENS = 128
 _MIN_SECONDS = 60.0
 # A response reports less than the real lifetime, and the caller needs some time to use the token.

@@ -1,7 +1,7 @@
 """The parameters of a token request: which identity and which resource. Pure.
 
-Unlike the reference, the sidecar refuses ambiguous parameters, and IDs that it does not know: otherwise, the
-response could be a token of another identity.
+Unlike azure-workload-identity, the sidecar refuses ambiguous parameters, and IDs that it does not know:
+otherwise, the response could be a token of another identity.
 """
 
 import re

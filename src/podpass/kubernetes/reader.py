@@ -36,7 +36,7 @@ class ObjectReader:
     async def find(self, kind: str, name: str, namespace: str = "") -> MaybeObject:
         """Return an object."""
         path = path_of(kind, name, namespace=namespace)
-        return await self._once(path, lambda: _read(self.client.get(path)))
+        return await self._read_once(path, lambda: _read(self.client.get(path)))
 
     async def exists(self, kind: str, name: str, namespace: str = "") -> bool | Unread:
         """Return whether an object exists; no content of it is read."""
@@ -50,19 +50,21 @@ class ObjectReader:
         """Return the objects of a kind; none if the API server does not know the kind."""
         path = path_of(kind, namespace=namespace)
         params = {"labelSelector": selector} if selector else None
-        found = await self._once(
+        found = await self._read_once(
             f"{path}?{selector}", lambda: _read(self.client.list(path, params))
         )
         return found if isinstance(found, Unread) else (found or ((),))[0]
 
     async def discovery(self) -> Object | Unread:
         """Return the discovery document of the API server."""
-        found = await self._once(DISCOVERY_PATH, lambda: _read(self.client.get(DISCOVERY_PATH)))
+        found = await self._read_once(
+            DISCOVERY_PATH, lambda: _read(self.client.get(DISCOVERY_PATH))
+        )
         return found or Unread("the API server publishes no discovery document")
 
     async def jwks(self) -> Object | Unread:
         """Return the keys of the API server."""
-        found = await self._once(
+        found = await self._read_once(
             JWKS_PATH, lambda: _read(self.client.text(JWKS_PATH, accept=_JWKS_TYPE))
         )
         if isinstance(found, Unread):
@@ -93,7 +95,7 @@ class ObjectReader:
                 return Preview(refusal=first_line(exc.message))
             return Unread(f"no dry run of the pod: {first_line(exc.message)}")
 
-    async def _once(self, key: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _read_once(self, key: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if key not in self._shared:
             self._shared[key] = asyncio.ensure_future(read())
         found: T = await asyncio.shield(self._shared[key])

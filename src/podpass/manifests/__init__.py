@@ -1,7 +1,7 @@
 """Build the Kubernetes objects of podpass for installations without Helm.
 
-In: some of the chart's values. Out: the objects that the chart renders from them, with the labels of the
-reference's static manifest, so that podpass can replace the reference in place. This package calls no
+In: some of the chart's values. Out: the objects that the chart renders from them, with the labels of
+azure-workload-identity's static manifest, so that podpass can replace it in place. This package calls no
 cluster.
 """
 

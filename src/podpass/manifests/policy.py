@@ -13,8 +13,7 @@ from typing import Any
 from podpass import names
 from podpass.account.annotations import DEFAULT_TOKEN_SECONDS, TOKEN_SECONDS
 from podpass.admission.webhook_configuration import POD_CREATE_RULE, exclude_namespaces
-from podpass.manifests.meta import LABELS, Object
-from podpass.manifests.values import ManifestValues
+from podpass.manifests.values import LABELS, ManifestValues, Object
 from podpass.settings import WebhookSettings
 
 POLICY = "azure-wi-policy"

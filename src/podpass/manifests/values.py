@@ -16,6 +16,14 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 
 # The rule of a value in the chart's schema, with its default.
 Rule = Mapping[str, Any]
+Object = dict[str, Any]
+
+CONFIG = "azure-wi-webhook-config"
+DEPLOYMENT = "azure-wi-webhook-controller-manager"
+
+# The selector of azure-workload-identity's static manifest; the selector of a Deployment is immutable.
+SELECTOR = {"azure-workload-identity.io/system": "true"}
+LABELS = {**SELECTOR, "app.kubernetes.io/name": "podpass", "app.kubernetes.io/version": __version__}
 
 
 class UnknownValue(UsageError):

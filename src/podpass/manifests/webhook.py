@@ -1,17 +1,31 @@
-"""Build all objects of the webhook, in the order in which they can be applied."""
+"""Build all objects of the webhook, in the order in which they can be applied.
+
+`{{KEY}}` in a text is the value of that key; a text that is nothing else becomes the value itself, and in a
+list the items of a list. `{$unless: [KEY, OFF], then: A, else: B}` is B if the value of the key is OFF,
+otherwise A; a branch that is missing removes the member or the item.
+"""
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from podpass import __version__
-from podpass.manifests.meta import CONFIG, LABELS, Object
-from podpass.manifests.template import fill
-from podpass.manifests.values import ImageMissing, ManifestValues, read_rendered_chart
+from podpass.manifests.values import (
+    CONFIG,
+    LABELS,
+    ImageMissing,
+    ManifestValues,
+    Object,
+    read_rendered_chart,
+)
 
 _LEVELS = ("audit", "enforce", "warn")
 # Namespaces of Kubernetes and the default namespace: podpass does not set their labels.
 _SYSTEM_PREFIXES = ("default", "kube-")
+_PLACEHOLDER = re.compile(r"\{\{([A-Za-z.]+)\}\}")
+_MISSING = object()
 
 
 def build_webhook_objects(values: ManifestValues) -> list[Object]:
@@ -59,3 +73,38 @@ def _build_namespace(values: ManifestValues) -> list[Object]:
         labels[f"pod-security.kubernetes.io/{mode}-version"] = "latest"
     metadata = {"name": values.namespace, "labels": labels}
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}]
+
+
+def fill(node: Any, values: Mapping[str, Any]) -> Any:
+    """Return a node with its values. Every key of the node is in `values`."""
+    if isinstance(node, list):
+        return list(_fill_items(node, values))
+    if not isinstance(node, dict):
+        return _fill_text(node, values) if isinstance(node, str) else node
+    filled = {key: _choose(value, values) for key, value in node.items()}
+    return {key: fill(value, values) for key, value in filled.items() if value is not _MISSING}
+
+
+def _choose(node: Any, values: Mapping[str, Any]) -> Any:
+    """Return the branch of a node that applies."""
+    while isinstance(node, dict) and "$unless" in node:
+        key, off = node["$unless"]
+        node = node.get("else" if values[key] == off else "then", _MISSING)
+    return node
+
+
+def _fill_items(items: list[Any], values: Mapping[str, Any]) -> Iterator[Any]:
+    for item in items:
+        if (chosen := _choose(item, values)) is _MISSING:
+            continue
+        filled = fill(chosen, values)
+        if isinstance(chosen, str) and isinstance(filled, list):
+            yield from filled
+        else:
+            yield filled
+
+
+def _fill_text(text: str, values: Mapping[str, Any]) -> Any:
+    if whole := _PLACEHOLDER.fullmatch(text):
+        return values[whole[1]]
+    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)

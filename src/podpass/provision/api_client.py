@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from podpass.directory.model import FederatedCredential
-from podpass.imds.http_client import HttpResponse
+from podpass.http.client import HttpResponse
 from podpass.provision.connection import AzureConnection, header, parse_retry_after
 from podpass.provision.errors import ApiError, sanitize
 from podpass.provision.sign_in import TokenSource
@@ -77,6 +77,7 @@ def parse_credential(found: Mapping[str, Any]) -> FederatedCredential:
         issuer=text_of(about, "issuer"),
         subject=text_of(about, "subject"),
         audiences=texts_of(about, "audiences"),
+        expression=text_of(member_of(about, "claimsMatchingExpression"), "value"),
     )
 
 

@@ -13,8 +13,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from podpass import __version__
-from podpass.imds.authority import choose_proxy
-from podpass.imds.http_client import HttpResponse, HttpServer, RequestFailed, send_request
+from podpass.http.client import HttpResponse, HttpServer, RequestFailed, choose_proxy, send_request
 from podpass.provision.errors import ApiError
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -78,12 +77,7 @@ class AzureConnection:
         )
 
     async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> HttpResponse:
         """Send a request, and repeat it while the service is overloaded.
 

@@ -1,4 +1,4 @@
-"""The endpoints of a cloud for a management client, chosen by name as in the reference. Pure."""
+"""The endpoints of a cloud for a management client, chosen by name as in azure-workload-identity. Pure."""
 
 import json
 from dataclasses import dataclass

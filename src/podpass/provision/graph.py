@@ -111,9 +111,9 @@ class GraphClient:
 
     async def list_credentials(self, object_id: str) -> list[FederatedCredential]:
         """Return the federated credentials of an application. Raises ApiError."""
-        return [
-            parse_credential(each) for each in await self._client.list(_credentials_of(object_id))
-        ]
+        # Version 1.0 shows no expression, and its list of an application with one can be cut off.
+        path = _credentials_of(object_id, "beta")
+        return [parse_credential(each) for each in await self._client.list(path)]
 
     async def create_credential(self, object_id: str, credential: FederatedCredential) -> None:
         """Create a federated credential of an application. Raises ApiError."""
@@ -150,8 +150,8 @@ class GraphClient:
         return [_principal(each) for each in await self._client.list(_PRINCIPALS, params)]
 
 
-def _credentials_of(object_id: str) -> str:
-    return f"{_APPLICATIONS}/{quote_segment(object_id)}/federatedIdentityCredentials"
+def _credentials_of(object_id: str, version: str = "v1.0") -> str:
+    return f"/{version}/applications/{quote_segment(object_id)}/federatedIdentityCredentials"
 
 
 def _application(found: Object) -> ApplicationInfo:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from podpass.directory.model import AccessPolicy, FederatedCredential
 from podpass.provision import naming
 
-# The phases, with the names of the reference; a managed identity takes the place of an application.
+# The phases, with the names of azure-workload-identity; a managed identity takes the place of an application.
 APPLICATION, IDENTITY = "aad-application", "managed-identity"
 ACCOUNT, CREDENTIAL, ROLE = "service-account", "federated-identity", "role-assignment"
 VAULT_TYPE = "Microsoft.KeyVault/vaults"

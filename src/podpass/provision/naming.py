@@ -1,4 +1,4 @@
-"""Names that are derived as in the reference, and their limits. Pure.
+"""Names that are derived as in azure-workload-identity, and their limits. Pure.
 
 Source:  https://learn.microsoft.com/graph/api/resources/federatedidentitycredential and
          https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
@@ -25,8 +25,7 @@ _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
 _GROUP = re.compile(r"[\w().-]{0,89}[\w()-]")
 _SCOPE = re.compile(r"(/[\w().@ -]+)+")
 _ASSIGNMENT = re.compile(
-    r"(?:/[\w().@ -]+)*/providers/Microsoft\.Authorization/roleAssignments/[\w-]+",
-    re.IGNORECASE,
+    r"(?:/[\w().@ -]+)*/providers/Microsoft\.Authorization/roleAssignments/[\w-]+", re.IGNORECASE
 )
 _ASSIGNMENTS = uuid.UUID("6f5c2f1e-6d0b-4d3a-9d55-6f3b2c1a7e40")
 

@@ -99,10 +99,7 @@ def _plan_application(request: ProvisionRequest, observed: Observed) -> list[Pro
     name = request.resolved_name
     return [
         ProvisionStep(
-            phase=APPLICATION,
-            kind=kind,
-            action=Action.KEEP if found else Action.CREATE,
-            name=name,
+            phase=APPLICATION, kind=kind, action=Action.KEEP if found else Action.CREATE, name=name
         )
         for kind, found in (
             (ObjectKind.APPLICATION, observed.application),

@@ -23,6 +23,12 @@ from podpass.provision.model import VAULT_TYPE, AssignmentInfo, IdentityInfo, Re
 _SUBSCRIPTIONS = {"api-version": "2022-12-01"}
 _GROUPS = {"api-version": "2021-04-01"}
 _IDENTITIES = {"api-version": "2023-01-31"}
+# Only preview versions show the expression of a flexible credential.
+_EXPRESSIONS = {"api-version": "2025-01-31-preview"}
+# The answers of a cloud without that version.
+_NO_PREVIEW = frozenset(
+    {"InvalidApiVersionParameter", "InvalidResourceType", "NoRegisteredProviderFound"}
+)
 _ROLES = {"api-version": "2022-04-01"}
 _VAULTS = {"api-version": "2023-07-01"}
 _AUTHORIZATION = "/providers/Microsoft.Authorization"
@@ -96,7 +102,13 @@ class ManagerClient:
     async def list_credentials_of(self, identity_id: str) -> list[FederatedCredential]:
         """Return the federated credentials of a managed identity by its resource id. Raises ApiError."""
         path = f"{_quote_scope(identity_id)}/federatedIdentityCredentials"
-        return [parse_credential(each) for each in await self._client.list(path, _IDENTITIES)]
+        try:
+            found = await self._client.list(path, _EXPRESSIONS)
+        except ApiError as exc:
+            if exc.api_code not in _NO_PREVIEW:
+                raise
+            found = await self._client.list(path, _IDENTITIES)
+        return [parse_credential(each) for each in found]
 
     async def put_credential(self, group: str, name: str, credential: FederatedCredential) -> None:
         """Create a federated credential of a managed identity. Raises ApiError."""

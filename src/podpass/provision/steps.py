@@ -35,7 +35,7 @@ _RIGHTS = {
     CREDENTIAL: "ownership of the application, or the role Managed Identity Contributor",
     ROLE: "the role User Access Administrator or Owner at the scope",
 }
-# The texts of the reference for each phase that fails.
+# The texts of azure-workload-identity for each phase that fails.
 _TEXTS = {
     (ObjectKind.APPLICATION, Action.CREATE): "failed to create AAD application",
     (ObjectKind.PRINCIPAL, Action.CREATE): "failed to create service principal",

@@ -1,1 +1,1 @@
-"""The processes that run on a cluster, one package each: `authority` and `webhook`."""
+"""Processes of a cluster, one package each: `authority`, `issuer`, `proxy`, `signer`, `webhook`."""

@@ -138,9 +138,7 @@ class AuthorityProcessSettings:
         default=5.0,
     )
     log_level: str = setting(
-        "debug, info, warning or error",
-        **authority_flag("--log-level", _PROCESS),
-        default="info",
+        "debug, info, warning or error", **authority_flag("--log-level", _PROCESS), default="info"
     )
     client_rate: float = setting(
         "average rate of tokens per second for one client ID; 0 for no limit",
@@ -199,11 +197,7 @@ class AuthorityProcessSettings:
     )
 
     def __post_init__(self) -> None:
-        problems = [
-            *self._address_problems(),
-            *self._number_problems(),
-            *self._tenant_problems(),
-        ]
+        problems = [*self._address_problems(), *self._number_problems(), *self._tenant_problems()]
         if problems:
             raise SettingsError(problems)
 

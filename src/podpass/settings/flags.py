@@ -1,4 +1,4 @@
-"""Parse flags in the syntax of Go's `flag` package, so that a Deployment of the reference works unchanged.
+"""Parse flags as Go's `flag` package, so that a Deployment of azure-workload-identity works unchanged.
 
 A flag has one or two dashes, and its value follows after `=` or as the next argument; a switch takes a value
 only after `=`. Parsing stops at `--` or at the first argument that is not a flag. Go programs ignore the

@@ -1,4 +1,4 @@
-"""Settings of the migration sidecar and its init container, with the flags and variables of the reference."""
+"""Settings of the migration sidecar and its init container, as in azure-workload-identity."""
 
 import ipaddress
 import re
@@ -152,10 +152,7 @@ class ProxyInitSettings:
         default="169.254.169.254",
     )
     metadata_port: int = setting(
-        "port of the metadata service",
-        flag="--metadata-port",
-        variable="METADATA_PORT",
-        default=80,
+        "port of the metadata service", flag="--metadata-port", variable="METADATA_PORT", default=80
     )
     proxy_uid: int = setting(
         "user of the sidecar, whose requests are not redirected",

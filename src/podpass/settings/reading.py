@@ -11,7 +11,7 @@ from podpass.settings.flags import parse_flags, parse_switch
 
 Settings = TypeVar("Settings")
 
-# As in the reference, this address disables a listener.
+# As in azure-workload-identity, this address disables a listener.
 DISABLED_ADDRESS = "0"
 LOG_LEVELS = ("", "info", "debug", "trace", "all")
 

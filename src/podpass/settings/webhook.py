@@ -1,4 +1,4 @@
-"""Settings of the webhook, with the flags (in Go's syntax) and environment variables of the reference."""
+"""Settings of the webhook: the flags, in Go's syntax, and variables of azure-workload-identity."""
 
 import json
 import re
@@ -95,9 +95,7 @@ class WebhookSettings:
         "audience of the projected token", flag="--audience", default=names.EXCHANGE_AUDIENCE
     )
     proxy_image: str = setting(
-        "image of the migration sidecar",
-        variable="PROXY_IMAGE",
-        default=REFERENCE_PROXY_IMAGE,
+        "image of the migration sidecar", variable="PROXY_IMAGE", default=REFERENCE_PROXY_IMAGE
     )
     proxy_init_image: str = setting(
         "image of the container that redirects to the sidecar",

@@ -1,5 +1,7 @@
 """The behaviour of the reference: the Secret that it writes, and its check of a stored Secret."""
 
+import ssl
+import warnings
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -93,8 +95,6 @@ def _is_valid(
 
 
 def _first(pem: bytes) -> x509.Certificate | None:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the serial number 0
         return x509.load_pem_x509_certificate(pem) if pem else None
@@ -140,6 +140,4 @@ def _der(tag: int, body: bytes) -> bytes:
 
 
 def _pem(der: bytes) -> bytes:
-    import ssl
-
     return ssl.DER_cert_to_PEM_cert(der).encode()

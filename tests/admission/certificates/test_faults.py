@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trustme
 
 from podpass import names
 from podpass.admission.certificates import RotationPolicy, secret_codec, x509
@@ -355,9 +356,7 @@ async def test_replica_without_watch_permission_polls_the_secret(
     await wait_until(lambda: _has_bundle(lab, before), 10)
 
 
-async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(
-    lab: Lab,
-) -> None:
+async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(lab: Lab) -> None:
     """A removed permission must not make all replicas unready at the same time."""
     replica = await start_ready(lab)
     await lab.grant("secrets", [])
@@ -464,8 +463,6 @@ async def test_private_keys_are_not_logged_or_printed(
 
 
 def _create_foreign_ca() -> bytes:
-    import trustme
-
     return trustme.CA().cert_pem.bytes()
 
 

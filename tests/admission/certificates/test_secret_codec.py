@@ -223,9 +223,7 @@ def test_bundle_in_another_order_is_unchanged(stored: StoredCertificates) -> Non
     assert secret_codec.build_desired_bundle(stored, stored.cas[::-1]) is None
 
 
-def test_bundle_gets_missing_cas_and_keeps_foreign_cas(
-    stored: StoredCertificates,
-) -> None:
+def test_bundle_gets_missing_cas_and_keeps_foreign_cas(stored: StoredCertificates) -> None:
     made = ISSUER.create_ca()
     foreign_ca = CertificateAuthority(
         id=made.id, certificate=made.certificate, not_before=0, not_after=1, is_own=False

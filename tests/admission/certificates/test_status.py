@@ -46,9 +46,7 @@ def test_one_entry_without_the_ca_is_not_ready(status: CertificateStatus) -> Non
     )
 
 
-def test_certificate_is_valid_from_not_before_until_not_after(
-    status: CertificateStatus,
-) -> None:
+def test_certificate_is_valid_from_not_before_until_not_after(status: CertificateStatus) -> None:
     assert status.not_ready_reason(LEAF.not_before, TICKS) == ""
     assert "is not valid before" in status.not_ready_reason(LEAF.not_before - 1, TICKS)
     assert status.not_ready_reason(LEAF.not_after - 1, TICKS) == ""
@@ -64,9 +62,7 @@ def test_reports_unknown_trust_after_lost_api_server(status: CertificateStatus) 
     assert "no answer from the server" in message
 
 
-def test_unreadable_secret_is_not_ready_only_after_ca_is_added(
-    status: CertificateStatus,
-) -> None:
+def test_unreadable_secret_is_not_ready_only_after_ca_is_added(status: CertificateStatus) -> None:
     """A removed permission must not make every replica unready."""
     status.secret_read_at = TICKS - POLICY.stale_seconds
     status.set_condition(READING, "it is forbidden to get secrets")
@@ -81,9 +77,7 @@ def test_unreadable_secret_is_not_ready_only_after_ca_is_added(
     assert "it is forbidden to get secrets" in message
 
 
-def test_unreadable_secret_during_rotation_is_not_ready(
-    status: CertificateStatus,
-) -> None:
+def test_unreadable_secret_during_rotation_is_not_ready(status: CertificateStatus) -> None:
     """The other replicas rotate, and remove the served CA."""
     status.secret_read_at = TICKS - POLICY.stale_seconds
     status.certificates = StoredCertificates(current=A, leaf=LEAF, added=B)

@@ -1,5 +1,6 @@
 """The settings file and the state file: what is accepted, and that nothing else is."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass.assertion.publishing import config as config_file
-from podpass.assertion.publishing import setup, state_file
+from podpass.assertion.publishing import key_folder, setup
 from podpass.assertion.publishing.config import IssuerConfig
 from podpass.assertion.publishing.key_folder import KeyFolder
 from podpass.assertion.publishing.model import IssuerError, RotationWaits, SigningMode
@@ -88,8 +89,8 @@ def test_damaged_yaml_is_reported_with_its_line(tmp_path: Path) -> None:
 def test_written_state_is_read_back(published_issuer: Issuer) -> None:
     published_issuer.rotate()
     state = published_issuer.state
-    assert state_file.decode(state_file.encode(state)) == state
-    assert b"PRIVATE" not in state_file.encode(state)
+    assert key_folder.decode_state(key_folder.encode_state(state)) == state
+    assert b"PRIVATE" not in key_folder.encode_state(state)
 
 
 def _damage(document: dict[str, Any], kind: str) -> None:
@@ -222,3 +223,20 @@ def test_invalid_key_file_is_not_imported_and_not_shown(tmp_path: Path) -> None:
     with pytest.raises(IssuerError, match="not a PEM private key") as got:
         _create(tmp_path / "one", imported=tmp_path / "sa.key")
     assert "secret text" not in f"{got.value.message}{got.value.hint}"
+
+
+# A new key folder has an issuer, or no key.
+
+
+def test_keygen_that_fails_leaves_no_private_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = IssuerConfig(issuer="https://oidc.example/", target="command:true")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(KeyFolder, "write_state", fail)
+    with pytest.raises(IssuerError, match="No space"):
+        setup.create(tmp_path / "keys", config, imported=None, bits=2048, now=1.0)
+    assert list((tmp_path / "keys").rglob("*.pem")) == []

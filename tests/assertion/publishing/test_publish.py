@@ -14,8 +14,7 @@ from podpass.assertion.publishing.key_folder import KeyFolder
 from podpass.assertion.publishing.model import IssuerError
 from podpass.assertion.publishing.publish import publish
 from podpass.assertion.publishing.rotation import StepFailed
-from podpass.assertion.publishing.targets import TargetError, open_target
-from podpass.assertion.publishing.targets.folder import FolderTarget
+from podpass.assertion.publishing.targets import FolderTarget, TargetError, open_target
 from podpass.crypto import jose
 from tests.assertion.publishing import issuer as issuers
 from tests.assertion.publishing.issuer import ISSUER, Issuer
@@ -165,9 +164,7 @@ def test_clock_that_differs_from_that_of_the_target_is_an_error(
         publish(target, ISSUER, new_issuer.state, new_issuer.clock)
 
 
-def test_unavailable_target_keeps_the_old_key_and_names_the_step(
-    published_issuer: Issuer,
-) -> None:
+def test_unavailable_target_keeps_the_old_key_and_names_the_step(published_issuer: Issuer) -> None:
     issuer, old = published_issuer, published_issuer.state.active.kid
     place = issuer.folder.root / "published"
     place.rename(issuer.folder.root / "moved")

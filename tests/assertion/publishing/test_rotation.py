@@ -82,9 +82,7 @@ def test_files_of_api_servers_are_repaired_by_the_next_run(published_issuer: Iss
     assert (root / "signing.key").resolve().exists()
 
 
-def test_rotation_waits_for_the_refresh_time_if_it_exceeds_the_cache_time(
-    tmp_path: Path,
-) -> None:
+def test_rotation_waits_for_the_refresh_time_if_it_exceeds_the_cache_time(tmp_path: Path) -> None:
     issuer = issuers.create(tmp_path / "issuer")
     waits = replace(WAITS, cache_seconds=0)
     issuer.config = replace(issuer.config, waits=waits)

@@ -58,9 +58,7 @@ def test_every_object_matches_the_kubernetes_schemas(objects: list[Object], vers
             kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_objects_are_unique_and_in_the_release_namespace(
-    objects: list[Object],
-) -> None:
+def test_objects_are_unique_and_in_the_release_namespace(objects: list[Object]) -> None:
     keys = [(one["kind"], one["metadata"]["name"]) for one in objects]
     assert len(keys) == len(set(keys)) >= 5
     assert {one["metadata"]["namespace"] for one in objects} == {"podpass"}
@@ -85,9 +83,7 @@ def test_pods_have_a_restricted_security_context(objects: list[Object], values: 
     assert find(objects, "ServiceAccount")["automountServiceAccountToken"] is False
 
 
-def test_selectors_match_the_replicas_and_not_test_or_seed_pods(
-    objects: list[Object],
-) -> None:
+def test_selectors_match_the_replicas_and_not_test_or_seed_pods(objects: list[Object]) -> None:
     template = find(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
     selectors = [
         one["spec"]["selector"].get("matchLabels", one["spec"]["selector"])

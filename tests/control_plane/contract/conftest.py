@@ -41,8 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(
-    scope="session",
-    params=[EMBEDDED, pytest.param(REAL, marks=pytest.mark.kubernetes)],
+    scope="session", params=[EMBEDDED, pytest.param(REAL, marks=pytest.mark.kubernetes)]
 )
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

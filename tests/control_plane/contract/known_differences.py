@@ -11,7 +11,7 @@ from dataclasses import dataclass
 KNOWN: dict[str, str] = {
     "test_match_condition_is_evaluated_before_the_webhook_is_called": (
         "a decision: see tests/vectors/features.toml; conditions are refused with a message"
-    ),
+    )
 }
 
 

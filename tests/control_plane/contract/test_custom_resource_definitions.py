@@ -217,10 +217,7 @@ async def test_name_must_be_plural_and_group(api: ContractApi) -> None:
 
 @pytest.mark.parametrize(
     ("group", "field"),
-    [
-        ("nodot", "spec.group"),
-        ("a.k8s.io", "metadata.annotations[api-approved.kubernetes.io]"),
-    ],
+    [("nodot", "spec.group"), ("a.k8s.io", "metadata.annotations[api-approved.kubernetes.io]")],
 )
 async def test_group_must_be_a_domain_that_is_not_protected(
     api: ContractApi, group: str, field: str
@@ -337,9 +334,7 @@ async def test_deleted_definition_waits_for_its_objects(api: ContractApi, jobs: 
 async def test_definition_with_cel_rules_is_accepted(api: ContractApi) -> None:
     rule = {"rule": "self.a > 1", "message": "too small"}
     body = _schema(
-        type="object",
-        properties={"a": {"type": "integer"}},
-        **{"x-kubernetes-validations": [rule]},
+        type="object", properties={"a": {"type": "integer"}}, **{"x-kubernetes-validations": [rule]}
     )
     reply = await api.call("POST", f"{DEFINITIONS}?dryRun=All", body)
     assert reply.status == 201

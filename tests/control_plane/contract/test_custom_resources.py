@@ -197,10 +197,7 @@ async def test_scale_reads_and_writes_the_paths_of_the_definition(
     await api.patch(jobs.path("a", "status"), {"status": {"replicas": 2, "selector": "a=b"}})
     found = await api.get(jobs.path("a", "scale"))
     assert (found["kind"], found["apiVersion"]) == ("Scale", "autoscaling/v1")
-    assert (found["spec"], found["status"]) == (
-        {"replicas": 5},
-        {"replicas": 2, "selector": "a=b"},
-    )
+    assert (found["spec"], found["status"]) == ({"replicas": 5}, {"replicas": 2, "selector": "a=b"})
     reply = await api.patch(jobs.path("a", "scale"), {"spec": {"replicas": 3}})
     assert reply.body["spec"] == {"replicas": 3}
     live = await api.get(jobs.path("a"))

@@ -47,7 +47,7 @@ async def test_pods_and_their_subresources_have_the_verbs_that_clients_look_for(
     assert (pods["kind"], pods["namespaced"], pods["singularName"]) == ("Pod", True, "pod")
     assert pods["shortNames"] == ["po"]
     assert set(pods["verbs"]) == {
-        *("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"),
+        *("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
     }
     assert found["pods/log"]["verbs"] == ["get"]
     assert found["pods/binding"]["kind"] == "Binding"

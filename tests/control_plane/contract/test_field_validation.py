@@ -44,10 +44,7 @@ data:
     z
   b: "1"
 """
-IN_CONFIG_MAP = [
-    'line 9: key "a" already set in map',
-    'line 11: key "b" already set in map',
-]
+IN_CONFIG_MAP = ['line 9: key "a" already set in map', 'line 11: key "b" already set in map']
 
 
 def warnings(reply: ApiReply) -> list[str]:

@@ -253,9 +253,7 @@ async def test_node_gets_no_token_of_a_pod_on_another_node(api: ContractApi) -> 
     )
 
 
-async def test_missing_pod_is_reported_before_a_missing_account(
-    api: ContractApi,
-) -> None:
+async def test_missing_pod_is_reported_before_a_missing_account(api: ContractApi) -> None:
     ref = {"kind": "Pod", "apiVersion": "v1", "name": "none", "uid": UID}
     found = check_refused(await _request(api, ref, AUDIENCE, account="missing"), 404, "NotFound")
     assert found["message"] == 'pod "none" not found'

@@ -157,7 +157,7 @@ async def test_impersonated_account_has_its_groups(api: ContractApi) -> None:
             "system:serviceaccounts",
             f"system:serviceaccounts:{api.namespace}",
             "system:authenticated",
-        ),
+        )
     }
 
 

@@ -75,7 +75,7 @@ async def test_without_an_audience_a_token_is_for_the_api_server(api: ContractAp
             "system:serviceaccounts",
             f"system:serviceaccounts:{api.namespace}",
             "system:authenticated",
-        ),
+        )
     }
     assert user["extra"].keys() == {"authentication.kubernetes.io/credential-id"}
 

@@ -50,9 +50,7 @@ VALUES = {
     "image": {"repository": "podpass"},
     "replicaCount": REPLICAS,
     "hostNetwork": True,
-    "extraEnv": [
-        {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
-    ],
+    "extraEnv": [{"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}],
     "extraArgs": [
         f"--webhook-addr=$(HOST_IP):{_PORT}",
         "--health-addr=$(HOST_IP):9440",

@@ -85,9 +85,7 @@ def test_status_of_each_lane_is_checked(library: multibuffer.MultiBufferLibrary,
         key.sign(TEXTS)
 
 
-def test_scratch_buffer_and_key_are_wiped(
-    library: multibuffer.MultiBufferLibrary,
-) -> None:
+def test_scratch_buffer_and_key_are_wiped(library: multibuffer.MultiBufferLibrary) -> None:
     """The library leaves residues of the primes in its scratch buffer, which would reveal them."""
     key = library.load(KEY)
     key.sign(TEXTS)
@@ -195,9 +193,7 @@ def test_library_without_rsa2048_method_is_rejected(reported: dict[str, int]) ->
         multibuffer.MultiBufferLibrary(_fake_library(**reported), "/a/libcrypto_mb.so.13")
 
 
-def test_missing_library_error_lists_every_searched_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_missing_library_error_lists_every_searched_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multibuffer, "SONAMES", ("libnone_mb.so.13", "libnone_mb.so.12"))
     with pytest.raises(multibuffer.MultiBufferNotInstalled) as caught:
         multibuffer.find_library()

@@ -16,10 +16,7 @@ def upgrade() -> None:
         "example_labels",
         sa.Column("label", _TEXT, primary_key=True),
         sa.Column(
-            "thing",
-            _TEXT,
-            sa.ForeignKey("example_things.name", ondelete="CASCADE"),
-            nullable=False,
+            "thing", _TEXT, sa.ForeignKey("example_things.name", ondelete="CASCADE"), nullable=False
         ),
         sqlite_strict=True,
     )

@@ -111,23 +111,54 @@ def test_ids_of_checks_are_unique() -> None:
     assert len(set(ids)) == len(ids)
 
 
+FLEXIBLE = replace(TRUST, subject="", expression=f"claims['sub'] matches '{SUBJECT[:-2]}*'")
+OTHER = replace(FLEXIBLE, expression="claims['sub'] matches 'system:serviceaccount:x-*:web'")
+REFUSED = ExchangeFacts(token=TOKEN, status=401, number=700213)
+
+
 @pytest.mark.parametrize(
     ("credentials", "finding"),
     [
-        ((replace(TRUST, subject=""),), "credential-flexible"),
-        ((replace(TRUST, subject="x"), replace(TRUST, subject="")), "credential-flexible"),
-        ((TRUST, replace(TRUST, subject="")), None),
+        ((FLEXIBLE,), "credential-flexible"),
+        ((OTHER,), "credential-flexible"),
+        # A version of an API that shows no expression.
+        ((replace(FLEXIBLE, expression=""),), "credential-flexible"),
+        ((replace(TRUST, issuer="https://x"), FLEXIBLE), "credential-flexible"),
+        ((TRUST, FLEXIBLE), "credential-not-visible"),
         (
-            (replace(TRUST, subject="x"), replace(TRUST, subject="", issuer="https://git.example")),
+            (replace(TRUST, subject="x"), replace(OTHER, issuer="https://git.example")),
             "credential-subject-differs",
         ),
     ],
 )
 def test_flexible_credential_is_reported_only_if_no_other_one_is_meant(
-    credentials: Sequence[FederatedCredential], finding: str | None
+    credentials: Sequence[FederatedCredential], finding: str
 ) -> None:
-    named = _named(_examine(replace(CLOUD, credentials=credentials)))
-    assert (named[0] if named else None) == finding
+    assert _named(_examine(replace(CLOUD, credentials=credentials, exchange=REFUSED))) == [finding]
+
+
+@pytest.mark.parametrize("credential", [FLEXIBLE, replace(FLEXIBLE, expression="")])
+def test_flexible_credential_that_the_exchange_accepted_is_right(
+    credential: FederatedCredential,
+) -> None:
+    assert _named(_examine(replace(CLOUD, credentials=(credential,)))) == []
+
+
+def test_token_service_with_the_extension_accepts_expressions_of_the_cluster() -> None:
+    extended = AuthorityFacts(url="", tenant_id=TENANT, now=NOW, has_flexible_kubernetes=True)
+    unread = replace(CLOUD, exchange=_UNREAD, credentials=(FLEXIBLE,))
+    assert "credential-flexible" in _named(_examine(unread))
+    assert "credential-flexible" not in _named(_examine(replace(unread, authority=extended)))
+
+
+def test_clause_that_does_not_match_is_reported_letter_by_letter() -> None:
+    mismatch = replace(REFUSED, number=7002131)
+    found = _examine(replace(CLOUD, credentials=(OTHER,), exchange=mismatch))
+    assert _named(found) == ["credential-expression-differs"]
+    assert found.findings[0].message == (
+        "a clause of its expression does not match: claims['sub'] matches 'system:serviceaccount:x-*:web': "
+        f"the token has '{SUBJECT}', which differs at character 23"
+    )
 
 
 def test_credential_limit_is_reported_only_if_no_credential_is_similar() -> None:
@@ -372,11 +403,13 @@ async def test_application_that_the_caller_cannot_read_is_not_reported_as_missin
     assert "Denied" in _reason(found, "credential-missing")
 
 
-async def test_graph_credential_without_a_subject_is_reported_as_flexible(tmp_path: Path) -> None:
+async def test_graph_credential_has_its_expression(tmp_path: Path) -> None:
     flexible = {"id": "1", "name": "flexible", "issuer": ISSUER, "subject": None}
+    expression = {"value": FLEXIBLE.expression, "languageVersion": 1}
+    shown = {**flexible, "audiences": [AUDIENCE], "claimsMatchingExpression": expression}
     answers = {
         "/v1.0/servicePrincipals": {"value": [{"id": "p", "appId": CLIENT}]},
-        "/v1.0/applications/a/federated": {"value": [{**flexible, "audiences": [AUDIENCE]}]},
+        "/beta/applications/a/federated": {"value": [shown]},
         "/v1.0/applications": {"value": [{"id": "a", "appId": CLIENT}]},
     }
     async with scripted_api(tmp_path, _script(answers)) as api:
@@ -384,8 +417,10 @@ async def test_graph_credential_without_a_subject_is_reported_as_flexible(tmp_pa
         identity = await reader.find_identity(CLIENT)
         assert isinstance(identity, DirectoryIdentity)
         credentials = await reader.list_credentials(identity)
-    found = _examine(replace(CLOUD, identity=identity, credentials=credentials))
+    found = _examine(replace(CLOUD, identity=identity, credentials=credentials, exchange=REFUSED))
     assert _named(found) == ["credential-flexible"]
+    assert not isinstance(credentials, Unread)
+    assert [each.expression for each in credentials] == [FLEXIBLE.expression]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.diagnose.doctor.credentials import (
     PresentedToken,
     compare,
@@ -103,3 +104,34 @@ def test_each_different_character_is_marked(expected: str, given: str, marks: st
 @pytest.mark.parametrize("missing", ["iss", "sub", "aud"])
 def test_claims_without_a_member_are_not_compared(missing: str) -> None:
     assert read_presented({**CLAIMS, missing: None}) is None
+
+
+def test_each_clause_of_an_expression_is_compared_with_its_claim(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    expression = "claims['sub'] matches 'system:*:api' and claims['repository_id'] eq '12'"
+    row = credential("c", subject="", expression=expression)
+    (found,) = compare([identity("web", row)], presented(repository_id="13"))
+    assert found.differs == ("expression",)
+    assert found.presented["expression"] == f"sub={SUBJECT}, repository_id=13"
+    assert [each.difference.rpartition("which ")[2] for each in found.clauses] == [
+        "does not match after the first '*'",
+        "differs at character 2",
+    ]
+    print_comparisons([found])
+    shown = capsys.readouterr().out.splitlines()
+    for line, (at, char) in zip((5, 8), ((-3, "s"), (-2, "3")), strict=False):
+        assert shown[line][shown[line + 1].index("^")] == char, (at, shown[line])
+    assert "clause" in shown[4]
+    assert to_json(found)["clauses"][1]["presented"] == "13"
+    (equal,) = compare([identity("web", row)], presented(sub="system:x:api", repository_id="12"))
+    assert equal.differs == ()
+
+
+def test_assertion_without_the_claim_of_a_clause_is_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = credential("c", subject="", expression="claims['repository_id'] eq '12'")
+    (found,) = compare([identity("web", row)], presented())
+    print_comparisons([found])
+    assert "has no text claim repository_id" in capsys.readouterr().out

@@ -114,9 +114,16 @@ def test_differences_are_listed_in_the_order_in_which_entra_checks() -> None:
     assert [each.member for each in found.differences] == ["audience", "subject"]
 
 
-def test_credential_without_a_subject_is_not_compared() -> None:
-    assert find_mismatch([replace(RIGHT, subject="")], TOKEN) is None
-    assert not matches(replace(RIGHT, subject=""), TOKEN)
+def test_credential_without_a_subject_is_compared_by_its_expression() -> None:
+    unknown = find_mismatch([replace(RIGHT, subject="")], TOKEN)
+    assert unknown is not None
+    assert unknown.differences[0].cause.startswith("the expression cannot be read")
+    expression = "claims['sub'] matches 'system:*:cart' and claims['x'] eq 'y'"
+    found = find_mismatch([replace(RIGHT, subject="", expression=expression)], TOKEN)
+    assert found is not None
+    assert [(each.member, each.expected) for each in found.differences] == [("expression", "y")]
+    with_claim = replace(TOKEN, claims={"x": "y"})
+    assert matches(replace(RIGHT, subject="", expression=expression), with_claim)
 
 
 @pytest.mark.parametrize(
@@ -149,19 +156,18 @@ _credentials = st.builds(
 def test_mismatch_is_found_if_and_only_if_no_credential_is_equal(
     credentials: list[FederatedCredential],
 ) -> None:
-    regular = [each for each in credentials if each.subject]
     equal = [
         (each.issuer, each.subject) == (ISSUER, SUBJECT) and AUDIENCE in each.audiences
-        for each in regular
+        for each in credentials
     ]
     found = find_mismatch(credentials, TOKEN)
-    assert (found is not None) == (bool(regular) and not any(equal))
+    assert (found is not None) == (bool(credentials) and not any(equal))
     assert any(matches(each, TOKEN) for each in credentials) == any(equal)
     if found is not None:
-        assert found.credential in regular
+        assert found.credential in credentials
         for each in found.differences:
-            assert each.expected != each.presented
             assert each.cause
+            assert each.expected != each.presented
             assert describe_position(each.expected, each.presented)
 
 

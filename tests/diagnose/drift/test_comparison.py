@@ -70,10 +70,7 @@ def test_changed_annotations_are_drift() -> None:
     admitted = _admit(_pod(), client_id="old")
     now = _admit(without_injection(admitted), client_id="new", tenant_id="other")
     found = {each.member: (each.present, each.expected) for each in find_drift(admitted, now)}
-    assert found == {
-        names.ENV_CLIENT_ID: ("old", "new"),
-        names.ENV_TENANT_ID: (_TENANT, "other"),
-    }
+    assert found == {names.ENV_CLIENT_ID: ("old", "new"), names.ENV_TENANT_ID: (_TENANT, "other")}
 
 
 def test_pod_without_injection_differs_from_what_admission_creates() -> None:

@@ -7,12 +7,7 @@ import pytest_asyncio
 
 from podpass import names
 from podpass.diagnose.graph.directory_snapshot import read_directory
-from podpass.diagnose.graph.edges import (
-    OPERATIONS,
-    can_sign_in,
-    find_access,
-    find_matches,
-)
+from podpass.diagnose.graph.edges import OPERATIONS, can_sign_in, find_access, find_matches
 from podpass.diagnose.graph.graph import build_graph
 from podpass.diagnose.graph.model import AccountFacts, EdgeKind, TrustFacts
 from podpass.directory.model import Identity

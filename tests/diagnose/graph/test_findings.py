@@ -238,10 +238,7 @@ HEALTHY: dict[str, Callable[[], TrustFacts]] = {
         assignments=(assignment("Key Vault Secrets User", GROUP),)
     ),
     "other-tenant": lambda: facts(
-        accounts=(
-            account(),
-            account("shop", tenant_id="22222222-2222-4222-8222-222222222222"),
-        )
+        accounts=(account(), account("shop", tenant_id="22222222-2222-4222-8222-222222222222"))
     ),
     "same-tenant-in-capitals": lambda: facts(
         accounts=(account(tenant_id=facts().directory.tenant_id.upper()),)

@@ -115,10 +115,7 @@ def test_graph_of_an_application_contains_the_managed_identity_that_it_trusts() 
 
 
 def test_a_namespace_shows_its_identities_and_all_their_accounts() -> None:
-    both = (
-        credential(),
-        credential("shop", subject="system:serviceaccount:shop:web"),
-    )
+    both = (credential(), credential("shop", subject="system:serviceaccount:shop:web"))
     other = identity("other", 2, credentials=())
     known = facts(
         accounts=(account(), account("shop"), account("rest", "api", client_id=None)),

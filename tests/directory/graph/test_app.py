@@ -1,18 +1,23 @@
 """The HTTP handler: authentication, paths, errors, users, directory objects, batches."""
 
+import base64
 import json
 import logging
 import uuid
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.directory.graph import users
 from podpass.directory.graph.app import MAX_BODY_BYTES
 from podpass.directory.model import Tenant, User
 from podpass.exchange.sign_in.passwords import check_password
 from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, OTHER, TENANT, GraphHarness
+from tests.directory.graph.test_credentials import certificate, key_credential
 from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
+
+OWNED = "Application.ReadWrite.OwnedBy"
 
 
 @pytest.mark.parametrize(
@@ -137,8 +142,7 @@ async def test_invalid_compressed_body_is_refused(
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/applications/%FF", "/applications/a%0Ab", "/applications(appId='x)", "/" + "a/" * 20],
+    "path", ["/applications/%FF", "/applications/a%0Ab", "/applications(appId='x)", "/" + "a/" * 20]
 )
 async def test_invalid_path_is_rejected(graph: GraphHarness, path: str) -> None:
     reply = await graph.get(path)
@@ -347,9 +351,7 @@ async def test_invalid_batch_is_rejected(graph: GraphHarness, requests: object) 
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
-async def test_request_in_a_batch_is_validated_like_a_single_request(
-    graph: GraphHarness,
-) -> None:
+async def test_request_in_a_batch_is_validated_like_a_single_request(graph: GraphHarness) -> None:
     body = {"displayName": "a", "notes": 2**70}
     requests = [{"id": "1", "method": "POST", "url": "/applications", "body": body}]
     text = json.dumps({"requests": requests}).encode()
@@ -377,3 +379,63 @@ async def test_log_line_has_the_printable_target(
     lines = [vars(r) for r in caplog.records if r.getMessage() == "graph_request_answered"]
     assert lines[0]["target"].isprintable()
     assert lines[-1]["target"] == f"/applications/{made['id']}"
+
+
+# The cost of parsing a certificate in a request: the equivalent of cert-manager CVE-2024-12401.
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+async def test_certificate_over_the_size_limit_is_rejected(
+    graph: GraphHarness, encoding: Encoding
+) -> None:
+    """Fails if a text of unlimited length reaches the parser: here a valid certificate with padding."""
+    made = await graph.application()
+    path = f"/applications/{made['id']}"
+    whole = certificate().public_bytes(encoding)
+    good = key_credential() | {"key": base64.b64encode(whole).decode()}
+    assert (await graph.patch(path, {"keyCredentials": [good]})).status == 204
+    padded = key_credential() | {"key": base64.b64encode(whole).decode() + "\n" * 16 * 1024}
+    reply = await graph.patch(path, {"keyCredentials": [padded]})
+    assert (reply.status, reply.code) == (400, "Request_BadRequest")
+
+
+# Phrases that released clients search for in errors: `az` and Terraform use them to retry or
+# continue.
+
+
+async def test_not_found_error_has_the_phrase_that_az_and_terraform_search_for(
+    graph: GraphHarness,
+) -> None:
+    missing_id = str(uuid.uuid4())
+    reply = await graph.get(f"/applications/{missing_id}")
+    assert reply.message.startswith(
+        f"Resource '{missing_id}' does not exist or one of its queried "
+    )
+    reply = await graph.post("/servicePrincipals", {"appId": missing_id})
+    phrase = "of the service principal does not reference a valid application object"
+    assert f"The appId '{missing_id}' {phrase}" in reply.message
+
+
+async def test_duplicate_owner_error_has_the_phrase_that_terraform_searches_for(
+    graph: GraphHarness,
+) -> None:
+    made = await graph.application()
+    path = f"/applications/{made['id']}/owners"
+    [owner] = (await graph.get(path)).body["value"]
+    address = f"https://graph.microsoft.com/v1.0/directoryObjects/{owner['id']}"
+    reply = await graph.post(f"{path}/$ref", {"@odata.id": address})
+    assert reply.status == 400
+    assert reply.message.startswith("One or more added object references already exist")
+
+
+async def test_access_denied_error_has_the_phrase_that_az_and_terraform_search_for(
+    graph: GraphHarness,
+) -> None:
+    graph.add_app("unprivileged")
+    reply = await graph.post("/applications", {"displayName": "x"}, caller="unprivileged")
+    assert "insufficient privileges" in reply.message.lower()
+    made = await graph.application()
+    graph.add_app("robot", OWNED)
+    reply = await graph.post("/servicePrincipals", {"appId": made["appId"]}, caller="robot")
+    assert reply.status == 403
+    assert "service principal being created must in the local tenant" in reply.message

@@ -9,9 +9,7 @@ from podpass.directory.model import Identity, IdentityKind
 from tests.directory.graph.harness import ADMIN, DOMAIN, OTHER, TENANT, GraphHarness
 
 
-async def test_application_is_found_by_each_of_its_keys(
-    graph: GraphHarness,
-) -> None:
+async def test_application_is_found_by_each_of_its_keys(graph: GraphHarness) -> None:
     made = await graph.application("web", uniqueName="web-1", tags=["a"])
     assert made["@odata.context"] == (
         "https://graph.microsoft.com/v1.0/$metadata#applications/$entity"
@@ -28,9 +26,7 @@ async def test_application_is_found_by_each_of_its_keys(
     assert read["publisherDomain"] == DOMAIN
 
 
-async def test_application_has_default_properties(
-    graph: GraphHarness,
-) -> None:
+async def test_application_has_default_properties(graph: GraphHarness) -> None:
     made = await graph.application()
     assert made["passwordCredentials"] == []
     assert made["keyCredentials"] == []
@@ -120,9 +116,7 @@ async def test_deleted_objects_are_not_in_deleted_items(graph: GraphHarness) -> 
         assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
 
 
-async def test_upsert_creates_or_updates_an_application(
-    graph: GraphHarness,
-) -> None:
+async def test_upsert_creates_or_updates_an_application(graph: GraphHarness) -> None:
     prefer = {"Prefer": "create-if-missing"}
     path = "/applications(uniqueName='site-1')"
     missing = await graph.patch(path, {"displayName": "one"})
@@ -344,9 +338,7 @@ async def test_tokens_have_the_version_that_the_application_shows(
     assert (await graph.get(path)).body["api"]["requestedAccessTokenVersion"] == shown
 
 
-async def test_seeded_application_shows_the_version_of_its_tokens(
-    graph: GraphHarness,
-) -> None:
+async def test_seeded_application_shows_the_version_of_its_tokens(graph: GraphHarness) -> None:
     made = Identity(
         tenant_id=TENANT,
         client_id=str(uuid.uuid4()),

@@ -205,11 +205,7 @@ _ID = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
         (f"appId eq '{_ID}'", APPLICATION, [("client_id", "eq", _ID)]),
         ("appId eq 'a' or appId eq 'b'", APPLICATION, [("client_id", "in", ("a", "b"))]),
         ("identifierUris/any(s:s eq 'u')", APPLICATION, [("identifier_uri", "eq", "u")]),
-        (
-            f"servicePrincipalNames/any(c:c eq '{_ID}')",
-            PRINCIPAL,
-            [("client_id", "eq", _ID)],
-        ),
+        (f"servicePrincipalNames/any(c:c eq '{_ID}')", PRINCIPAL, [("client_id", "eq", _ID)]),
         (
             "servicePrincipalNames/any(c:c eq 'api://x')",
             PRINCIPAL,

@@ -238,9 +238,7 @@ async def test_owned_by_cannot_create_a_service_principal_of_a_foreign_applicati
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_upsert_of_a_foreign_object_is_denied(
-    graph: GraphHarness,
-) -> None:
+async def test_upsert_of_a_foreign_object_is_denied(graph: GraphHarness) -> None:
     await graph.application("foreign", uniqueName="theirs")
     graph.add_app("robot", OWNED)
     prefer = {"Prefer": "create-if-missing"}
@@ -328,9 +326,7 @@ def test_operation_without_a_matching_rule_is_denied() -> None:
     assert permissions.authorize(app, RequiredPermissions(owned=(OWNED,))) is AccessLevel.OWNED
 
 
-async def test_owned_by_reads_built_in_service_principals(
-    graph: GraphHarness,
-) -> None:
+async def test_owned_by_reads_built_in_service_principals(graph: GraphHarness) -> None:
     graph.add_app("robot", OWNED)
     path = "/servicePrincipals(appId='00000003-0000-0000-c000-000000000000')"
     assert (await graph.get(path, caller="robot")).status == 200

@@ -154,8 +154,7 @@ async def test_admin_consent_grants_what_the_registration_lists(portal: Portal) 
 
 
 @pytest.mark.parametrize(
-    ("token", "status"),
-    [(None, 401), ("outsider", 401), ("user", 403), ("application", 403)],
+    ("token", "status"), [(None, 401), ("outsider", 401), ("user", 403), ("application", 403)]
 )
 async def test_caller_who_is_not_an_administrator_of_the_tenant_is_refused(
     portal: Portal, token: str | None, status: int

@@ -17,11 +17,7 @@ from podpass.directory.resource_manager import errors
 from podpass.directory.resource_manager.model import SubscriptionContext
 from podpass.directory.store.directory import Directory
 from podpass.errors import Error
-from podpass.lab.cluster.backend import (
-    ClusterCommand,
-    ClusterOperationRefused,
-    ConnectionObjects,
-)
+from podpass.lab.cluster.backend import ClusterCommand, ClusterOperationRefused, ConnectionObjects
 from tests.authority import ManualClock as ManualClock
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,8 +115,6 @@ async def test_claims_of_a_rejected_token_cannot_inject_a_header(manager: Any) -
 
 async def test_caller_of_another_tenant_is_rejected(manager: Any) -> None:
     """The token check may accept several tenants; the subscription belongs to one tenant."""
-    from dataclasses import replace
-
     other = replace(manager.callers["admin"], tenant_id="99999999-9999-4999-8999-999999999999")
     manager.callers["foreign"] = other
     status, body, headers = await manager.send("GET", SUB, caller="foreign")

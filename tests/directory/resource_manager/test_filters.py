@@ -64,12 +64,7 @@ def test_unsupported_filter_is_rejected_and_not_ignored(text: str) -> None:
     [
         ("/subscriptions/S/RESOURCEGROUPS/g", "GET", "/subscriptions/S/RESOURCEGROUPS/g", "S g"),
         ("/subscriptions/s/resourcegroups", "GET", "/subscriptions/s", "s"),
-        (
-            "/subscriptions/s/providers/Microsoft.KeyVault/vaults",
-            "GET",
-            "/subscriptions/s",
-            "s",
-        ),
+        ("/subscriptions/s/providers/Microsoft.KeyVault/vaults", "GET", "/subscriptions/s", "s"),
         (
             "/a/b/c/d/providers/microsoft.authorization/roleassignments/n",
             "PUT",

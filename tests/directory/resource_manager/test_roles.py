@@ -1,6 +1,7 @@
 """Role definitions and role assignments, over HTTP."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -314,8 +315,6 @@ async def test_condition_of_a_built_in_role_is_returned(manager: Any) -> None:
 
 
 async def test_application_without_a_service_principal_gets_no_role(manager: Any) -> None:
-    from dataclasses import replace
-
     scope, caller = await manager.group(), await manager.add_caller("app")
     await manager.directory.identities.put(replace(caller, has_principal=False))
     status, body, _ = await manager.send("PUT", at(scope), assignment(caller.object_id))

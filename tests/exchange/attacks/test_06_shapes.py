@@ -78,9 +78,7 @@ async def test_token_of_ten_million_characters_is_refused_before_parsing(
     assert (answer.status, answer.code) == (413, 9002313)
 
 
-async def test_token_over_the_size_limit_is_refused_with_50027(
-    shared: "World",
-) -> None:
+async def test_token_over_the_size_limit_is_refused_with_50027(shared: "World") -> None:
     for token in ("." * 60_000, shared.mint(pad="x" * 16_000)):
         answer = await shared.request_token(client_assertion=token)
         assert answer.code == 50027

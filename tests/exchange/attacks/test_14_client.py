@@ -60,8 +60,7 @@ async def test_two_kinds_of_client_authentication_are_refused(shared: "World") -
 
 
 @pytest.mark.parametrize(
-    "field",
-    ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope", "x"],
+    "field", ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope", "x"]
 )
 async def test_duplicate_parameter_is_refused(shared: "World", field: str) -> None:
     form = {**shared.form(), "x": "1"}

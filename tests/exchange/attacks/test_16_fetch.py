@@ -40,7 +40,7 @@ REFUSED_NAMES = [
             "mixed6",
             "alias",
         ]
-    ),
+    )
 ]
 LITERALS = [
     "127.0.0.1",

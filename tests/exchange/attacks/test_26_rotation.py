@@ -14,9 +14,7 @@ async def fetch_keys(world: "World") -> dict[str, jose.PublicKey]:
     return {str(key.kid): key for key in jose.load_jwks(answer.body)}
 
 
-async def test_keys_of_the_previous_rotation_verify_tokens_of_every_replica(
-    world: "World",
-) -> None:
+async def test_keys_of_the_previous_rotation_verify_tokens_of_every_replica(world: "World") -> None:
     """Three rotations under load: the keys of the previous rotation verify every token."""
     for _ in range(3):
         known = await fetch_keys(world)

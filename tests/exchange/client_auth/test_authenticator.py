@@ -23,11 +23,7 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
 from podpass.exchange.token_request import RequestRecord, TokenRequest
 from podpass.settings import AuthoritySettings
-from tests.exchange.client_auth.test_secrets import (
-    DER,
-    create_password,
-    to_key_credential,
-)
+from tests.exchange.client_auth.test_secrets import DER, create_password, to_key_credential
 from tests.rsa_keys import KEY, OTHER_KEY
 
 NOW = 10_000.0

@@ -132,9 +132,7 @@ def test_time_outside_the_calendar_is_formatted_as_a_number(seconds: float, writ
     assert authenticator.format_time(seconds) == written
 
 
-def test_time_is_formatted_in_utc_in_every_time_zone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_time_is_formatted_in_utc_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-9")
     time.tzset()
     try:

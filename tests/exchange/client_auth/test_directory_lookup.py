@@ -80,9 +80,7 @@ async def test_unknown_or_disabled_client_is_refused_with_its_code(directory: Di
     assert await expect_refusal(directory, "web") == 700016
 
 
-async def test_disabled_client_with_matching_credential_is_refused(
-    directory: Directory,
-) -> None:
+async def test_disabled_client_with_matching_credential_is_refused(directory: Directory) -> None:
     claim = UnverifiedClaim(A, "web", ["aud"])
     trust = (credential("one", A, "web", "aud"),)
     await add_identities(directory, enabled=False, credentials=trust)
@@ -95,9 +93,7 @@ async def test_disabled_client_with_matching_credential_is_refused(
     assert await expect_refusal(directory, "web", claim) == 700016
 
 
-async def test_lookup_returns_the_matching_credential_or_all(
-    directory: Directory,
-) -> None:
+async def test_lookup_returns_the_matching_credential_or_all(directory: Directory) -> None:
     """The lookup by claim has the same result as a match against all credentials."""
     credentials = (
         credential("one", A, "web", "aud"),

@@ -198,10 +198,7 @@ def test_encodings_of_real_clients_are_parsed() -> None:
         ("https://vault.azure.net/.default", "https://vault.azure.net"),
         ("https://vault.azure.net//.default", "https://vault.azure.net/"),
         ("api://c/.default openid", "api://c"),
-        (
-            "99999999-9999-4999-8999-999999999999/.default",
-            "99999999-9999-4999-8999-999999999999",
-        ),
+        ("99999999-9999-4999-8999-999999999999/.default", "99999999-9999-4999-8999-999999999999"),
         ("a:b/.default a:b/.default", "a:b"),
     ],
 )

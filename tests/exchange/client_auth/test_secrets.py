@@ -397,9 +397,7 @@ async def test_assertion_may_be_sent_again_until_it_expires(world: "World") -> N
     assert [(await request_with_assertion(world, text)).status for _ in range(2)] == [200, 200]
 
 
-async def test_self_issued_assertion_of_another_application_is_refused(
-    world: "World",
-) -> None:
+async def test_self_issued_assertion_of_another_application_is_refused(world: "World") -> None:
     """The assertion names one application in `iss` and is sent with the client ID of another."""
     await add_credentials(world)
     assert (

@@ -25,8 +25,8 @@ from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.clients import Platform
 from podpass.exchange.sign_in.codes import SKEW_SECONDS, Approval, AuthorizationCode
 from podpass.exchange.sign_in.device_codes import DeviceCodes
-from podpass.exchange.sign_in.lockout import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
 from podpass.exchange.sign_in.used_forms import SESSION_SECONDS, UsedForms
+from podpass.exchange.sign_in.users import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
 from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 
 APPROVAL = Approval(tenant_id="t", user_id="ada", password="print", authenticated=7)
@@ -115,9 +115,7 @@ async def test_concurrent_redemptions_of_a_code_succeed_once(world: Replicas) ->
     assert (len(taken), refused) == (1, [54005] * 7)
 
 
-async def test_all_replicas_together_accept_a_consent_form_once(
-    world: Replicas,
-) -> None:
+async def test_all_replicas_together_accept_a_consent_form_once(world: Replicas) -> None:
     asking = [replica.forms.use("a") for replica in (world.one, world.other) for _ in range(4)]
     answers = await asyncio.gather(*asking, world.one.forms.use("b"), return_exceptions=True)
     refused = [answer.entry.number for answer in answers if isinstance(answer, AadstsError)]

@@ -7,8 +7,8 @@ import pytest
 
 from podpass.directory import builtin_principals, delegated_permissions
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, VAULT_APP_ID
-from podpass.exchange.sign_in import consent
-from podpass.exchange.sign_in.consent import RequestedPermission, ResourcePermissions
+from podpass.exchange.sign_in import consent_rules
+from podpass.exchange.sign_in.consent_rules import RequestedPermission, ResourcePermissions
 from podpass.exchange.sign_in.scope import RequestedScope, parse_resource, parse_scope
 from tests.exchange.sign_in.browser import Browser, Page, browsing
 from tests.exchange.sign_in.test_grants import public_app
@@ -200,11 +200,14 @@ def names(found: Sequence[RequestedPermission]) -> list[str]:
 def test_token_has_the_granted_permissions(
     requested: RequestedScope, granted: tuple[str, ...], permissions: tuple[str, ...] | None
 ) -> None:
-    assert consent.held_permissions(requested, graph(*granted)) == permissions
+    assert consent_rules.held_permissions(requested, graph(*granted)) == permissions
 
 
 def test_only_missing_permissions_are_asked_for() -> None:
     found = graph("User.Read", "openid", "profile", "email", registered=["Mail.Read"])
-    assert names(consent.needed_permissions(parse_scope("User.Read"), [found], prompt=False)) == []
-    needed = consent.needed_permissions(parse_scope("Mail.Send"), [found], prompt=False)
+    assert (
+        names(consent_rules.needed_permissions(parse_scope("User.Read"), [found], prompt=False))
+        == []
+    )
+    needed = consent_rules.needed_permissions(parse_scope("Mail.Send"), [found], prompt=False)
     assert names(needed) == ["offline_access", "Mail.Send"]

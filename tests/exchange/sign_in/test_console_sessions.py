@@ -89,9 +89,7 @@ async def test_only_an_administrator_with_the_password_gets_a_session(world: Wor
     assert caught.value.entry.number == 50126
 
 
-async def test_sign_out_at_one_replica_ends_only_that_session_at_all_replicas(
-    world: World,
-) -> None:
+async def test_sign_out_at_one_replica_ends_only_that_session_at_all_replicas(world: World) -> None:
     session, second = await world.one.open(), await world.one.open()
     assert session is not None
     assert second is not None

@@ -16,7 +16,7 @@ from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.clients import Platform
 from podpass.exchange.sign_in.codes import Approval, AuthorizationCode
 from podpass.exchange.sign_in.device_codes import DeviceCodes
-from podpass.exchange.sign_in.lockout import MAX_ATTEMPTS, PasswordLockout
+from podpass.exchange.sign_in.users import MAX_ATTEMPTS, PasswordLockout
 from podpass.exchange.signing.token_sealer import TokenSealer
 
 NOW = 1_750_000_000.0
@@ -56,10 +56,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(database, tmp_path / "authority.db")
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["sealed = x'ff'"],
-)
+@pytest.mark.parametrize("change", ["sealed = x'ff'"])
 async def test_corrupt_code_row_is_reported_by_digest_and_not_redeemed(
     world: World, change: str
 ) -> None:
@@ -77,10 +74,7 @@ async def test_corrupt_code_row_is_reported_by_digest_and_not_redeemed(
     assert refused.value.entry.number == 54005
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["sealed = x'ff'"],
-)
+@pytest.mark.parametrize("change", ["sealed = x'ff'"])
 async def test_corrupt_device_row_is_reported_by_digest_and_unchanged(
     world: World, change: str
 ) -> None:

@@ -1,5 +1,6 @@
 """The grants of users: password, refresh token, authorization code, device code; their tokens and errors."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -12,8 +13,10 @@ from podpass.crypto import jose
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import AppRoleAssignment
 from podpass.directory.resources import MANAGER_APP_ID
-from podpass.exchange.sign_in import lockout, passwords
+from podpass.exchange.sign_in import passwords, refresh_tokens, users
 from podpass.exchange.sign_in.tokens import MEMBER
+from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.exchange.signing.token_sealer import TokenSealer
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.world import ADMIN_ID, OTHER_TENANT
 
@@ -330,10 +333,10 @@ async def test_wrong_password_and_unknown_user_have_their_numbers(world: "World"
 
 
 async def test_ten_wrong_passwords_lock_a_user_for_a_minute(world: "World") -> None:
-    for _ in range(lockout.MAX_ATTEMPTS):
+    for _ in range(users.MAX_ATTEMPTS):
         assert (await request_by_password(world, password="no")).code == 50126
     assert (await request_by_password(world)).code == 50053
-    world.now += lockout.LOCKOUT_SECONDS - 1
+    world.now += users.LOCKOUT_SECONDS - 1
     assert (await request_by_password(world)).code == 50053
     world.now += 1
     assert (await request_by_password(world, password="no")).code == 50126
@@ -342,21 +345,19 @@ async def test_ten_wrong_passwords_lock_a_user_for_a_minute(world: "World") -> N
 
 async def test_correct_password_resets_the_count(world: "World") -> None:
     for _ in range(2):
-        for _ in range(lockout.MAX_ATTEMPTS - 1):
+        for _ in range(users.MAX_ATTEMPTS - 1):
             await request_by_password(world, password="no")
         assert (await request_by_password(world)).status == 200
 
 
 async def test_concurrent_wrong_passwords_are_all_counted(world: "World") -> None:
-    import asyncio
-
     answers = await asyncio.gather(*(request_by_password(world, password="no") for _ in range(30)))
-    assert sum(answer.code == 50126 for answer in answers) == lockout.MAX_ATTEMPTS
+    assert sum(answer.code == 50126 for answer in answers) == users.MAX_ATTEMPTS
 
 
 async def test_page_and_endpoint_share_the_lockout(world: "World", browser: Browser) -> None:
     page = await browser.authorize()
-    for _ in range(lockout.MAX_ATTEMPTS):
+    for _ in range(users.MAX_ATTEMPTS):
         page = await browser.sign_in(page, password="no")
         assert "not valid" in page.error
     assert "locked" in (await browser.sign_in(page)).error
@@ -458,10 +459,6 @@ async def test_access_token_is_not_accepted_as_refresh_token(world: "World") -> 
 
 
 async def test_another_replica_accepts_the_refresh_token(world: "World") -> None:
-    from podpass.exchange.sign_in import refresh_tokens
-    from podpass.exchange.signing.key_set import AuthorityKeys
-    from podpass.exchange.signing.token_sealer import TokenSealer
-
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
     other = await AuthorityKeys.open(world.keys.database, world.sealing, world.clock)
@@ -472,8 +469,6 @@ async def test_another_replica_accepts_the_refresh_token(world: "World") -> None
 
 
 async def test_refresh_token_of_deleted_user_is_refused(world: "World") -> None:
-    from podpass.exchange.sign_in import refresh_tokens
-
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
     other = replace(user, id="99999999-9999-4999-8999-999999999999")

@@ -11,7 +11,7 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import CHAIN, metadata
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.codes import SKEW_SECONDS
-from podpass.exchange.sign_in.lockout import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
+from podpass.exchange.sign_in.users import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
 
 USER = "ada"
 STORED = passwords.hash_password("right")

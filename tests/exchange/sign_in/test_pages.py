@@ -8,8 +8,10 @@ import pytest
 
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID
 from podpass.exchange.sign_in import clients, codes
+from tests.exchange.client_auth.test_secrets import create_password
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.sign_in.test_grants import (
+    assign_app_role,
     get_code,
     pkce,
     poll_device_code,
@@ -32,8 +34,6 @@ async def browser(world: "World") -> AsyncIterator[Browser]:
 
 
 async def register_web_app(world: "World", **document: Any) -> None:
-    from tests.exchange.client_auth.test_secrets import create_password
-
     uris = {"redirectUris": ["https://web.test/signin?app=1", "http://localhost/cb"]}
     await world.change(
         world.APPLICATION,
@@ -202,8 +202,6 @@ async def test_refresh_token_of_an_authenticated_client_requires_its_secret(
 
 async def test_secret_with_public_redirect_is_refused(world: "World", browser: Browser) -> None:
     await public_app(world)
-    from tests.exchange.client_auth.test_secrets import create_password
-
     await world.change(world.APPLICATION, passwords=(create_password(SECRET),))
     await world.consent(MANAGER_APP_ID, "user_impersonation")
     path = f"/{world.TENANT}/oauth2/v2.0/token"
@@ -375,8 +373,6 @@ async def test_user_of_another_tenant_is_refused(world: "World", browser: Browse
 async def test_application_with_required_assignment_refuses_other_users(
     world: "World", browser: Browser
 ) -> None:
-    from tests.exchange.sign_in.test_grants import assign_app_role
-
     await register_web_app(world)
     await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
     page = await browser.sign_in(await browser.authorize(**web_app_parameters(world)))

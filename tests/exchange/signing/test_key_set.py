@@ -52,11 +52,7 @@ Open = Callable[..., Awaitable[AuthorityKeys]]
 async def _open(url: str, time: Clocks, sealing: Path | bytes = SEALING) -> AuthorityKeys:
     database = await time.stack.enter_async_context(Database(url))
     return await AuthorityKeys.open(
-        database,
-        sealing,
-        lambda: time.now,
-        SCHEDULE,
-        ticks=lambda: time.ticks,
+        database, sealing, lambda: time.now, SCHEDULE, ticks=lambda: time.ticks
     )
 
 

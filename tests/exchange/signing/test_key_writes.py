@@ -12,6 +12,7 @@ import pytest
 
 from podpass.database import Database, DatabaseFailed
 from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.exchange.signing.key_store import TOPIC
 from podpass.exchange.signing.schedule import KeySchedule
 
 SCHEDULE = KeySchedule(
@@ -118,3 +119,21 @@ async def test_rotation_that_was_not_committed_is_not_logged(
     service.full(full=False)
     await service.keys.replace_all()
     assert logged(caplog, "signing_keys_replaced") == 1
+
+
+# Stopping the background task of the signing keys.
+
+
+async def test_key_task_stops_when_cancelled_during_a_notification(tmp_path: Path) -> None:
+    async with Database(f"sqlite:///{tmp_path}/keys.db") as database:
+        keys = await AuthorityKeys.open(database, bytes(32))
+        async with keys.running():
+            await asyncio.sleep(0.05)
+            [running] = [
+                task for task in asyncio.all_tasks() if task.get_name() == "authority-keys"
+            ]
+            # The notification and the cancellation arrive in one iteration of the event loop.
+            await database.write(lambda _: None, topics=(TOPIC,))
+            running.cancel()
+            await asyncio.wait([running], timeout=1)
+            assert running.cancelled()

@@ -1,6 +1,7 @@
 """Requests of the client, and error responses."""
 
 import asyncio
+import base64
 import ssl
 from datetime import UTC, datetime
 from typing import Any
@@ -54,8 +55,6 @@ async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
 
 
 async def test_client_certificate_is_presented(server: Any, ca: trustme.CA) -> None:
-    import base64
-
     made = ca.issue_cert("node.example", common_name="system:node:a")
     data = {
         "client-certificate-data": base64.b64encode(made.cert_chain_pems[0].bytes()).decode(),
@@ -124,9 +123,7 @@ async def test_only_the_ca_of_the_kubeconfig_is_trusted(server: Any) -> None:
     assert "its certificate is not trusted: " in caught.value.message
 
 
-async def test_expired_certificate_is_distinguished_from_an_unavailable_server(
-    server: Any,
-) -> None:
+async def test_expired_certificate_is_distinguished_from_an_unavailable_server(server: Any) -> None:
     """A wrong clock causes this error, and a user who reads only "no answer" would not check the clock."""
     ended = server.ca.issue_cert("127.0.0.1", not_after=datetime(2001, 1, 1, tzinfo=UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

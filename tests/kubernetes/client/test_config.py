@@ -41,11 +41,7 @@ def test_token_file_next_to_the_kubeconfig_is_read_at_each_request(server: Any) 
 
 
 @pytest.mark.parametrize(
-    "entry",
-    [
-        {"auth-provider": {"name": "gcp"}},
-        {"username": "u", "password": "p"},
-    ],
+    "entry", [{"auth-provider": {"name": "gcp"}}, {"username": "u", "password": "p"}]
 )
 def test_unsupported_authentication_is_refused_with_its_name(server: Any, entry: Any) -> None:
     with pytest.raises(BadKubeconfig) as caught:

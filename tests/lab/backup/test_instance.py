@@ -262,11 +262,7 @@ def test_next_start_finishes_a_killed_restore(instance: Podpass, stopped_instanc
 def test_restore_deletes_the_journals_of_the_replaced_database(tmp_path: Path) -> None:
     """SQLite would apply them to the restored database."""
     data_dir = DataDir(tmp_path)
-    for name in (
-        "directory.db",
-        "directory.db-wal",
-        "directory.db-shm",
-    ):
+    for name in ("directory.db", "directory.db-wal", "directory.db-shm"):
         (tmp_path / name).write_bytes(b"old")
     ready = finish_restore.pending_folder(data_dir)
     (ready / "keys").mkdir(parents=True)

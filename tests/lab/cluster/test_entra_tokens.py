@@ -120,9 +120,7 @@ async def test_token_review_accepts_entra_tokens_for_the_audience_of_the_api_ser
 
 @pytest.mark.parametrize("user", [("system:admin", ()), ("alice", ("system:masters",))])
 async def test_another_issuer_cannot_name_users_and_groups_of_the_cluster(
-    serve: Any,
-    user: tuple[str, tuple[str, ...]],
-    key: jose.SigningKey,
+    serve: Any, user: tuple[str, tuple[str, ...]], key: jose.SigningKey
 ) -> None:
     """Fails if an issuer outside the cluster can give a token the group system:masters."""
 

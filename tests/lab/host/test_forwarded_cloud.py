@@ -86,8 +86,7 @@ def write_kubeconfig(path: Path, context: str) -> CloudTarget:
     }
     path.write_text(json.dumps(config))
     return target(
-        kubeconfig=path,
-        open_client=lambda: KubeClient.from_kubeconfig(path, "kind-kind"),
+        kubeconfig=path, open_client=lambda: KubeClient.from_kubeconfig(path, "kind-kind")
     )
 
 

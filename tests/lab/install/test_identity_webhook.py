@@ -26,7 +26,7 @@ REGISTRATION = (
 
 
 def objects() -> list[Object]:
-    return identity_webhook.build_own(CloudValues(image="podpass:1"), TENANT)
+    return identity_webhook.build_own_webhook(CloudValues(image="podpass:1"), TENANT)
 
 
 async def read_data(admin: KubeClient) -> dict[str, bytes]:

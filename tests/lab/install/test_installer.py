@@ -22,8 +22,8 @@ from podpass.lab.install.installer import (
     InstallRequest,
     keep_earlier,
 )
+from podpass.lab.install.namespaces import NoPullSecret
 from podpass.lab.install.objects import CloudValues, build_objects, build_registration
-from podpass.lab.install.pull_secret import NoPullSecret
 from podpass.lab.install.rights import MissingRights, Right, list_rights
 from podpass.lab.names.trust_objects import (
     CONFIGURATION_PATH,
@@ -98,9 +98,7 @@ async def test_half_done_installation_is_completed_and_removed(admin: KubeClient
     assert await find_all(admin) == []
 
 
-async def test_all_namespaces_are_not_selected_before_the_cloud_is_ready(
-    admin: KubeClient,
-) -> None:
+async def test_all_namespaces_are_not_selected_before_the_cloud_is_ready(admin: KubeClient) -> None:
     values = CloudValues(image="podpass:1", all_namespaces=True)
     await install(admin, values)
     registration = await admin.get(CONFIGURATION_PATH)
@@ -313,7 +311,7 @@ async def test_pull_secret_of_another_type_is_refused(admin: KubeClient) -> None
 
 def test_webhook_for_identities_uses_the_pull_secret() -> None:
     values = CloudValues(image="podpass:1", pull_secret="registry")
-    own = identity_webhook.build_own(values, identity_webhook.ANY_TENANT)
+    own = identity_webhook.build_own_webhook(values, identity_webhook.ANY_TENANT)
     [account] = [each for each in own if each["kind"] == "ServiceAccount"]
     assert account["imagePullSecrets"] == [{"name": "registry"}]
 

@@ -25,7 +25,7 @@ VALUES = CloudValues(image="podpass:1", all_namespaces=True)
 TENANT = "11111111-2222-4333-8444-555555555555"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 RIGHTS = list_rights(
-    VALUES.namespace, [*build_objects(VALUES), *identity_webhook.build_own(VALUES, TENANT)]
+    VALUES.namespace, [*build_objects(VALUES), *identity_webhook.build_own_webhook(VALUES, TENANT)]
 )
 # One right of each kind: of an object, of a role that is created, and of the DNS.
 MISSING = {
@@ -107,7 +107,7 @@ async def test_account_with_the_listed_rights_installs_and_removes(accounts: Acc
         request = InstallRequest(values=VALUES, context="kind-kind")
         checked = await made.check(request, "podpass:1")
         await made.apply(checked)
-        own = identity_webhook.build_own(checked.values, TENANT)
+        own = identity_webhook.build_own_webhook(checked.values, TENANT)
         await identity_webhook.start_own(client, own, system())
         new = await read_hook(accounts.admin, own)
         await identity_webhook.complete_own(client, own)
@@ -144,6 +144,6 @@ async def test_missing_right_is_named_before_the_first_change(
 
 
 async def _expect_no_objects(admin: KubeClient) -> None:
-    objects = [*build_objects(VALUES), *identity_webhook.build_own(VALUES, TENANT)]
+    objects = [*build_objects(VALUES), *identity_webhook.build_own_webhook(VALUES, TENANT)]
     found = [await apply.read(admin, each) for each in objects if each["kind"] != "Namespace"]
     assert [apply.describe(each) for each in found if each is not None] == []

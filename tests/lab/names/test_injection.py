@@ -243,9 +243,7 @@ _CONTAINER = st.dictionaries(
 _LISTS = st.none() | st.lists(_CONTAINER, max_size=3) | _JSON
 
 
-@given(
-    st.fixed_dictionaries({}, optional=dict.fromkeys((*GROUPS, "volumes", "os"), _LISTS)),
-)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys((*GROUPS, "volumes", "os"), _LISTS)))
 def test_any_pod_is_refused_or_changed_once(spec: Object) -> None:
     pod = {"metadata": {"name": "app"}, "spec": spec}
     try:

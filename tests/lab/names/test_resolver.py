@@ -309,9 +309,7 @@ async def test_addresses_of_one_ipv6_network_have_one_share() -> None:
         return True
 
     cloud = resolver.CloudResolver(
-        ["*.vault.azure.net"],
-        [ipaddress.ip_address("10.96.7.7")],
-        host_exists=host_exists,
+        ["*.vault.azure.net"], [ipaddress.ip_address("10.96.7.7")], host_exists=host_exists
     )
     sources = [f"2001:db8::{number:x}" for number in range(resolver.MAX_IN_FLIGHT)]
     attack = asyncio.gather(*(cloud.answer(QUERY, each, tcp=False) for each in sources))
@@ -525,12 +523,7 @@ async def test_forwarding_loop_that_changes_the_query_id_ends() -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         for (udp, tcp), port in zip(sockets, reversed(ports), strict=True):
-            found = Counting(
-                ["graph.microsoft.com"],
-                (),
-                host_exists=exists,
-                upstream=(HOST, port),
-            )
+            found = Counting(["graph.microsoft.com"], (), host_exists=exists, upstream=(HOST, port))
             await stack.enter_async_context(resolver.run_resolver(found, udp, tcp))
         query = dns.message.make_query("www.example.org", "A")
         reply = await dns.asyncquery.udp(query, HOST, port=ports[0], timeout=30)

@@ -53,10 +53,9 @@ def copy_without(name: str, root: Path) -> None:
     shutil.rmtree(services / name)
     shutil.rmtree(root / "tests" / "lab" / "services" / name)
     listed = services / "__init__.py"
-    left, removed = re.subn(
-        rf"^ +{name}(\.SERVICE)?,\n", "", listed.read_text(), flags=re.MULTILINE
-    )
-    assert removed == 2, "a line of the import, and a line of the list"
+    entry = rf"\b{name}(?:\.SERVICE)?"
+    left, removed = re.subn(rf"{entry}, |, {entry}(?=[)\n])", "", listed.read_text())
+    assert removed == 2, "a name of the import, and one of the list"
     listed.write_text(left)
 
 

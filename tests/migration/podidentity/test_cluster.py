@@ -143,9 +143,7 @@ def test_workload_that_cannot_be_converted_writes_no_file(
     owner: Objects, kind: type[Error], message: str, tmp_path: Path
 ) -> None:
     objects = cluster(
-        pod("fine"),
-        pod("bad", owner),
-        **{f"{APPS}/replicasets/loop": workload("loop", LOOP)},
+        pod("fine"), pod("bad", owner), **{f"{APPS}/replicasets/loop": workload("loop", LOOP)}
     )
     with pytest.raises(kind, match=message):
         run(objects, tmp_path)

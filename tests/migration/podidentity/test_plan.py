@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from podpass.migration.podidentity.bindings import select_identities
+from podpass.migration.podidentity.cluster import select_identities
 from podpass.migration.podidentity.model import BoundIdentity, DetectOptions, Object, Workload
-from podpass.migration.podidentity.plan import Plan, build_plan
-from podpass.migration.podidentity.render import render
+from podpass.migration.podidentity.plan import Plan, build_plan, render_manifest
 from podpass.migration.podidentity.workload import pod_template
 
 CLIENT, SECOND = "11111111-aaaa-4bbb-8ccc-000000000001", "11111111-aaaa-4bbb-8ccc-000000000002"
@@ -46,12 +45,7 @@ def body(kind: str = "Deployment", name: str = "web", account: str = "", **spec:
     labels = {"labels": {"aadpodidbinding": "web"}}
     template: Object = {"metadata": labels | {"creationTimestamp": None}, "spec": pod}
     if kind == "Pod":
-        return {
-            "apiVersion": "v1",
-            "kind": kind,
-            "metadata": meta | labels,
-            "spec": pod,
-        }
+        return {"apiVersion": "v1", "kind": kind, "metadata": meta | labels, "spec": pod}
     workload: Object = {"template": template}
     if kind == "CronJob":
         job = {"metadata": {"creationTimestamp": None}, "spec": workload}
@@ -328,11 +322,11 @@ def test_comment_for_the_label_does_not_change_a_script_with_the_same_line() -> 
     ],
 )
 def test_text_that_yaml_may_read_as_another_type_is_quoted(value: str) -> None:
-    text = render({"metadata": {"name": value}}, [])
+    text = render_manifest({"metadata": {"name": value}}, [])
     assert yaml.safe_load(text) == {"metadata": {"name": value}}
     assert f'name: "{value}"' in text or "\\" in text
 
 
 def test_line_breaks_in_a_comment_add_no_yaml() -> None:
-    text = render({"kind": "A"}, ["one\nb: 1\u2028c: 1\x85d: 1"])
+    text = render_manifest({"kind": "A"}, ["one\nb: 1\u2028c: 1\x85d: 1"])
     assert yaml.safe_load(text) == {"kind": "A"}

@@ -182,10 +182,7 @@ def test_user_has_no_permission_until_configured_as_administrator(
 def test_credential_created_by_admin_api_is_trusted_by_workers(
     admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
-    graph = {
-        "Authorization": f"Bearer {_token(admin, GRAPH)}",
-        "Content-Type": "application/json",
-    }
+    graph = {"Authorization": f"Bearer {_token(admin, GRAPH)}", "Content-Type": "application/json"}
     made = send(connection, "POST", "/v1.0/applications", '{"displayName": "late"}', graph).body
     send(connection, "POST", "/v1.0/servicePrincipals", f'{{"appId": "{made["appId"]}"}}', graph)
     where = f"/v1.0/applications/{made['id']}/addPassword"

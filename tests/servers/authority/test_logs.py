@@ -10,14 +10,7 @@ import pytest
 
 from podpass.servers.authority import metrics
 from tests.ports import free_port
-from tests.servers.authority.running import (
-    CLIENT,
-    SECRET,
-    TOKEN,
-    Authority,
-    send,
-    token_form,
-)
+from tests.servers.authority.running import CLIENT, SECRET, TOKEN, Authority, send, token_form
 
 pytestmark = pytest.mark.processes
 
@@ -61,10 +54,7 @@ def test_log_contains_no_secret_of_any_request(authority: Authority) -> None:
 def test_log_lines_have_worker_source_and_correlation_id(authority: Authority) -> None:
     authority.start(workers=2)
     body = urlencode(token_form())
-    head = {
-        "Content-Type": "application/x-www-form-urlencoded",
-        "client-request-id": CORRELATION,
-    }
+    head = {"Content-Type": "application/x-www-form-urlencoded", "client-request-id": CORRELATION}
     for _ in range(10):
         connection = authority.connect()
         assert send(connection, "POST", TOKEN, body, head).status == 200

@@ -371,9 +371,7 @@ def test_tenant_that_the_database_lacks_is_a_warning_until_it_is_created(
     assert len(authority.events("tenant_found")) == 1
 
 
-def test_replicas_load_keys_replaced_with_their_sealing_key(
-    authority: Authority,
-) -> None:
+def test_replicas_load_keys_replaced_with_their_sealing_key(authority: Authority) -> None:
     """Both leaked: a replica that still publishes the old keys must not be ready."""
     authority.start(workers=1)
     old = jose.parse(authority.request_token().body["access_token"]).header["kid"]

@@ -20,12 +20,7 @@ from podpass import names
 from podpass.crypto import jose
 from podpass.database import Database
 from podpass.directory import resource_ids
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    IdentityKind,
-    KeyCredential,
-)
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, KeyCredential
 from podpass.directory.store.directory import Directory
 from podpass.kubernetes.service_account.names import subject
 from tests.ports import free_port

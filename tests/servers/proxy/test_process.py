@@ -119,9 +119,7 @@ def test_invalid_setting_is_reported_at_the_start(
 
 
 def test_port_in_use_is_reported(
-    proxy: StartProxy,
-    running: Podpass,
-    environ: dict[str, str],
+    proxy: StartProxy, running: Podpass, environ: dict[str, str]
 ) -> None:
     _, port = proxy()
     done = running("proxy", f"--proxy-port={port}", env=environ)

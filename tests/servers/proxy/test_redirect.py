@@ -1,5 +1,6 @@
 """`podpass proxy-init` with the real iptables, in a network namespace of its own."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from podpass.imds.redirect_rules import Redirect
+from podpass.servers.proxy import metadata_route
+from podpass.servers.proxy.metadata_route import RouteFailed
 from podpass.servers.proxy.redirect import NotInPod, RedirectFailed, check_in_pod, install
 from tests.servers.proxy.namespace import Namespace
 
@@ -168,3 +171,20 @@ def test_command_refuses_to_run_outside_a_pod() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "this is not a pod" in done.stderr
+
+
+# The route to the metadata address; `test_ipv6.py` adds it in a network namespace.
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENODEV], ids=os.strerror)
+def test_kernel_that_refuses_the_request_is_reported(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(_: str) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(metadata_route, "_has_route", lambda _: False)
+    monkeypatch.setattr(metadata_route, "_add", refuse)
+    with pytest.raises(RouteFailed, match=os.strerror(code)) as failed:
+        metadata_route.ensure_route("169.254.169.254")
+    assert ("NET_ADMIN" in failed.value.hint) is (code == errno.EPERM)

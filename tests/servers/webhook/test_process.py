@@ -1,5 +1,6 @@
 """The process under an orchestrator: start, waiting for dependencies, and shutdown."""
 
+import base64
 import json
 import os
 import resource
@@ -23,8 +24,6 @@ SIDECAR = {"azure.workload.identity/inject-proxy-sidecar": "true"}
 
 
 def _patch(answer: dict[str, object]) -> str:
-    import base64
-
     return base64.b64decode(str(answer["patch"])).decode()
 
 

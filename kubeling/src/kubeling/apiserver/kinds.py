@@ -175,7 +175,7 @@ _WITH_GENERATION = frozenset(
 )
 # Kinds and subresources that are not served: another path does the same, or no component implements them.
 _NOT_SERVED = frozenset(("Binding", "ComponentStatus"))
-_NOT_SERVED_BELOW = frozenset(("nodes/proxy", "pods/resize"))
+_NOT_SERVED_BELOW = frozenset(("pods/resize",))
 
 
 @functools.cache

@@ -91,8 +91,9 @@ class PodContainers:
         return self._records
 
     @property
-    def running(self) -> bool:
-        return bool(self._runs)
+    def running(self) -> int:
+        """Return the number of running containers."""
+        return len(self._runs)
 
     def find_log(self, name: str, *, previous: bool) -> tuple[Path, LogActivity] | None:
         """Return the log of a container, and whether the container still writes to it."""

@@ -99,7 +99,7 @@ class Kubelet:
         self._own_networks = False
         self.dns: ClusterDns | None = None
         self._addresses = PodAddresses(config.address, usable_network())
-        self.app: App = KubeletApp(self._find_worker, config.clock)
+        self.app: App = KubeletApp(self._find_worker, self._list_workers, config.clock)
 
     @property
     def sandbox(self) -> str:
@@ -224,6 +224,8 @@ class Kubelet:
         if network is None:
             return context
         pods = context.pod_networks
+        if self._config.network.shared:
+            await network.share(self._config.network.shared)
         network.may_leave = lambda address: address in pods and pods[address].may_leave
         services = None
         if self._own_networks:
@@ -287,6 +289,9 @@ class Kubelet:
 
     def _find_worker(self, namespace: str, name: str) -> PodWorker | None:
         return self._pods.find(namespace, name) if self._pods else None
+
+    def _list_workers(self) -> Sequence[PodWorker]:
+        return self._pods.workers() if self._pods else ()
 
 
 def _with_api_server(network: PodNetworkConfig, server: str) -> PodNetworkConfig:

@@ -36,7 +36,13 @@ _MAX_MESSAGE = 64 * 1024
 
 def main(descriptor: int) -> None:
     """Create the namespace of the node, then execute the requests of the kubelet until it ends."""
-    control = socket.socket(fileno=descriptor)
+    try:
+        _serve(socket.socket(fileno=descriptor))
+    except ConnectionError:
+        return  # the kubelet has ended before it has read a reply, as at a failed start
+
+
+def _serve(control: socket.socket) -> None:
     try:
         node = NodeNamespace()
     except OSError as exc:

@@ -20,6 +20,8 @@ from kubeling.errors import Error
 from kubeling.kubelet.relay import Relay, Stream
 
 DNS_ADDRESS = "10.96.0.10"
+SHARED_ADDRESS = "10.96.0.4"
+"""The address at which pods reach a socket of the machine, see `NodeNetwork.share`."""
 # A module is compiled once; a program that Python runs by its path is compiled at each start.
 _START = "import sys; sys.path.append(sys.argv[1]); __import__(sys.argv[2]).main(int(sys.argv[3]))"
 _HOLDER = Path(__file__).with_name("network_holder.py")
@@ -29,8 +31,8 @@ _MAX_EGRESS = 1024
 _MAX_FILES = 65536
 _ORIGINAL_DST = 80
 _EGRESS = ("10.96.0.3", 1)
-# Addresses that `network_holder` uses.
-_RESERVED = ("10.96.0.2", _EGRESS[0], DNS_ADDRESS)
+# Addresses that `network_holder` and the kubelet use.
+_RESERVED = ("10.96.0.2", _EGRESS[0], SHARED_ADDRESS, DNS_ADDRESS)
 _SERVICES = ipaddress.ip_network("10.96.0.0/16")
 _SYSCTLS: Mapping[str, tuple[str, str]] = {
     "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),
@@ -133,6 +135,15 @@ class NodeNetwork:
         sock = socket.socket(fileno=self._request(request, given))
         sock.setblocking(False)
         return sock
+
+    async def share(self, target: tuple[str, int]) -> None:
+        """Relay connections of pods to a socket of the machine: at SHARED_ADDRESS, on the same port.
+
+        The socket listens in the namespace of the node: a pod can listen on this port of all its addresses.
+        Raises OSError.
+        """
+        sock = self.open_socket(bind=(SHARED_ADDRESS, target[1]))
+        await self._relay.serve(sock, lambda _: asyncio.open_connection(*target))
 
     def enter(self, namespace: int) -> list[str]:
         """Return the beginning of a command line that enters the namespace of a pod."""

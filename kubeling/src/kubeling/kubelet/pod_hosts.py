@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes v1.36 pkg/kubelet/kubelet_pods.go.
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,14 +53,22 @@ def build_hosts(pod: Mapping[str, Any], address: str, machine: str) -> str:
     return "\n".join([*lines, machine])
 
 
-def write_hosts(path: Path, pod: Mapping[str, Any], address: str, machine: Path) -> None:
-    """Write /etc/hosts of a pod with the lines of a file of the machine.
+def write_hosts(
+    path: Path,
+    pod: Mapping[str, Any],
+    address: str,
+    machine: Path,
+    replaced: Mapping[str, str] | None = None,
+) -> None:
+    """Write /etc/hosts of a pod with the lines of a file of the machine, whose addresses may be replaced.
 
     The file is not replaced, because running containers have mounted this file and not its name.
     """
     lines = ""
     with contextlib.suppress(OSError):
         lines = machine.read_text("utf-8", "surrogateescape")
+    for old, new in (replaced or {}).items():
+        lines = re.sub(rf"(?m)^{re.escape(old)}(?=\s)", new, lines)
     content = build_hosts(pod, address, lines).encode("utf-8", "surrogateescape")
     create_private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

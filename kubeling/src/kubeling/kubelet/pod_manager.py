@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+from collections.abc import Sequence
 
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.pending_pods import NodeCapacity, Pod
@@ -27,6 +28,10 @@ class PodManager:
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """Return the worker of a pod by its name."""
         return self._workers.get(self._names.get((namespace, name), ""))
+
+    def workers(self) -> Sequence[PodWorker]:
+        """Return the workers of all pods."""
+        return [*self._workers.values()]
 
     def stopped_containers(self) -> list[str]:
         """Return the containers that a signal has stopped, with pod and process."""

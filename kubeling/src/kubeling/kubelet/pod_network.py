@@ -34,11 +34,15 @@ class PodNetworkConfig:
     """The networks of pods.
 
     A connection in the pod to a key of `outbound` is relayed to its value, a listening socket of the machine.
+    The key is in use in the pod, so its port must not be one on which programs usually listen. For such a
+    port, `shared` is a socket of the machine that pods reach at `node_network.SHARED_ADDRESS`: in their
+    /etc/hosts, that address replaces the one of the socket.
     In pods that may change their network, packets to `addresses` stay in the pod, where a rule can redirect
     them; `hint` says what to do where such pods cannot run.
     """
 
     outbound: Mapping[Address, Address] = field(default_factory=dict)
+    shared: Address | None = None
     addresses: Sequence[str] = ()
     hint: str = ""
 

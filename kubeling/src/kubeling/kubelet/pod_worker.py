@@ -41,7 +41,7 @@ class PodWorker:
 
     def __init__(self, context: KubeletContext, pod: Pod) -> None:
         self._context = context = context.for_pod(pod)
-        self._pod = pod
+        self.pod = pod
         self._folder = pod_folder(context, pod)
         self._plan = lifecycle.read_plan(pod["spec"])
         self._wake = asyncio.Event()
@@ -68,7 +68,7 @@ class PodWorker:
 
         Programs of the machine may listen on the other ports of the address.
         """
-        spec = self._pod["spec"]
+        spec = self.pod["spec"]
         if not spec.get("hostNetwork") or address != self._context.node.pod_address:
             return False
         containers = (*(spec.get("initContainers") or []), *spec["containers"])
@@ -78,10 +78,10 @@ class PodWorker:
         """Use a newer version of the pod."""
         if "deletionTimestamp" in pod["metadata"]:
             self.containers.forbid_start()
-        before, after = self._pod["metadata"], pod["metadata"]
+        before, after = self.pod["metadata"], pod["metadata"]
         if any(before.get(name) != after.get(name) for name in ("labels", "annotations")):
             self._refresh_at = 0.0
-        self._pod = self.containers.pod = pod
+        self.pod = self.containers.pod = pod
         self._wake.set()
 
     def on_deleted(self) -> None:
@@ -93,7 +93,7 @@ class PodWorker:
     def update_hosts(self) -> None:
         """Write /etc/hosts of the pod again, if a container has it."""
         if (self._folder / "etc" / "hosts").exists():
-            write_hosts(self._context, self._pod)
+            write_hosts(self._context, self.pod)
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a port of the pod. Raises OSError."""
@@ -147,7 +147,7 @@ class PodWorker:
         now = self._context.clock()
         if self._stopping:
             return None
-        phase = (self._pod.get("status") or {}).get("phase")
+        phase = (self.pod.get("status") or {}).get("phase")
         if phase in TERMINAL_PHASES and not self.containers.running:
             self._finish_deletion()
             return None
@@ -191,7 +191,7 @@ class PodWorker:
                 await self._wake.wait()
         # Also during the backoff of a container: it must not restart with an expired token.
         if self._mounted and not self._finished and self._context.clock() >= self._refresh_at:
-            await self._volumes.refresh(self._pod)
+            await self._volumes.refresh(self.pod)
             self._schedule_refresh()
 
     def _schedule_refresh(self) -> None:
@@ -208,20 +208,20 @@ class PodWorker:
         if deadline is not None and now >= deadline and not self._deadline_exceeded:
             self._deadline_exceeded = True
             self._event(WARNING, status.DEADLINE_REASON, status.DEADLINE_MESSAGE)
-        is_deleted = self._deleted or "deletionTimestamp" in self._pod["metadata"]
+        is_deleted = self._deleted or "deletionTimestamp" in self.pod["metadata"]
         return self._deadline_exceeded or is_deleted
 
     def _deadline(self) -> float | None:
         """Return the time at which `activeDeadlineSeconds` ends, in epoch seconds."""
-        seconds = self._pod["spec"].get("activeDeadlineSeconds")
-        since = (self._pod.get("status") or {}).get("startTime")
+        seconds = self.pod["spec"].get("activeDeadlineSeconds")
+        since = (self.pod.get("status") or {}).get("startTime")
         since = since or self._last_status.get("startTime")
         if seconds is None or since is None:
             return None
         return datetime.fromisoformat(since).timestamp() + float(seconds)
 
     def _finish_deletion(self) -> None:
-        if "deletionTimestamp" in self._pod["metadata"]:
+        if "deletionTimestamp" in self.pod["metadata"]:
             self._status_manager.delete_pod()
 
     async def _mount(self, now: float) -> bool:
@@ -232,7 +232,7 @@ class PodWorker:
             async with self._context.concurrency:
                 if self._must_stop(now):
                     return True
-                await self._volumes.set_up(self._pod)
+                await self._volumes.set_up(self.pod)
                 await self._check_runtime()
                 await self._create_network()
         except VolumeError as exc:
@@ -252,7 +252,7 @@ class PodWorker:
 
     async def _check_runtime(self) -> None:
         """Check that the node has the handler of the pod's RuntimeClass. Raises OSError, ApiError."""
-        if name := self._pod["spec"].get("runtimeClassName"):
+        if name := self.pod["spec"].get("runtimeClassName"):
             path = f"/apis/node.k8s.io/v1/runtimeclasses/{name}"
             handler = (await self._context.client.get(path))["handler"]
             if handler != _HANDLER:
@@ -260,19 +260,19 @@ class PodWorker:
 
     async def _create_network(self) -> None:
         context = self._context
-        if context.network_problem and not self._pod["spec"].get("hostNetwork"):
+        if context.network_problem and not self.pod["spec"].get("hostNetwork"):
             self._event(WARNING, NETWORK_UNAVAILABLE, context.network_problem)
-        if self._network is not None or not context.has_own_network(self._pod):
+        if self._network is not None or not context.has_own_network(self.pod):
             return
         assert context.node_network is not None
         self._network = await PodNetwork.open(
-            context.network, context.node_network, self._pod, context.node.pod_address
+            context.network, context.node_network, self.pod, context.node.pod_address
         )
         self.containers.network = self._network
         context.pod_networks[context.node.pod_address] = self._network
         if context.service_network is not None:
             await context.service_network.expose_pod(context.node.pod_address)
-        if needs_own_network(self._pod):
+        if needs_own_network(self.pod):
             self.containers.initialize_again()
 
     def _report(self, decision: Decision) -> None:
@@ -288,8 +288,8 @@ class PodWorker:
             finished=decision.finished,
             deadline_exceeded=self._deadline_exceeded,
         )
-        before = status.merge_status(self._pod.get("status") or {}, self._last_status)
-        pod = {**self._pod, "status": before}
+        before = status.merge_status(self.pod.get("status") or {}, self._last_status)
+        pod = {**self.pod, "status": before}
         for name in ephemeral.unreported_containers(pod):
             self._event(WARNING, ephemeral.REASON, ephemeral.event_message(name))
         new = status.build_status(pod, view)
@@ -303,15 +303,15 @@ class PodWorker:
         Each version of the pod is compared once. The node controller sets the pods of a silent node to not
         ready, and does not set them to ready again.
         """
-        version = self._pod["metadata"].get("resourceVersion")
+        version = self.pod["metadata"].get("resourceVersion")
         if version == self._compared_version:
             return False
         self._compared_version = version
-        return status.is_overwritten(self._last_status, self._pod.get("status") or {})
+        return status.is_overwritten(self._last_status, self.pod.get("status") or {})
 
     def _event(self, type_: str, reason: str, message: str) -> None:
-        self._context.recorder.record(object_reference(self._pod), type_, reason, message)
+        self._context.recorder.record(object_reference(self.pod), type_, reason, message)
 
     def _facts(self) -> dict[str, str]:
-        meta = self._pod["metadata"]
+        meta = self.pod["metadata"]
         return {"pod": meta["name"], "namespace": meta["namespace"]}

@@ -14,6 +14,7 @@ from kubeling.kubelet.cluster_dns import RESOLV_CONF
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.environment import ConfigError, expand
 from kubeling.kubelet.images import ImageConfig
+from kubeling.kubelet.node_network import SHARED_ADDRESS
 from kubeling.kubelet.pod_network import changes_network, needs_own_network
 from kubeling.kubelet.process import CONTAINER_VARIABLE, RUNTIME_VARIABLE, StartError
 from kubeling.kubelet.sandbox import REWRITE, Mount, ProcessSpec
@@ -121,7 +122,10 @@ def pod_folder(context: KubeletContext, pod: Mapping[str, Any]) -> Path:
 def write_hosts(context: KubeletContext, pod: Mapping[str, Any]) -> Path:
     """Write /etc/hosts of a pod; running containers see the change."""
     path = pod_folder(context, pod) / "etc" / "hosts"
-    pod_hosts.write_hosts(path, pod, context.node.pod_address, context.hosts_file)
+    replaced = {}
+    if context.network.shared and context.has_own_network(pod):
+        replaced = {context.network.shared[0]: SHARED_ADDRESS}
+    pod_hosts.write_hosts(path, pod, context.node.pod_address, context.hosts_file, replaced)
     return path
 
 

@@ -6,12 +6,14 @@ server.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
+
+import orjson
 
 from kubeling import int64
 from kubeling.asgi import App, Receive, Scope, Send, raw_path, respond, wait_for_disconnect
@@ -30,15 +32,21 @@ if TYPE_CHECKING:
 API_SERVER_CLIENT = "kube-apiserver-kubelet-client"
 
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
+_JSON = ((b"content-type", b"application/json"),)
 
 FindWorker = Callable[[str, str], PodWorker | None]
 
 
 class KubeletApp:
-    """The application for callers that were authenticated; `find` returns the worker of a pod."""
+    """The application for callers that were authenticated.
 
-    def __init__(self, find: FindWorker, clock: Clock) -> None:
-        self._find, self._clock = find, clock
+    `find` returns the worker of a pod, and `list_workers` those of all pods.
+    """
+
+    def __init__(
+        self, find: FindWorker, list_workers: Callable[[], Sequence[PodWorker]], clock: Clock
+    ) -> None:
+        self._find, self._list, self._clock = find, list_workers, clock
         self._endpoints: StreamingEndpoints | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,10 +75,16 @@ class KubeletApp:
             case ["portForward", namespace, pod]:
                 connect = self._worker(namespace, pod).connect
                 await self._streams().forward(call, f"{namespace}/{pod}", connect, query)
-            case [first, *_] if method != "GET" and first not in ("exec", "attach", "portForward"):
+            case _ if method not in ("GET", "HEAD"):
                 raise KubeletError(405, "only GET is supported")
             case ["healthz"]:
                 await respond(scope, send, 200, b"ok", _TEXT)
+            case ["pods"]:
+                pods = [worker.pod for worker in self._list()]
+                found = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
+                await respond(scope, send, 200, orjson.dumps(found), _JSON)
+            case ["metrics"]:
+                await respond(scope, send, 200, self._metrics(), _TEXT)
             case ["containerLogs", namespace, pod, container]:
                 worker, previous = self._worker(namespace, pod), _parse_flag(query, "previous")
                 path, activity = _find_log(worker, pod, container, previous=previous)
@@ -80,6 +94,16 @@ class KubeletApp:
                 )
             case _:
                 raise KubeletError(404, "not found")
+
+    def _metrics(self) -> bytes:
+        """Return the kubelet's metrics of pods and containers in the text format of Prometheus."""
+        running = [each.containers.running for each in self._list()]
+        return (
+            "# TYPE kubelet_running_pods gauge\n"
+            f"kubelet_running_pods {sum(map(bool, running))}\n"
+            "# TYPE kubelet_running_containers gauge\n"
+            f'kubelet_running_containers{{container_state="running"}} {sum(running)}\n'
+        ).encode()
 
     async def _proxy(self, call: tuple[Scope, Receive, Send]) -> None:
         """Send a request on to `/proxy/<namespace>/<pod>/<scheme>/<port>/<path>`."""

@@ -12,11 +12,11 @@ _DAY = 24 * 3600
 class RotationPolicy:
     """Lifetimes of certificates, and the waits between the steps of a rotation.
 
-    Units: seconds. A certificate is replaced `renew_before_seconds` before it expires: a day before the
-    reference replaces it, because the reference replaces its CA without an overlap. `propagation_seconds`:
-    how long API servers may take to observe a changed configuration. `overlap_seconds`: how long the old CA
-    stays trusted after the new CA signs. `check_seconds`: the time between two reconciles when no watch event
-    arrives. Raises SettingsError.
+    Units: seconds. A certificate is replaced `renew_before_seconds` before it expires: a day before
+    azure-workload-identity replaces it, because that program replaces its CA without an overlap.
+    `propagation_seconds`: how long API servers may take to observe a changed configuration.
+    `overlap_seconds`: how long the old CA stays trusted after the new CA signs. `check_seconds`: the time
+    between two reconciles when no watch event arrives. Raises SettingsError.
     """
 
     ca_seconds: float = 3650 * _DAY

@@ -66,7 +66,7 @@ def update_history(
     """Add one reconcile to the history.
 
     For a CA that has not signed yet, any change of a configuration restarts the wait: between two reconciles
-    a replica of the reference, which observed the Secret late, may have removed the CA temporarily.
+    a replica of azure-workload-identity, which observed the Secret late, may have removed the CA temporarily.
 
     An old CA counts as unused only while the Secret has a leaf of another CA that replicas can serve instead.
 

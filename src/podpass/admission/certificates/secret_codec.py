@@ -1,7 +1,7 @@
 """Decode and encode the contents of the Secret, and the PEM of a `caBundle`. Pure.
 
-`ca.crt` has every CA that API servers must trust; `ca.key` is the key of the first one. The reference uses
-only the first one, and copies the complete `ca.crt` into `caBundle`.
+`ca.crt` has every CA that API servers must trust; `ca.key` is the key of the first one.
+azure-workload-identity uses only the first one, and copies the complete `ca.crt` into `caBundle`.
 """
 
 import re

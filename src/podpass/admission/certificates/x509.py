@@ -1,4 +1,4 @@
-"""Create keys and certificates in the format of the reference, so that either program can continue with them.
+"""Create keys and certificates in the format of azure-workload-identity: each can replace the other.
 
 RSA, with keys as PKCS#1: the reference cannot sign with any other key.
 """

@@ -11,15 +11,19 @@ Each file is replaced atomically, so a crash at any moment leaves the old or the
 
 import contextlib
 import fcntl
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass import files
-from podpass.assertion.publishing import public_key, state_file
+from podpass.assertion.publishing import public_key
 from podpass.assertion.publishing.model import (
     PRIVATE_KEYS,
     ClockReading,
@@ -35,6 +39,9 @@ VERIFICATION_KEYS = "verification.pem"
 _LOCK = "lock"
 _MAX_STATE_BYTES = 1024 * 1024
 _MAX_KEY_BYTES = 64 * 1024
+_VERSION = 1
+_TIMES = ("published", "loaded", "signs", "confirmed", "replaced", "withdrawn")
+Row = TypeVar("Row")
 
 
 class KeyFolder:
@@ -125,7 +132,7 @@ class KeyFolder:
                 f"{self.state_path} cannot be read: {exc.strerror}", hint="check the file"
             ) from exc
         try:
-            return state_file.decode(data)
+            return decode_state(data)
         except IssuerError as exc:
             raise IssuerError(
                 f"{self.state_path}: {exc.message}", hint="restore the folder from a backup"
@@ -133,7 +140,7 @@ class KeyFolder:
 
     def write_state(self, state: IssuerState) -> None:
         """Replace the state; it is on the disk when this returns."""
-        files.write_private(self.state_path, state_file.encode(state))
+        files.write_private(self.state_path, encode_state(state))
 
     def create_key(self, bits: int, now: float) -> IssuerKey:
         """Generate a key and store its private part."""
@@ -224,3 +231,60 @@ def read_clock(seconds: float) -> ClockReading:
     if not boot_id or number is None:
         return ClockReading(seconds=seconds)
     return ClockReading(seconds=seconds, boot_id=boot_id, boot_seconds=time.clock_gettime(number))
+
+
+def encode_state(state: IssuerState) -> bytes:
+    """Return the state as JSON."""
+    return orjson.dumps(
+        {"version": _VERSION, **asdict(state)},
+        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+def decode_state(data: bytes) -> IssuerState:
+    """Parse and check a state. Raises IssuerError."""
+    try:
+        found = jose.loads_object(data)
+        if found.pop("version", None) != _VERSION:
+            raise IssuerError("the version of the state is not supported")
+        state = IssuerState(
+            keys=tuple(_parse_key(entry) for entry in found.pop("keys")),
+            clock=_parse_row(ClockReading, found.pop("clock")),
+            published=_parse_texts(found.pop("published")),
+            former=_parse_texts(found.pop("former")),
+        )
+    except (KeyError, TypeError, ValueError, jose.MalformedToken, jose.BadKey) as exc:
+        raise IssuerError(f"the state is damaged: {type(exc).__name__}") from exc
+    _check_keys(state, found)
+    return state
+
+
+def _parse_key(entry: Any) -> IssuerKey:
+    key = _parse_row(IssuerKey, entry)
+    if jose.public_key_id(public_key.load(key.public_pem)) != key.kid:
+        raise ValueError("the key ID is not that of the public key")
+    for name in ("created", *_TIMES):
+        value = getattr(key, name)
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(name)
+    if type(key.is_leaked) is not bool or key.created is None:
+        raise ValueError("is_leaked")
+    return key
+
+
+def _parse_row(kind: type[Row], entry: Any) -> Row:
+    if not isinstance(entry, dict) or entry.keys() != {field.name for field in fields(kind)}:  # type: ignore[arg-type]
+        raise ValueError(kind.__name__)
+    return kind(**entry)
+
+
+def _parse_texts(entries: Any) -> tuple[str, ...]:
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise TypeError("not a list of texts")
+    return tuple(entries)
+
+
+def _check_keys(state: IssuerState, rest: dict[str, Any]) -> None:
+    kids = [key.kid for key in state.keys]
+    if rest or len(set(kids)) != len(kids) or not any(key.signs is not None for key in state.keys):
+        raise IssuerError("the state is damaged: its keys do not fit together")

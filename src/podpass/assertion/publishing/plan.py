@@ -8,12 +8,7 @@ expired. Each step can be repeated, so a rotation that was interrupted continues
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from podpass.assertion.publishing.model import (
-    ClockReading,
-    IssuerKey,
-    IssuerState,
-    RotationWaits,
-)
+from podpass.assertion.publishing.model import ClockReading, IssuerKey, IssuerState, RotationWaits
 
 # Clocks of verifiers may differ from that of the API server by this much.
 CLOCK_SKEW_SECONDS = 300

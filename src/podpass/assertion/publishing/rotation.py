@@ -9,12 +9,7 @@ from podpass.assertion.publishing import plan, public_key, publish
 from podpass.assertion.publishing.api_servers import ApiServerKeys
 from podpass.assertion.publishing.config import IssuerConfig
 from podpass.assertion.publishing.key_folder import KeyFolder
-from podpass.assertion.publishing.model import (
-    ClockReading,
-    IssuerError,
-    IssuerState,
-    SigningMode,
-)
+from podpass.assertion.publishing.model import ClockReading, IssuerError, IssuerState, SigningMode
 from podpass.assertion.publishing.plan import DueStep, RotationStep, RotationWait
 from podpass.assertion.publishing.targets.target import PublishTarget
 from podpass.errors import Error

@@ -13,7 +13,9 @@ from podpass.crypto import jose
 from podpass.diagnose.doctor import fixes
 from podpass.diagnose.doctor.check_table import CheckTable
 from podpass.diagnose.doctor.credentials import (
-    MEMBERS,
+    AUDIENCE,
+    EXPRESSION,
+    SUBJECT,
     Difference,
     Mismatch,
     PresentedToken,
@@ -21,6 +23,9 @@ from podpass.diagnose.doctor.credentials import (
     find_mismatch,
     is_flexible,
     matches,
+)
+from podpass.diagnose.doctor.credentials import (
+    ISSUER as ISSUER_MEMBER,
 )
 from podpass.diagnose.doctor.model import (
     AssignedRole,
@@ -40,7 +45,8 @@ from podpass.diagnose.doctor.pods import find_audience
 from podpass.directory import resource_ids, roles
 from podpass.directory.builtin_roles import VAULT_ROLES
 from podpass.directory.model import FederatedCredential
-from podpass.exchange.errors.explain import find_explanation
+from podpass.exchange.errors import numbers
+from podpass.exchange.errors.explanations import find_explanation
 from podpass.facts import FactUnread, Unread, known
 from podpass.provision.credential_commands import (
     CredentialOwner,
@@ -355,19 +361,45 @@ def _check_any(facts: Facts) -> Problem | None:
     )
 
 
-@DIRECTORY.check("credential-flexible", "the credential has a subject, not an expression")
+def _accepts_expressions(facts: Facts) -> bool:
+    """Return whether the token service accepts expressions for the issuer of the cluster; Entra does not."""
+    exchange, authority = facts.cloud.exchange, facts.cloud.authority
+    if isinstance(exchange, ExchangeFacts):
+        return exchange.status == 200 or exchange.number == numbers.EXPRESSION_MISMATCH
+    return isinstance(authority, AuthorityFacts) and authority.has_flexible_kubernetes
+
+
+@DIRECTORY.check("credential-flexible", "the token service accepts an expression for the cluster")
 def _check_flexible(facts: Facts) -> Problem | None:
     identity, credentials = _read_credentials(facts)
-    flexible = [each for each in credentials if is_flexible(each)]
     presented = read_presented(facts)
-    if not flexible or any(matches(each, presented) for each in credentials):
-        return None
-    meant = [each for each in flexible if each.issuer == presented.issuer]
-    if not meant and len(flexible) < len(credentials):
+    found = find_mismatch(credentials, presented)
+    meant = [each for each in credentials if matches(each, presented)]
+    if found is not None and found.member == EXPRESSION:
+        meant = [found.credential]
+    if not meant or not all(map(is_flexible, meant)) or _accepts_expressions(facts):
         return None
     return Problem(
-        _title((meant or flexible)[0], identity),
+        _title(meant[0], identity),
         "it has an expression in place of a subject, which Entra does not accept for tokens of Kubernetes",
+        _create(facts, identity, presented),
+    )
+
+
+@DIRECTORY.check("credential-expression-differs", "an expression matches the claims of the token")
+def _check_expression(facts: Facts) -> Problem | None:
+    identity, credentials = _read_credentials(facts)
+    presented = read_presented(facts)
+    found = find_mismatch(credentials, presented)
+    if found is None or found.member != EXPRESSION or not _accepts_expressions(facts):
+        return None
+    exchange = facts.cloud.exchange
+    if isinstance(exchange, ExchangeFacts) and exchange.status == 200:
+        return None  # an API that does not show the expression
+    clauses = "; ".join(sanitize(each.cause) for each in found.differences)
+    return Problem(
+        _title(found.credential, identity),
+        f"a clause of its expression does not match: {clauses}",
         _create(facts, identity, presented),
     )
 
@@ -466,7 +498,7 @@ _TRUSTED = (
     "audience of the token",
     "subject of the token, byte for byte",
 )
-for _member, _meaning in zip(MEMBERS, _TRUSTED, strict=True):
+for _member, _meaning in zip((ISSUER_MEMBER, AUDIENCE, SUBJECT), _TRUSTED, strict=True):
     DIRECTORY.check(f"credential-{_member}-differs", f"a credential has the {_meaning}")(
         _check_member(_member)
     )
@@ -616,7 +648,10 @@ def _check_propagation(facts: Facts) -> Problem | None:
     if exchange.number not in _NO_MATCH:
         return None
     credentials, presented = known(facts.cloud.credentials), read_presented(facts)
-    match = next((each for each in credentials if matches(each, presented)), None)
+    accepted = [
+        each for each in credentials if not is_flexible(each) or _accepts_expressions(facts)
+    ]
+    match = next((each for each in accepted if matches(each, presented)), None)
     if match is None:
         return None
     return Problem(

@@ -43,7 +43,7 @@ from podpass.diagnose.doctor.pods import (
 from podpass.errors import SettingsError
 from podpass.facts import Unread
 from podpass.guids import is_guid
-from podpass.imds.http_client import HttpResponse
+from podpass.http.client import HttpResponse
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.paths import path_of
 from podpass.provision.account import AzureAccount
@@ -291,6 +291,8 @@ class AuthorityReader:
             url=url,
             tenant_id=known[1].lower() if known and response.status == 200 else "",
             now=_parse_date(header(response, "date")),
+            has_flexible_kubernetes=names.FLEXIBLE_KUBERNETES
+            in str(_json(response).get(names.EXTENSIONS)),
         )
 
     async def exchange(

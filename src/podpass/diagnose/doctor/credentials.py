@@ -6,17 +6,20 @@ characters. `compare` reports all credentials of identities: rows of `podpass id
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 from urllib.parse import urlsplit
 
+from podpass.directory.claims_expression import Clause, failing_clauses, parse
+from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import FederatedCredential
 
 Row = Mapping[str, Any]
 ISSUER, AUDIENCE, SUBJECT = "issuer", "audience", "subject"
-MEMBERS = (ISSUER, AUDIENCE, SUBJECT)
+EXPRESSION = "expression"  # in place of a subject
+MEMBERS = (ISSUER, AUDIENCE, SUBJECT, EXPRESSION)
 _ACCOUNT = "system:serviceaccount:"
 _EXCHANGE = "api://azureadtokenexchange"
 _NEAR_CHARS = 2
@@ -25,11 +28,20 @@ _MAX_COMPARED = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentedToken:
-    """What the token of a workload presents; a credential has one audience, a token may have several."""
+    """What the token of a workload presents; a credential has one audience, a token may have several.
+
+    `claims` are those besides these, which only expressions compare.
+    """
 
     issuer: str
     subject: str
     audiences: tuple[str, ...]
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def compared_claims(self) -> Mapping[str, Any]:
+        """Return the claims that an expression can compare."""
+        return {**self.claims, "sub": self.subject}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +80,6 @@ def find_mismatch(
     compared = [
         Mismatch(credential=each, differences=_compare(each, presented))
         for each in credentials[:_MAX_COMPARED]
-        if not is_flexible(each)
     ]
     if not compared or any(not each.differences for each in compared):
         return None
@@ -83,7 +94,7 @@ def rank(
 
 
 def matches(credential: FederatedCredential, presented: PresentedToken) -> bool:
-    """Return whether Entra accepts a token by this credential."""
+    """Return whether issuer, audience, and subject or expression match a token."""
     return not _compare(credential, presented)
 
 
@@ -108,16 +119,45 @@ def _similarity(one: str, other: str) -> float:
 
 def _compare(credential: FederatedCredential, presented: PresentedToken) -> tuple[Difference, ...]:
     given = _choose_audience(credential.audiences, presented.audiences)
-    pairs = {
-        ISSUER: (credential.issuer, presented.issuer),
-        AUDIENCE: given,
-        SUBJECT: (credential.subject, presented.subject),
-    }
-    return tuple(
+    pairs = {ISSUER: (credential.issuer, presented.issuer), AUDIENCE: given}
+    if not is_flexible(credential):
+        pairs[SUBJECT] = (credential.subject, presented.subject)
+    found = tuple(
         _describe(member, expected, actual)
         for member, (expected, actual) in pairs.items()
         if expected != actual
     )
+    return (
+        (*found, *_compare_expression(credential, presented)) if is_flexible(credential) else found
+    )
+
+
+def _compare_expression(
+    credential: FederatedCredential, presented: PresentedToken
+) -> Iterator[Difference]:
+    """Yield a difference for each clause that does not hold."""
+    claims = presented.compared_claims
+    try:
+        failing = failing_clauses(credential.expression, claims)
+    except InvalidExpression as exc:
+        cause = f"the expression cannot be read: {exc.message}"
+        yield Difference(
+            member=EXPRESSION,
+            expected=credential.expression,
+            presented=presented.subject,
+            cause=cause,
+            is_near=False,
+        )
+        return
+    for each in failing:
+        given = claims.get(each.claim)
+        yield Difference(
+            member=EXPRESSION,
+            expected=each.value,
+            presented=given if isinstance(given, str) else "",
+            cause=each.describe_difference(claims),
+            is_near=False,
+        )
 
 
 def _choose_audience(wanted: Sequence[str], given: Sequence[str]) -> tuple[str, str]:
@@ -240,7 +280,8 @@ def _character(text: str, position: int) -> str:
 class CredentialComparison:
     """One credential next to the assertion.
 
-    `expected` and `presented` map each of MEMBERS to its text; `differs` names the members that differ.
+    `expected` and `presented` map the credential's MEMBERS to their texts; `differs` names the members that
+    differ. `clauses` are those of its expression.
     """
 
     identity: str
@@ -249,6 +290,16 @@ class CredentialComparison:
     expected: Mapping[str, str]
     presented: Mapping[str, str]
     differs: tuple[str, ...]
+    clauses: tuple["ClauseComparison", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClauseComparison:
+    """One clause next to the claim of the assertion; `difference` is empty if it holds."""
+
+    clause: Clause
+    presented: str | None
+    difference: str
 
 
 def read_presented(claims: Mapping[str, Any]) -> PresentedToken | None:
@@ -261,6 +312,7 @@ def read_presented(claims: Mapping[str, Any]) -> PresentedToken | None:
         issuer=str(claims["iss"]),
         subject=str(claims["sub"]),
         audiences=tuple(str(each) for each in listed),
+        claims=claims,
     )
 
 
@@ -281,30 +333,55 @@ def _read_credential(row: Row) -> FederatedCredential:
         issuer=row["issuer"],
         subject=row["subject"],
         audiences=tuple(row["audiences"]),
+        expression=row.get("expression", ""),
     )
 
 
-def _compare_one(identity: Row, credential: Row, presented: PresentedToken) -> CredentialComparison:
-    wanted = credential["audiences"]
+def _compare_one(identity: Row, row: Row, presented: PresentedToken) -> CredentialComparison:
+    credential = _read_credential(row)
+    wanted = credential.audiences
     audience = next((each for each in presented.audiences if each in wanted), None)
     expected = {
-        "issuer": credential["issuer"],
-        "audience": audience or ", ".join(wanted),
-        "subject": credential["subject"],
+        ISSUER: credential.issuer,
+        AUDIENCE: audience or ", ".join(wanted),
     }
     given = {
-        "issuer": presented.issuer,
-        "audience": audience or ", ".join(presented.audiences),
-        "subject": presented.subject,
+        ISSUER: presented.issuer,
+        AUDIENCE: audience or ", ".join(presented.audiences),
     }
+    clauses = tuple(_compare_clauses(credential.expression, presented))
+    if is_flexible(credential):
+        expected[EXPRESSION] = credential.expression
+        # The claims that the expression names.
+        compared = {each.clause.claim: each.presented for each in clauses}
+        given[EXPRESSION] = ", ".join(f"{name}={text}" for name, text in compared.items())
+    else:
+        expected[SUBJECT], given[SUBJECT] = credential.subject, presented.subject
+    different = {each.member for each in _compare(credential, presented)}
     return CredentialComparison(
         identity=identity["name"],
         client_id=identity["client_id"],
-        credential=credential["name"],
+        credential=credential.name,
         expected=expected,
         presented=given,
-        differs=tuple(name for name in MEMBERS if expected[name] != given[name]),
+        differs=tuple(name for name in MEMBERS if name in different),
+        clauses=clauses,
     )
+
+
+def _compare_clauses(expression: str, presented: PresentedToken) -> Iterator[ClauseComparison]:
+    claims = presented.compared_claims
+    try:
+        clauses = parse(expression)
+    except InvalidExpression:
+        return
+    for each in clauses:
+        text = claims.get(each.claim)
+        yield ClauseComparison(
+            clause=each,
+            presented=text if isinstance(text, str) else None,
+            difference="" if each.holds(claims) else each.describe_difference(claims),
+        )
 
 
 def mark_differences(expected: str, presented: str) -> str:

@@ -9,8 +9,8 @@ from podpass.crypto import jose
 from podpass.diagnose.doctor.model import Document, IssuerFacts
 from podpass.errors import SettingsError
 from podpass.http import address_policy
+from podpass.http.client import choose_proxy
 from podpass.http.resolver import NameNotResolved, Resolver
-from podpass.imds.authority import choose_proxy
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError
 

@@ -319,12 +319,13 @@ class AuthorityFacts:
 
     `tenant_id` is that of its issuer, a GUID also for a tenant that is given by domain name; empty if the
     token service does not know the tenant. Units: `now` is the clock of the token service, in seconds since
-    1970; None without one.
+    1970; None without one. `has_flexible_kubernetes` is podpass' extension: expressions for Kubernetes.
     """
 
     url: str
     tenant_id: str
     now: float | None = None
+    has_flexible_kubernetes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

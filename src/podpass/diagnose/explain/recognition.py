@@ -13,7 +13,7 @@ from itertools import accumulate
 from podpass import guids
 from podpass.diagnose.explain.sentences import SENTENCES, Sentence
 from podpass.diagnose.explain.text import clean_lines
-from podpass.exchange.errors import explain as codes
+from podpass.exchange.errors import explanations as codes
 
 MAX_PLACES = 20
 _NEAR_CHARS = 300

@@ -425,11 +425,7 @@ _RESOURCES = (
         id="vault_not_found",
         stage="resource",
         words=("VaultNotFound", "vault.azure.net", "see `podpass vault list`"),
-        near=(
-            "podpass vault list",
-            "VaultNotFound",
-            *_UNRESOLVED,
-        ),
+        near=("podpass vault list", "VaultNotFound", *_UNRESOLVED),
         means="there is no vault of this name, so its host name does not resolve",
         run="podpass vault list (local instance), or az keyvault list --query [].name",
         hides=("sdk_authority_unreachable", "proxy_refused"),
@@ -546,10 +542,7 @@ _STORAGE = (
         id="storage_account_not_found",
         stage="resource",
         words=("This instance has no storage account", "core.windows.net"),
-        near=(
-            "This instance has no storage account",
-            *_UNRESOLVED,
-        ),
+        near=("This instance has no storage account", *_UNRESOLVED),
         means="there is no storage account of this name, so its host name does not resolve",
         run="az storage account list --query [].name; on a local instance add it with `podpass apply -f"
         " FILE` and start the instance with --azurite",

@@ -10,12 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from podpass.diagnose.graph.model import DirectorySnapshot
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    IdentityKind,
-    RoleAssignment,
-)
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
 from podpass.provision.errors import ApiError
 from podpass.provision.graph import GraphClient
 from podpass.provision.model import ApplicationInfo, IdentityInfo, PrincipalInfo, ResourceInfo

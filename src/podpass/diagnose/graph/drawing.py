@@ -74,10 +74,7 @@ def to_svg(graph: TrustGraph) -> str:
     _check_size(graph)
     columns = _arrange(graph)
     places = {
-        node.id: (
-            _MARGIN + at * (_WIDTH + _GAP_X),
-            _MARGIN + _HEADER + row * (_HEIGHT + _GAP_Y),
-        )
+        node.id: (_MARGIN + at * (_WIDTH + _GAP_X), _MARGIN + _HEADER + row * (_HEIGHT + _GAP_Y))
         for at, column in enumerate(columns.values())
         for row, node in enumerate(column)
     }
@@ -91,11 +88,7 @@ def to_svg(graph: TrustGraph) -> str:
         f' height="{height}" role="img" class="trust-graph" font-family="ui-monospace, monospace"'
         ' font-size="12" fill="currentColor" stroke="none">'
     )
-    parts = [
-        opening,
-        f"<title>{title}</title>",
-        f"<desc>{summary}</desc>",
-    ]
+    parts = [opening, f"<title>{title}</title>", f"<desc>{summary}</desc>"]
     for at, name in enumerate(columns):
         left = _MARGIN + at * (_WIDTH + _GAP_X)
         parts.append(

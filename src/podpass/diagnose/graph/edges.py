@@ -112,7 +112,7 @@ def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[R
         identity = by_principal.get(assignment.principal_id.lower())
         role = defined.get(assignment.role.lower())
         if identity is not None and role:
-            for resource in resources.below(assignment.scope):
+            for resource in resources.list_below(assignment.scope):
                 operations = _operations_of_role(role, resource)
                 if operations or _has_action_for(role, resource):
                     yield ResourceAccess(identity, assignment, role[0], resource, operations)
@@ -172,7 +172,7 @@ class _ResourceTree:
         self._by_id = {each.id.lower().rstrip("/"): each for each in resources}
         self._ids = sorted(self._by_id)
 
-    def below(self, scope: str) -> Iterator[ResourceInfo]:
+    def list_below(self, scope: str) -> Iterator[ResourceInfo]:
         """Yield the resources at a scope and below it."""
         lower = scope.lower().rstrip("/")
         if lower in self._by_id:

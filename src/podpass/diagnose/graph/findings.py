@@ -15,12 +15,7 @@ from podpass.diagnose.graph.model import (
     identity_id,
 )
 from podpass.directory import resource_ids, roles
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    RoleAssignment,
-    RoleDefinition,
-)
+from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, RoleDefinition
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.guids import is_guid
 from podpass.provision.credential_commands import (
@@ -319,11 +314,11 @@ def _wide_roles(facts: TrustFacts) -> Iterator[TrustFinding]:
                 "wide_role",
                 f"its role {role[0].name} at {assignment.scope} {why}",
                 "assign a smaller role at the resource, then:",
-                _narrow(assignment, role[0]),
+                _deletion_command(assignment, role[0]),
             )
 
 
-def _narrow(assignment: RoleAssignment, role: RoleDefinition) -> str:
+def _deletion_command(assignment: RoleAssignment, role: RoleDefinition) -> str:
     return _command(
         *("az", "role", "assignment", "delete", "--assignee", assignment.principal_id),
         *("--role", role.name, "--scope", assignment.scope),

@@ -25,11 +25,7 @@ from podpass.diagnose.graph.model import (
     credential_id,
     identity_id,
 )
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    RoleAssignment,
-)
+from podpass.directory.model import FederatedCredential, Identity, RoleAssignment
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.errors import UsageError
 
@@ -154,11 +150,7 @@ class _GraphBuilder:
             )
         )
         self._join(
-            node,
-            resource,
-            EdgeKind.REACHES,
-            operations=list(access.operations),
-            part=access.part,
+            node, resource, EdgeKind.REACHES, operations=list(access.operations), part=access.part
         )
 
     def _add(self, node: TrustNode) -> None:

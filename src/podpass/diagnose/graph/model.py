@@ -6,12 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from podpass import names
-from podpass.directory.model import (
-    FederatedCredential,
-    Identity,
-    RoleAssignment,
-    RoleDefinition,
-)
+from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, RoleDefinition
 from podpass.errors import UsageError
 from podpass.provision.model import ResourceInfo
 

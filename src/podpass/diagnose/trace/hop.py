@@ -96,6 +96,12 @@ class Hop:
         found = self.facts.get("warnings")
         return tuple(map(str, found)) if isinstance(found, list) else ()
 
+    @property
+    def clauses(self) -> tuple[str, ...]:
+        """Return the clauses of expressions that did not match the token."""
+        found = self.facts.get("clauses")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
+
     def fact(self, name: str) -> str:
         """Return a value of the line as text; empty if the line has none."""
         value = self.facts.get(name)

@@ -49,10 +49,7 @@ async def get_by_ids(request: GraphRequest) -> GraphResponse:
     every = _ALL.lower() in wanted
     there = await _find_many(request, list(dict.fromkeys(each.lower() for each in ids)))
     found = [item for item in there if every or _type_name(item) in wanted]
-    return 200, {
-        "@odata.context": f"{request.base}/$metadata#directoryObjects",
-        "value": found,
-    }
+    return 200, {"@odata.context": f"{request.base}/$metadata#directoryObjects", "value": found}
 
 
 async def _find_many(request: GraphRequest, ids: list[str]) -> list[JsonObject]:

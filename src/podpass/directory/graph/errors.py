@@ -194,10 +194,7 @@ def access_denied(title: str, alternatives: Sequence[str], *, is_user: bool) -> 
             f"the application needs the permission {needed}. Assign it with an appRoleAssignment of the"
             " service principal Microsoft Graph, then request a new token"
         )
-    return AccessDenied(
-        f"Insufficient privileges: to {title}, {fix}.",
-        needed=list(alternatives),
-    )
+    return AccessDenied(f"Insufficient privileges: to {title}, {fix}.", needed=list(alternatives))
 
 
 def from_directory_error(refused: errors.DirectoryError, *, name: str = "") -> GraphError:

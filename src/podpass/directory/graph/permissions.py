@@ -98,10 +98,7 @@ ROLL_KEY = RequiredPermissions(
 )
 READ_CREDENTIALS = RequiredPermissions(sufficient=_any_of(*_APPS), owned=(OWNED_BY,))
 ADD_OWNER = RequiredPermissions(
-    sufficient=(
-        *_pairs(_WRITE_APPS, "Directory.Read.All"),
-        *_any_of("Directory.ReadWrite.All"),
-    ),
+    sufficient=(*_pairs(_WRITE_APPS, "Directory.Read.All"), *_any_of("Directory.ReadWrite.All")),
     owned=(OWNED_BY, "Directory.Read.All"),
     writes=True,
 )

@@ -1,17 +1,21 @@
-"""The HTTP handler of the portal's consent API: only an administrator of the tenant may call it."""
+"""The HTTP handler of the portal's consent API: only an administrator of the tenant may call it.
+
+Delegated permissions become grants, application permissions become app role assignments of the application.
+"""
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import orjson
 
 from podpass.database import DatabaseFailed
+from podpass.directory import builtin_principals, delegated_permissions, resources
 from podpass.directory.access import GLOBAL_ADMINISTRATOR, Admit, Caller, NotAdmitted
 from podpass.directory.actor import Actor, acting
 from podpass.directory.errors import DirectoryError
-from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.portal import admin_consent
+from podpass.directory.model import AppRoleAssignment, Identity, IdentityKind, PermissionGrant
 from podpass.directory.store.directory import Directory
 from podpass.errors import Error
 from podpass.guids import PATTERN
@@ -80,7 +84,7 @@ class PortalApp(ApiFrame[PortalResponse, RequestProgress]):
         progress.checked.append("administrator")
         client = await self._find_client(found[1].lower())
         with acting(Actor(object_id=caller.object_id, name=caller.name)):
-            await admin_consent.consent(self._directory, client)
+            await consent(self._directory, client)
         return 204, None
 
     async def _authenticate(self, scope: Scope, progress: RequestProgress) -> Caller:
@@ -145,3 +149,87 @@ def _require_administrator(caller: Caller) -> None:
             status=403,
             wire_code="Forbidden",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPermissions:
+    """What a resource publishes: the names of delegated permissions by ID, and the IDs of app roles.
+
+    `object_id` is that of the resource's service principal.
+    """
+
+    object_id: str
+    scopes: dict[str, str]
+    roles: frozenset[str]
+
+
+async def consent(directory: Directory, client: Identity) -> None:
+    """Store the consent. Permissions that their resource does not publish are left out.
+
+    Raises DatabaseFailed.
+    """
+    scopes = delegated_permissions.registered(client)
+    roles = delegated_permissions.registered_roles(client)
+    grants: list[PermissionGrant] = []
+    for app_id in dict.fromkeys([*scopes, *roles]):
+        found = await _find_published(directory, client.tenant_id, app_id)
+        if found is None:
+            continue
+        listed = scopes.get(app_id, frozenset())
+        if names := [name for id_, name in found.scopes.items() if id_ in listed]:
+            grants.append(_grant(client, found.object_id, names))
+        for role_id in sorted(found.roles & roles.get(app_id, frozenset())):
+            await directory.app_roles.put(_assignment(client, found.object_id, role_id))
+    await directory.grants.add(grants)
+
+
+async def _find_published(
+    directory: Directory, tenant_id: str, app_id: str
+) -> PublishedPermissions | None:
+    built_in = next((one for one in resources.BUILT_IN if one.app_id == app_id), None)
+    if built_in is not None:
+        is_graph = app_id == resources.GRAPH_APP_ID
+        permissions = delegated_permissions.of_built_in(app_id, built_in.display_name)
+        return PublishedPermissions(
+            object_id=builtin_principals.object_id(tenant_id, app_id),
+            scopes={one.id: one.value for one in permissions},
+            roles=frozenset(builtin_principals.GRAPH_ROLES if is_graph else ()),
+        )
+    application = await directory.find_identity(tenant_id, app_id)
+    if application is None or not application.has_principal:
+        return None
+    published = delegated_permissions.of_application(application)
+    return PublishedPermissions(
+        object_id=application.object_id,
+        scopes={one.id: one.value for one in published},
+        roles=frozenset(_application_roles(application)),
+    )
+
+
+def _application_roles(application: Identity) -> Iterator[str]:
+    """Return the IDs of the enabled app roles that applications can have."""
+    roles = application.document.get("appRoles")
+    for role in roles if isinstance(roles, list) else ():
+        members = role.get("allowedMemberTypes") if isinstance(role, dict) else None
+        if isinstance(members, list) and "Application" in members and role.get("isEnabled", True):
+            yield str(role.get("id", "")).lower()
+
+
+def _grant(client: Identity, resource_id: str, names: list[str]) -> PermissionGrant:
+    return PermissionGrant(
+        id="",
+        tenant_id=client.tenant_id,
+        client_id=client.object_id,
+        resource_id=resource_id,
+        scope=" ".join(names),
+    )
+
+
+def _assignment(client: Identity, resource_id: str, role_id: str) -> AppRoleAssignment:
+    return AppRoleAssignment(
+        id="",
+        principal_id=client.object_id,
+        principal_type="ServicePrincipal",
+        resource_id=resource_id,
+        app_role_id=role_id,
+    )

@@ -100,9 +100,7 @@ def resource_not_found(kind: str, name: str, group: str) -> ManagerError:
 
 
 # Parts of paths that are not served, in lower case, and what to use instead.
-_INSTEAD = {
-    "/providers/microsoft.insights/eventtypes/": "`podpass audit` lists who changed what",
-}
+_INSTEAD = {"/providers/microsoft.insights/eventtypes/": "`podpass audit` lists who changed what"}
 
 
 def not_served(method: str, path: str) -> ManagerError:

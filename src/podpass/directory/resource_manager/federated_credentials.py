@@ -10,12 +10,7 @@ from typing import Any
 
 from podpass.directory import rules
 from podpass.directory.claims_expression import LANGUAGE_VERSION
-from podpass.directory.errors import (
-    InvalidCredential,
-    NotFound,
-    TooManyCredentials,
-    TrustNotUnique,
-)
+from podpass.directory.errors import InvalidCredential, NotFound, TooManyCredentials, TrustNotUnique
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.directory.resource_manager import errors, identities, locations, paging, wire
 from podpass.directory.resource_manager.model import (
@@ -84,11 +79,7 @@ def parse(context: OperationContext, name: str) -> FederatedCredential:
             f" api://AzureADTokenExchange; the request has {len(audiences)}."
         )
     return FederatedCredential(
-        name=name,
-        issuer=issuer,
-        subject=subject or "",
-        audiences=audiences,
-        expression=expression,
+        name=name, issuer=issuer, subject=subject or "", audiences=audiences, expression=expression
     )
 
 

@@ -32,11 +32,7 @@ TYPES = (
             (role_assignments.TYPE, False, ("2022-04-01", "2020-04-01-preview", "2015-07-01")),
             (role_definitions.TYPE, False, ("2022-05-01-preview", "2022-04-01", "2015-07-01")),
             ("Microsoft.Authorization/permissions", False, ("2022-04-01", "2015-07-01")),
-            (
-                federated_credentials.TYPE,
-                False,
-                ("2025-01-31-preview", "2024-11-30", "2023-01-31"),
-            ),
+            (federated_credentials.TYPE, False, ("2025-01-31-preview", "2024-11-30", "2023-01-31")),
             (
                 "Microsoft.Resources/resourceGroups",
                 True,

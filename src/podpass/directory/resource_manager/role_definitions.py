@@ -228,8 +228,7 @@ async def _delete(context: OperationContext) -> ManagerResponse:
         await context.directory.role_definitions.delete(wanted)
     except InUse as exc:
         raise errors.conflict(
-            "RoleDefinitionHasAssignments",
-            "The role has role assignments. Delete them first.",
+            "RoleDefinitionHasAssignments", "The role has role assignments. Delete them first."
         ) from exc
     return ManagerResponse(body=to_json(context, role, context.scope))
 

@@ -6,10 +6,10 @@ from podpass.directory.resource_manager import (
     empty_lists,
     features,
     federated_credentials,
-    groups,
     identities,
     operations,
     providers,
+    resource_groups,
     resources,
     role_assignments,
     role_definitions,
@@ -19,7 +19,7 @@ from podpass.directory.resource_manager.model import ResourceProvider, Route
 
 _OWN = (
     *subscriptions.ROUTES,
-    *groups.ROUTES,
+    *resource_groups.ROUTES,
     *resources.ROUTES,
     *providers.ROUTES,
     *identities.ROUTES,

@@ -103,9 +103,7 @@ def _put(write: Write, assignment: AppRoleAssignment) -> AppRoleAssignment:
     if (existing := _fetch_first(write.connection, query)) is not None:
         return existing
     new = replace(
-        assignment,
-        id=assignment.id or str(uuid.uuid4()),
-        created=assignment.created or write.now,
+        assignment, id=assignment.id or str(uuid.uuid4()), created=assignment.created or write.now
     )
     write.connection.execute(insert(app_role_assignments).values(**_to_columns(new)))
     write.record(_UPDATE, new.resource_id)

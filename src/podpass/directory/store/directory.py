@@ -6,39 +6,50 @@ Each kind of object has a separate module.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from podpass import database
 from podpass.clock import Clock, system
 from podpass.database import CorruptRowError, Database
 from podpass.directory import errors, naming, resource_ids, resources, roles
 from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.directory.model import (
+    AuditEntry,
     Identity,
     ResourcePrincipal,
     RoleAssignment,
     RoleDefinition,
     Tenant,
+    User,
     Vault,
     WriteResult,
 )
 from podpass.directory.store import rows
 from podpass.directory.store.app_roles import AppRoles
-from podpass.directory.store.audit import Audit
+from podpass.directory.store.audit_writer import write_entries
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.extension import DirectoryExtension
-from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
 from podpass.directory.store.other_resources import OtherResources
 from podpass.directory.store.permission_grants import PermissionGrants
+from podpass.directory.store.resource_groups import ResourceGroups
 from podpass.directory.store.role_assignments import RoleAssignments
 from podpass.directory.store.role_definitions import RoleDefinitions
+from podpass.directory.store.rows import from_json
+from podpass.directory.store.schema import audit_entries, tenants, users
 from podpass.directory.store.session import Session, Write
-from podpass.directory.store.users import Users
 from podpass.directory.store.vaults import Vaults
 
 S = TypeVar("S")
 
 _MAX_NAME = 255
+# The hint never proposes to delete an audit row.
+_REPAIR_HINT = (
+    "stop podpass, then restore the database from a backup, or repair this row with sqlite3"
+)
+_USER_FIELDS = [column.name for column in users.columns if column.name != "name_key"]
 
 
 class Directory:
@@ -61,7 +72,7 @@ class Directory:
         self._tenants: Cache[str, Tenant] = session.cache()
         self.identities = Identities(session)
         removals = [each.remove_below for each in extensions if each.remove_below is not None]
-        self.groups = Groups(session, removals)
+        self.groups = ResourceGroups(session, removals)
         self.vaults = Vaults(session)
         self.other_resources = OtherResources(session)
         self.assignments = RoleAssignments(session)
@@ -200,3 +211,116 @@ class Directory:
         role = await self.role_definitions.get(assignment.role)
         role = role or self.role_definitions.built_in.find(assignment.role)
         return await self.assignments.put(replace(assignment, role=role.id))
+
+
+class Audit:
+    """The audit log. No method deletes an entry."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def record(self, one: AuditEntry) -> None:
+        """Record a change of an object that is stored elsewhere."""
+        # Every change of a secret is recorded here, and must not clear the caches of the token path.
+        await self._session.write(
+            lambda write: write_entries(write.connection, [one]), clears_caches=False
+        )
+
+    async def last_serial(self) -> int:
+        """Return the number of the newest entry; 0 if there is none."""
+        query = select(func.max(audit_entries.c.serial))
+        return await self._session.read(lambda c: c.execute(query).scalar_one() or 0)
+
+    async def list(
+        self, *, after: int | None = None, limit: int = 100, since: float | None = None
+    ) -> list[AuditEntry]:
+        """List entries, newest first: those before the entry `after`, none older than `since`."""
+        query = select(audit_entries).order_by(audit_entries.c.serial.desc())
+        if after is not None:
+            query = query.where(audit_entries.c.serial < after)
+        if since is not None:
+            query = query.where(audit_entries.c.time >= since)
+        return await self._session.read(
+            lambda connection: database.fetch_page(connection, query, limit, _to_audit_entry)
+        )
+
+
+@database.row_decoder(audit_entries, key=lambda row: row.serial, hint=_REPAIR_HINT)
+def _to_audit_entry(row: Row[Any]) -> AuditEntry:
+    values = row._mapping  # noqa: SLF001 - the documented access to the names of a row
+    details = from_json(row.details)
+    if not all(isinstance(value, str) for value in details.values()):
+        raise ValueError("the details are not all text")
+    return AuditEntry(**{**values, "details": details})
+
+
+class Users:
+    """Users by id, or by user principal name, compared without case."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, user_id: str) -> User | None:
+        """Return a user by id, or None. Raises CorruptRowError."""
+        query = select(users).where(users.c.id == user_id.lower())
+        return await self._session.read(lambda connection: _fetch_first_user(connection, query))
+
+    async def find(self, tenant_id: str, name: str) -> User | None:
+        """Return a user by user principal name, or None. Raises CorruptRowError."""
+        if not name.isascii() or not name.isprintable():
+            return None
+        query = select(users).where(
+            users.c.tenant_id == tenant_id.lower(), users.c.name_key == name.lower()
+        )
+        return await self._session.read(lambda connection: _fetch_first_user(connection, query))
+
+    async def put(self, user: User) -> WriteResult:
+        """Create a user, or change its names and password.
+
+        Raises InvalidValue; NotFound for the tenant; Conflict for the name of another user.
+        """
+        naming.check_guid("id", user.id)
+        naming.raise_fault(naming.user_name_fault(user.name))
+        return await self._session.write(lambda write: _put_user(write, user))
+
+    # The last public method, because `list` in annotations below it would mean this method.
+    async def list(
+        self, tenant_id: str, *, after: str | None = None, limit: int | None = None
+    ) -> list[User]:
+        """List a tenant's users by name, after the name `after`."""
+        query = select(users).where(users.c.tenant_id == tenant_id.lower())
+        if after is not None:
+            query = query.where(users.c.name_key > after.lower())
+        query = query.order_by(users.c.name_key)
+        return await self._session.read(
+            lambda connection: database.fetch_page(connection, query, limit, _to_user)
+        )
+
+
+def _fetch_first_user(connection: Connection, query: Select[Any]) -> User | None:
+    row = connection.execute(query).first()
+    return None if row is None else _to_user(row)
+
+
+@database.row_decoder(users, key=lambda row: row.id)
+def _to_user(row: Row[Any]) -> User:
+    return User(**{name: getattr(row, name) for name in _USER_FIELDS})
+
+
+def _put_user(write: Write, user: User) -> WriteResult:
+    old = _fetch_first_user(write.connection, select(users).where(users.c.id == user.id))
+    new = replace(user, created=(old.created if old else user.created) or write.now)
+    if old == new:
+        return WriteResult.UNCHANGED
+    tenant = select(tenants.c.id).filter_by(id=user.tenant_id)
+    if write.connection.execute(tenant).first() is None:
+        raise errors.NotFound("the tenant does not exist", tenant_id=user.tenant_id)
+    values = {name: getattr(new, name) for name in _USER_FIELDS}
+    values["name_key"] = new.name.lower()
+    if old is None:
+        write.connection.execute(insert(users).values(**values))
+    else:
+        write.connection.execute(update(users).filter_by(id=user.id).values(**values))
+    action = "create" if old is None else "basic/update"
+    write.record(f"microsoft.directory/users/{action}", user.id)
+    return WriteResult.CREATED if old is None else WriteResult.UPDATED

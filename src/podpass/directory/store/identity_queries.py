@@ -136,8 +136,7 @@ def _has_uri(tenant_id: str, condition: Condition) -> ColumnElement[bool]:
     # A trailing slash is ignored in a whole URI, but not in a prefix.
     values = [value.lower() if op == "startswith" else uri_key(value) for value in given]
     holders = select(identifier_uris.c.client_id).where(
-        identifier_uris.c.tenant_id == tenant_id,
-        _compare(identifier_uris.c.uri_key, op, values),
+        identifier_uris.c.tenant_id == tenant_id, _compare(identifier_uris.c.uri_key, op, values)
     )
     has_uri = identities.c.client_id.in_(holders)
     return ~has_uri if condition.op == "ne" else has_uri

@@ -223,9 +223,7 @@ dns_record_sets = strict_table(
     "dns_record_sets",
     metadata,
     Column(
-        "zone_key",
-        ForeignKey("other_resources.resource_key", ondelete="CASCADE"),
-        primary_key=True,
+        "zone_key", ForeignKey("other_resources.resource_key", ondelete="CASCADE"), primary_key=True
     ),
     Column("name_key", Text, primary_key=True),
     Column("type", Text, primary_key=True),

@@ -18,7 +18,7 @@ from podpass.clouds import CLOUDS
 from podpass.crypto import jose
 from podpass.directory.claims_expression import KubernetesIssuers, is_public_issuer
 from podpass.directory.model import FederatedCredential, Identity, Tenant
-from podpass.exchange.client_auth import certificate, managed_identity
+from podpass.exchange.client_auth import certificate, managed_identity_assertion
 from podpass.exchange.client_auth.assertion import (
     UnverifiedAssertion,
     UnverifiedClaim,
@@ -96,7 +96,7 @@ class ClientAuthenticator:
             issuers=frozenset(settings.flexible_kubernetes), allow_wide=settings.allow_wide
         )
         self._cloud = CLOUDS[settings.cloud]
-        self._own = managed_identity.issuer_prefixes(settings.origins, self._cloud)
+        self._own = managed_identity_assertion.issuer_prefixes(settings.origins, self._cloud)
 
     async def authenticate(
         self, tenant: Tenant, identity: Identity, request: TokenRequest
@@ -160,9 +160,9 @@ class ClientAuthenticator:
     ) -> ClientAuthentication:
         record.skip(_ISSUER_STEP)
         settings, now = self._settings, self._clock()
-        assertion = read_claims(token, managed_identity.ALGORITHMS)
+        assertion = read_claims(token, managed_identity_assertion.ALGORITHMS)
         _record_claims(assertion, record)
-        credential = managed_identity.match_credential(
+        credential = managed_identity_assertion.match_credential(
             assertion,
             self._without_new_credentials(identity),
             tenant,
@@ -170,11 +170,11 @@ class ClientAuthenticator:
             self._cloud,
         )
         record.add(credential=credential.name)
-        issuing = managed_identity.issuing_client_id(assertion)
+        issuing = managed_identity_assertion.issuing_client_id(assertion)
         found = await self._directory.find_identity(tenant.id, issuing) if issuing else None
-        managed_identity.check_issuing_identity(assertion, found)
+        managed_identity_assertion.check_issuing_identity(assertion, found)
         check_lifetime(assertion, settings.assertion_seconds)
-        managed_identity.check_signature(assertion, credential, self._keys.published)
+        managed_identity_assertion.check_signature(assertion, credential, self._keys.published)
         check_time(assertion, now, settings.early_seconds)
         return _federated(credential)
 
@@ -204,10 +204,7 @@ class ClientAuthenticator:
         return replace(identity, credentials=replicated)
 
     async def _check_signature(
-        self,
-        assertion: UnverifiedAssertion,
-        credential: FederatedCredential,
-        record: RequestRecord,
+        self, assertion: UnverifiedAssertion, credential: FederatedCredential, record: RequestRecord
     ) -> None:
         try:
             # The issuer of the credential, not of the token: both are equal here, but this stays safe if the

@@ -12,7 +12,9 @@ from podpass.directory.claims_expression import (
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
 from podpass.exchange.errors import numbers
-from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.errors.catalogue import AadstsError, sanitize
+
+_MAX_LOGGED = 5  # differences; an identity can have 20 expressions with several clauses each
 
 
 def match(
@@ -44,21 +46,26 @@ def match(
         # The subject of a flexible credential is empty, and no token has an empty subject.
         if each.subject == assertion.subject:
             return each
+    claims = assertion.token.claims
     compared: set[str] = set()
+    clauses: list[str] = []
     for each in of_audience:
         if each.expression and is_usable(each.issuer, each.expression, kubernetes):
-            failing = failing_clauses(each.expression, assertion.token.claims)
+            failing = failing_clauses(each.expression, claims)
             if not failing:
                 return each
             compared.update(clause.claim for clause in failing)
+            clauses += [
+                sanitize(f"{each.name}: {clause.describe_difference(claims)}") for clause in failing
+            ]
     if compared:
-        # The claims of the token, and not the expression: any caller may ask.
-        presented = ", ".join(
-            f"{one}={assertion.token.claims.get(one)}" for one in sorted(compared)
-        )
+        # The claims of the token, and not the expression: any caller may ask. The clauses are for the log.
+        presented = {one: sanitize(claims.get(one)) for one in sorted(compared)}
         raise AadstsError(
-            numbers.EXPRESSION_MISMATCH, subject=assertion.subject, presented=presented
-        )
+            numbers.EXPRESSION_MISMATCH,
+            subject=assertion.subject,
+            presented=", ".join(f"{one}={text}" for one, text in presented.items()),
+        ).with_record(claims=presented, clauses=clauses[:_MAX_LOGGED])
     lower = assertion.subject.lower()
     if any(each.subject.lower() == lower for each in of_audience):
         raise AadstsError(numbers.SUBJECT_CASE_MISMATCH, subject=assertion.subject)

@@ -4,6 +4,7 @@
 the texts are podpass's.
 """
 
+from collections.abc import Mapping
 from typing import Self
 
 from podpass.errors import Error
@@ -34,6 +35,7 @@ class AadstsError(Error):
         self.step = self.entry.step
         self.status = self.entry.status
         self.retry_seconds: float | None = None
+        self.record: Mapping[str, object] = {}
 
     def with_response(
         self,
@@ -51,6 +53,11 @@ class AadstsError(Error):
         self.step = step or self.step
         self.status = status or http_status(self.error)
         self.retry_seconds = retry_seconds or self.retry_seconds
+        return self
+
+    def with_record(self, **facts: object) -> Self:
+        """Add facts for the log of the operator, which the caller does not see."""
+        self.record = facts
         return self
 
     @property

@@ -6,22 +6,16 @@ from dataclasses import dataclass
 
 from podpass.directory import builtin_principals, delegated_permissions
 from podpass.directory.actor import Actor, acting
-from podpass.directory.model import (
-    Identity,
-    PermissionGrant,
-    ResourcePrincipal,
-    Tenant,
-    User,
-)
+from podpass.directory.model import Identity, PermissionGrant, ResourcePrincipal, Tenant, User
 from podpass.directory.resources import BUILT_IN, GRAPH_APP_ID
 from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
 from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
-from podpass.exchange.sign_in import consent
+from podpass.exchange.sign_in import consent_rules
 from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.clients import Client
-from podpass.exchange.sign_in.consent import RequestedPermission, ResourcePermissions
+from podpass.exchange.sign_in.consent_rules import RequestedPermission, ResourcePermissions
 from podpass.exchange.sign_in.scope import RequestedScope
 
 _BUILT_IN = frozenset(each.app_id for each in BUILT_IN)
@@ -59,7 +53,7 @@ class Consents:
             published = tuple(one.value for one in found.published)
             return user_scope.tool_permissions(requested, published, is_graph=is_graph)
         _check_known(client, requested, found)
-        held = consent.held_permissions(requested, found)
+        held = consent_rules.held_permissions(requested, found)
         if held is None:
             facts = {"client": client.id, "name": client.name}
             raise AadstsError(numbers.CONSENT_REQUIRED, **facts, resource=requested.resource)
@@ -81,8 +75,8 @@ class Consents:
         resources = [resource, *await self._registered_resources(parties, identity, resource)]
         found = [await self._find_permissions(parties, each) for each in resources]
         _check_known(parties.client, requested, found[0])
-        needed = consent.needed_permissions(requested, found, prompt=prompt)
-        consent.check_consent(needed, administers=self.administers(parties.user))
+        needed = consent_rules.needed_permissions(requested, found, prompt=prompt)
+        consent_rules.check_consent(needed, administers=self.administers(parties.user))
         return needed
 
     async def accept(
@@ -97,7 +91,7 @@ class Consents:
         Raises AadstsError 90094; DatabaseFailed.
         """
         administers = self.administers(parties.user)
-        consent.check_consent(permissions, administers=administers)
+        consent_rules.check_consent(permissions, administers=administers)
         assert parties.client.identity is not None
         names: dict[str, list[str]] = defaultdict(list)
         for each in permissions:
@@ -164,4 +158,4 @@ class Consents:
 
 
 def _check_known(client: Client, requested: RequestedScope, found: ResourcePermissions) -> None:
-    consent.check_known(requested, found.published, client=client.id, name=client.name)
+    consent_rules.check_known(requested, found.published, client=client.id, name=client.name)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from html import escape
 
-from podpass.exchange.sign_in.consent import RequestedPermission
+from podpass.exchange.sign_in.consent_rules import RequestedPermission
 from podpass.http.server import Headers
 
 _STYLE = """

@@ -21,7 +21,7 @@ from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.authorize import AuthorizeRequest
 from podpass.exchange.sign_in.clients import Client, Platform
 from podpass.exchange.sign_in.codes import Approval
-from podpass.exchange.sign_in.consent import RequestedPermission, deserialize
+from podpass.exchange.sign_in.consent_rules import RequestedPermission, deserialize
 from podpass.exchange.sign_in.consents import ConsentScope
 from podpass.exchange.sign_in.csrf import CsrfTokens
 from podpass.exchange.sign_in.sign_in import SignIn
@@ -275,10 +275,7 @@ def _html(body: bytes) -> Reply:
 
 
 def _error_parameters(exc: AadstsError) -> dict[str, str]:
-    return {
-        "error": exc.error,
-        "error_description": f"{exc.entry.name}: {exc.message}",
-    }
+    return {"error": exc.error, "error_description": f"{exc.entry.name}: {exc.message}"}
 
 
 def _redirect(request: AuthorizeRequest, response: dict[str, str]) -> Reply:

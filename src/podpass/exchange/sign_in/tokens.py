@@ -14,12 +14,7 @@ from podpass.clouds import PUBLIC, Cloud
 from podpass.crypto import jose
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import ResourcePrincipal, Tenant, User
-from podpass.exchange.access_token import (
-    BACKDATED_SECONDS,
-    build_header,
-    log_facts,
-    v2_issuer,
-)
+from podpass.exchange.access_token import BACKDATED_SECONDS, build_header, log_facts, v2_issuer
 from podpass.exchange.client_auth.authenticator import Acr, ClientAuthentication
 from podpass.exchange.sign_in import refresh_tokens, scope
 from podpass.exchange.sign_in.clients import Client

@@ -40,10 +40,7 @@ BUILT_IN = {
             id="14d82eec-204b-4c2f-b7e8-296a70dab67e", name="Microsoft Graph Command Line Tools"
         ),
         PublicClient(id="579a7132-0e58-4d80-b1e1-7a1e2d337859", name="Azure Storage AzCopy"),
-        PublicClient(
-            id=AKS_CLIENT,
-            name="Azure Kubernetes Service AAD Client",
-        ),
+        PublicClient(id=AKS_CLIENT, name="Azure Kubernetes Service AAD Client"),
     )
 }
 

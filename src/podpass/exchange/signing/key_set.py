@@ -246,11 +246,7 @@ class AuthorityKeys:
         await self.ensure_keys()
         await self._run_transaction(
             lambda connection: transactions.activate_earlier(
-                connection,
-                self.schedule,
-                replaces=replaces.kid,
-                at_once=at_once,
-                now=self._clock(),
+                connection, self.schedule, replaces=replaces.kid, at_once=at_once, now=self._clock()
             )
         )
         await self.ensure_keys()

@@ -320,11 +320,7 @@ class EventRecorder:
 
 
 def _build_update(series: EventSeries) -> Object:
-    return {
-        "message": series.message,
-        "count": series.count,
-        "lastTimestamp": rfc3339(series.last),
-    }
+    return {"message": series.message, "count": series.count, "lastTimestamp": rfc3339(series.last)}
 
 
 def object_reference(

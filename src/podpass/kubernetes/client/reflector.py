@@ -27,12 +27,7 @@ class Source(Protocol):
     ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]: ...
 
     def stream(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        seconds: float,
-        *,
-        metadata_only: bool = False,
+        self, path: str, params: Mapping[str, str], seconds: float, *, metadata_only: bool = False
     ) -> AsyncIterator[Event]: ...
 
 

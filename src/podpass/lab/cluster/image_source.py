@@ -35,7 +35,7 @@ BUILT_IN: Mapping[str, ImageConfig] = {
     "busybox": ImageConfig(command=("sh",)),
     "python": ImageConfig(command=(sys.executable,)),
     "registry.k8s.io/pause": ImageConfig(entrypoint=("sleep", "infinity")),
-    # The migration sidecar. The webhook injects it under podpass' or the reference's image name.
+    # The migration sidecar. The webhook injects it under podpass' or azure-workload-identity's image name.
     **dict.fromkeys((names.PROXY_IMAGE, f"{_REFERENCE}/proxy"), _SIDECAR),
     **dict.fromkeys((names.PROXY_INIT_IMAGE, f"{_REFERENCE}/proxy-init"), _SIDECAR_INIT),
     # The first pod of the tutorial only runs, so that the reader can see the changes of the webhook.

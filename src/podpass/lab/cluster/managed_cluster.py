@@ -15,11 +15,7 @@ from podpass.directory.resources import AKS_APP_ID
 from podpass.exchange.sign_in.well_known_clients import AKS_CLIENT
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.cluster import connection_objects, run_command
-from podpass.lab.cluster.backend import (
-    ClusterCommand,
-    ClusterOperationRefused,
-    ConnectionObjects,
-)
+from podpass.lab.cluster.backend import ClusterCommand, ClusterOperationRefused, ConnectionObjects
 from podpass.lab.cluster.registration import register_webhook, unregister_webhook
 from podpass.lab.data import ca, kubeconfig
 from podpass.lab.data.certificate_rotation import CertificateRotation

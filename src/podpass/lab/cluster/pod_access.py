@@ -34,7 +34,7 @@ def pod_network(
         token_proxy: the URL of a custom token endpoint, which may be a program of this machine.
     """
     served = filter(ports.__contains__, _SERVICES)
-    addresses = [*((LOOPBACK, ports[name]) for name in served), (direct_address, 443)]
+    addresses = [(LOOPBACK, ports[name]) for name in served]
     endpoint = urlsplit(token_proxy)
     if endpoint.hostname in ("localhost", LOOPBACK):
         addresses.append((LOOPBACK, endpoint.port or 443))
@@ -43,6 +43,7 @@ def pod_network(
             (LOOPBACK, ports["gateway"]): (LOOPBACK, gateway_port),
             **{each: each for each in addresses},
         },
+        shared=(direct_address, 443),
         addresses=(names.IMDS_ADDRESS,),
         hint=_HINT,
     )

@@ -163,7 +163,7 @@ def _bindings() -> Iterator[Object]:
 
 
 def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
-    """Return the MutatingWebhookConfiguration: the reference's entry, and the entries that only warn.
+    """Return the MutatingWebhookConfiguration: that of azure-workload-identity, and warning entries.
 
     In a cluster those are off by default, because each pod without the label waits for them. A local instance
     has few pods, and a forgotten label is the most frequent mistake.
@@ -178,10 +178,7 @@ def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": {
-            "name": names.WEBHOOK_CONFIGURATION,
-            "annotations": {_RELEASE: _NO_RELEASE},
-        },
+        "metadata": {"name": names.WEBHOOK_CONFIGURATION, "annotations": {_RELEASE: _NO_RELEASE}},
         "webhooks": [
             registration.build_mutation_entry({"url": url, "caBundle": bundle}),
             registration.build_advice_entry(advice, _WITHOUT_ADVICE),

@@ -40,11 +40,7 @@ _SETUP: Mapping[str, dict[str, Any]] = {
 
 
 async def start(
-    client: KubeClient,
-    command: str,
-    token: str,
-    cluster: Mapping[str, Any],
-    clock: Clock = system,
+    client: KubeClient, command: str, token: str, cluster: Mapping[str, Any], clock: Clock = system
 ) -> str:
     """Start a command; return its ID.
 

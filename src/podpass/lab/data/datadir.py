@@ -338,10 +338,7 @@ def save_config(data_dir: DataDir, config: InstanceConfig) -> None:
         "subscription_id": config.subscription_id,
         "issuer_id": config.issuer_id,
         "issuer": config.issuer,
-        "admin": {
-            "username": config.admin_username,
-            "password": config.admin_password.reveal(),
-        },
+        "admin": {"username": config.admin_username, "password": config.admin_password.reveal()},
         "control_token": config.control_token.reveal(),
         "ports": dict(config.ports),
     }

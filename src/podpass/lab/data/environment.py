@@ -103,10 +103,7 @@ def client_environment(
 
 def client_configuration(data_dir: DataDir) -> dict[str, str]:
     """Return the variables that name the configurations of kubectl and az."""
-    return {
-        "KUBECONFIG": str(data_dir.kubeconfig),
-        "AZURE_CONFIG_DIR": str(data_dir.path("azure")),
-    }
+    return {"KUBECONFIG": str(data_dir.kubeconfig), "AZURE_CONFIG_DIR": str(data_dir.path("azure"))}
 
 
 _JAVA_PROPERTIES = (

@@ -154,10 +154,7 @@ def write_files(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[st
 
 
 def start_companion(
-    data_dir: DataDir,
-    target: CloudTarget,
-    folder: Path,
-    others: Sequence[host_token.Work] = (),
+    data_dir: DataDir, target: CloudTarget, folder: Path, others: Sequence[host_token.Work] = ()
 ) -> int:
     """Forward until the program that replaces this process has ended; return the port.
 

@@ -38,11 +38,7 @@ def list_accounts(seed: str) -> list[str]:
 
 
 def warn_of_unserved(
-    accounts: Iterable[str],
-    known: Collection[str] | None,
-    *,
-    no_azurite: str,
-    no_key: str,
+    accounts: Iterable[str], known: Collection[str] | None, *, no_azurite: str, no_key: str
 ) -> list[str]:
     """Return a warning for the accounts of a seed whose data nothing serves.
 
@@ -84,10 +80,7 @@ def build_container(image: str, seed: str, claim: str, security: Mapping[str, An
             "timeoutSeconds": 10,
             "failureThreshold": 120,
         },
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "96Mi"},
-            "limits": {"memory": "512Mi"},
-        },
+        "resources": {"requests": {"cpu": "10m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": dict(security),
         "volumeMounts": [{**volume, "mountPath": _FOLDER}],
     }

@@ -196,9 +196,7 @@ def _is_ours(config_map: dict[str, Any]) -> bool:
 
 async def _restart(client: KubeClient, digest: str | None) -> None:
     """Set or remove the annotation that replaces the pods of CoreDNS; without a Deployment, do nothing."""
-    change = {
-        "spec": {"template": {"metadata": {"annotations": {RESTART_ANNOTATION: digest}}}},
-    }
+    change = {"spec": {"template": {"metadata": {"annotations": {RESTART_ANNOTATION: digest}}}}}
     try:
         await client.patch(_DEPLOYMENT, change, MERGE_PATCH)
     except KubeError as exc:

@@ -231,11 +231,7 @@ def build_seed(name: str) -> Object:
 def build_namespace(name: str) -> Object:
     """Build the namespace, whose pods get the CA, with the restricted profile."""
     labels = {NAMESPACE_LABEL: ENABLED, "pod-security.kubernetes.io/enforce": "restricted"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "labels": labels},
-    }
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def build_account(namespace: str, client_id: str) -> Object:

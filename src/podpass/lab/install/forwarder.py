@@ -167,10 +167,7 @@ class CloudForwarder:
 
 
 async def _relay(
-    stream: PortForward,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    sent: bytearray,
+    stream: PortForward, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytearray
 ) -> bool:
     """Copy in both directions; return whether the pod has answered.
 

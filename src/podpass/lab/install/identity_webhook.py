@@ -1,20 +1,25 @@
-"""The webhook that gives pods their identity: keep the one of the cluster, or install podpass's."""
+"""The webhook that gives pods their identity: keep the one of the cluster, or install podpass's.
+
+Left alone, a webhook creates its CA, adds it to the registration, and waits until every API server must have
+observed that change. Here each API server learns of the registration and of the CA at the same time, so there
+is nothing to wait for. The webhook finds both, and rotates them later.
+"""
 
 import asyncio
+import base64
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from podpass import names
+from podpass.admission.certificates.model import RotationPolicy, StoredCertificates
+from podpass.admission.certificates.secret_codec import encode_secret
+from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.lab.install import apply
-from podpass.lab.install.objects import (
-    OWNER_LABELS,
-    CloudValues,
-    Object,
-    build_pull_secrets,
-)
+from podpass.lab.install.objects import OWNER_LABELS, CloudValues, Object, build_pull_secrets
 from podpass.manifests import ManifestValues, build_webhook_objects
-from podpass.manifests.meta import CONFIG, DEPLOYMENT
+from podpass.manifests.values import CONFIG, DEPLOYMENT
 
 DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{DEPLOYMENT}"
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -73,7 +78,7 @@ async def read_tenant(client: KubeClient, registration: dict[str, Any]) -> str:
     return ""
 
 
-def build_own(values: CloudValues, tenant_id: str) -> list[Object]:
+def build_own_webhook(values: CloudValues, tenant_id: str) -> list[Object]:
     """Build the objects of podpass's webhook, marked as a part of this installation."""
     repository, digest, tag = _split_image(values.image)
     sets = [f"image.repository={repository}", "replicaCount=1"]
@@ -161,10 +166,41 @@ def _has_certificate(item: Object) -> bool:
 
 def _certify(objects: list[Object], now: float) -> dict[str, Object]:
     """Return the Secret and the registration, by name, with a new certificate."""
-    from podpass.lab.install.first_certificate import create_first_certificate
 
     host = f"{names.WEBHOOK_SERVICE}.{names.SYSTEM_NAMESPACE}.svc"
     certificate = create_first_certificate(host, now)
     return {
         apply.describe(item): certificate.add_to(item) for item in objects if _has_certificate(item)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class FirstCertificate:
+    """The data of the webhook's Secret, base64."""
+
+    data: dict[str, str]
+
+    def add_to(self, item: Object) -> Object:
+        """Return the Secret with the certificate and its keys, or the registration with the CA."""
+        if item["kind"] == "Secret":
+            return {**item, "data": self.data}
+        bundle = self.data[names.CA_CERTIFICATE]
+        hooks = [
+            {**each, "clientConfig": {**each["clientConfig"], "caBundle": bundle}}
+            for each in item["webhooks"]
+        ]
+        return {**item, "webhooks": hooks}
+
+
+def create_first_certificate(host: str, now: float) -> FirstCertificate:
+    """Create a CA and a leaf for the webhook's host; this takes a third of a second.
+
+    Units: `now` in seconds since the epoch.
+    """
+    issuer = RsaCertificateIssuer(host=host, now=now, policy=RotationPolicy())
+    ca = issuer.create_ca()
+    stored = StoredCertificates(current=ca, leaf=issuer.sign_leaf(ca))
+    values = {name: value for name, value in encode_secret(stored).items() if value}
+    return FirstCertificate(
+        {name: base64.b64encode(each).decode() for name, each in values.items()}
+    )

@@ -12,7 +12,7 @@ from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 from podpass.lab.gateway.gateway import list_served_names
 from podpass.lab.install import apply as objects
-from podpass.lab.install import azurite, cluster_dns, identity_webhook, namespaces, pull_secret
+from podpass.lab.install import azurite, cluster_dns, identity_webhook, namespaces
 from podpass.lab.install.apply import ObjectChange, describe
 from podpass.lab.install.object_names import NAME, NOT_INSTALLED
 from podpass.lab.install.objects import (
@@ -108,7 +108,7 @@ class Installer:
         NoPullSecret, UsageError, KubeError.
         """
         client, values = self.client, request.values
-        own_webhook = identity_webhook.build_own(
+        own_webhook = identity_webhook.build_own_webhook(
             values if values.image else replace(values, image=default_image),
             identity_webhook.ANY_TENANT,
         )
@@ -126,7 +126,7 @@ class Installer:
         values = keep_earlier(values, existing)
         if request.dns == CLUSTER_DNS:
             await cluster_dns.check_dns(client, values.namespace, _served(values))
-        await pull_secret.check(client, values, with_webhook=foreign is None)
+        await namespaces.check_pull_secret(client, values, with_webhook=foreign is None)
         if request.dns == POD_DNS:
             values = replace(values, dns_upstream=await cluster_dns.find_server(client))
         if foreign is not None and not values.tenant_id:
@@ -175,7 +175,7 @@ class Installer:
         """Start the webhook for identities while a new cloud starts. Raises NotOurs, KubeError."""
         if not checked.starts_webhook_early:
             return
-        own = identity_webhook.build_own(checked.values, checked.values.tenant_id)
+        own = identity_webhook.build_own_webhook(checked.values, checked.values.tenant_id)
         for name, change in await identity_webhook.start_own(self.client, own, self.clock()):
             self._changed(name, change)
 
@@ -224,7 +224,7 @@ class Installer:
     async def _complete_webhook(self, checked: CheckedCluster, tenant_id: str) -> None:
         """Wait until the webhook serves, then let the API server refuse pods that it cannot change."""
         path = identity_webhook.DEPLOYMENT_PATH
-        own = identity_webhook.build_own(checked.values, tenant_id)
+        own = identity_webhook.build_own_webhook(checked.values, tenant_id)
         if not checked.starts_webhook_early or tenant_id != checked.values.tenant_id:
             for name, change in await identity_webhook.start_own(self.client, own, self.clock()):
                 self._changed(name, change)
@@ -264,7 +264,7 @@ class Installer:
         """
         values = CloudValues(image="podpass", namespace=namespace)
         own = build_objects(values)
-        webhook = identity_webhook.build_own(values, identity_webhook.ANY_TENANT)
+        webhook = identity_webhook.build_own_webhook(values, identity_webhook.ANY_TENANT)
         await check_rights(self.client, list_removal_rights([*own, *webhook]))
         if await cluster_dns.remove(self.client, namespace):
             self._changed("coredns in kube-system", "restored")

@@ -8,11 +8,7 @@ from podpass import __version__
 from podpass.lab.install import azurite
 from podpass.lab.install.object_names import NAME, NAMESPACE, PORT, SELECTOR
 from podpass.lab.names.injection import BundleNames
-from podpass.lab.names.trust_objects import (
-    WEBHOOK_PATH,
-    build_configuration,
-    build_rules,
-)
+from podpass.lab.names.trust_objects import WEBHOOK_PATH, build_configuration, build_rules
 
 Object = dict[str, Any]
 
@@ -117,10 +113,7 @@ def build_registration(values: CloudValues) -> Object:
         "port": WEBHOOK_PORT,
     }
     return build_configuration(
-        {"service": service},
-        values.namespace,
-        all_namespaces=values.all_namespaces,
-        labels=LABELS,
+        {"service": service}, values.namespace, all_namespaces=values.all_namespaces, labels=LABELS
     )
 
 
@@ -131,10 +124,7 @@ def _build_cluster_wide(kind: str, **rest: Any) -> Object:
 
 def _bind(values: CloudValues, kind: str = "Role") -> Object:
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": values.namespace}
-    return {
-        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": NAME},
-        "subjects": [account],
-    }
+    return {"roleRef": {"apiGroup": _RBAC, "kind": kind, "name": NAME}, "subjects": [account]}
 
 
 def _build_service() -> Object:
@@ -142,12 +132,7 @@ def _build_service() -> Object:
         {"name": "https", "port": 443, "protocol": "TCP", "targetPort": "https"},
         {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": "dns"},
         {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": "dns-tcp"},
-        {
-            "name": "webhook",
-            "port": WEBHOOK_PORT,
-            "protocol": "TCP",
-            "targetPort": "webhook",
-        },
+        {"name": "webhook", "port": WEBHOOK_PORT, "protocol": "TCP", "targetPort": "webhook"},
     ]
     # A kubelet that restarts reports each pod as not ready until it has probed it. There is no other pod.
     return {
@@ -245,10 +230,7 @@ def _build_container(values: CloudValues) -> Object:
         "startupProbe": probe("/readyz", periodSeconds=1, failureThreshold=120),
         "readinessProbe": probe("/readyz", periodSeconds=5),
         "livenessProbe": probe("/healthz", periodSeconds=10, timeoutSeconds=5),
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "96Mi"},
-            "limits": {"memory": "384Mi"},
-        },
+        "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "384Mi"}},
         "securityContext": dict(_SECURITY),
         "volumeMounts": [
             {"name": "data", "mountPath": "/var/lib/podpass"},

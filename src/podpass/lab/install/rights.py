@@ -111,8 +111,7 @@ async def check_rights(
     missing = [each for each, is_allowed in zip(rights, allowed, strict=True) if not is_allowed]
     if missing:
         raise MissingRights(
-            "your account lacks these rights:\n    " + "\n    ".join(describe(missing)),
-            hint=hint,
+            "your account lacks these rights:\n    " + "\n    ".join(describe(missing)), hint=hint
         )
 
 

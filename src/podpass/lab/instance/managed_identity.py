@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from podpass.directory.store.directory import Directory
-    from podpass.exchange.managed_identity import ManagedIdentityTokens
+    from podpass.exchange.managed_identity_tokens import ManagedIdentityTokens
 
 
 class DirectoryIdentities:

@@ -43,11 +43,7 @@ class BundlePublisher:
     """Writes the bundle into namespaces, where it is missing or of another CA."""
 
     def __init__(
-        self,
-        client: KubeClient,
-        names: BundleNames,
-        files: dict[str, bytes],
-        own_namespace: str,
+        self, client: KubeClient, names: BundleNames, files: dict[str, bytes], own_namespace: str
     ) -> None:
         self._client = client
         self._objects = build_config_maps(names, files)

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any
 from podpass.clock import Clock, system
 from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.lab.data.datadir import DataDir
-from podpass.lab.services import (
-    clusters,
-    connector,
-    dns,
-    storage,
-    vault,
-)
+from podpass.lab.services import clusters, connector, dns, storage, vault
 from podpass.lab.services.model import Service
 
 if TYPE_CHECKING:
@@ -30,13 +24,7 @@ if TYPE_CHECKING:
     from podpass.seed.model import Seed
     from podpass.seed.section import SeedSection
 
-_ALL = (
-    vault.SERVICE,
-    storage.SERVICE,
-    dns.SERVICE,
-    clusters.SERVICE,
-    connector.SERVICE,
-)
+_ALL = (vault.SERVICE, storage.SERVICE, dns.SERVICE, clusters.SERVICE, connector.SERVICE)
 _NAMES = {each.name for each in _ALL}
 SERVICES: tuple[Service, ...] = tuple(each for each in _ALL if _NAMES.issuperset(each.requires))
 

@@ -36,10 +36,7 @@ Manifest = list[dict[str, Any]]
 
 _WAIT_SECONDS = 45
 # Modules and their packages.
-_SDK = {
-    "azure.identity": "azure-identity",
-    "azure.keyvault.secrets": "azure-keyvault-secrets",
-}
+_SDK = {"azure.identity": "azure-identity", "azure.keyvault.secrets": "azure-keyvault-secrets"}
 _OTHER_ACCOUNT = "other"
 # Every token of a pod passes them; only the migration sidecar has another one, `imds`.
 _STAGES = ("account", "admission", "assertion", "exchange", "resource")

@@ -1,12 +1,19 @@
 """The decision table of Microsoft's documentation: which library needs which migration step. Pure."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from podpass.migration.scan.model import LibraryFinding, Mention, Precision, Result, printable
-from podpass.migration.scan.versions import is_at_least
 
 PYTHON, NODE, GO, JAVA, DOTNET, CPP = "python", "node", "go", "java", ".net", "c++"
+_RELEASE = re.compile(
+    r"[vV=\s]{0,4}(\d{1,9}(?:\.\d{1,9}){0,5})(?!\d)(.{0,64})", re.DOTALL | re.ASCII
+)
+_POST = re.compile(r"[.-]?(?:post|final|ga|release)[.\d]*(?![a-z])|\+.*", re.IGNORECASE | re.DOTALL)
+_VERSION_LENGTH = 6
+
+VersionKey = tuple[tuple[int, ...], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +153,20 @@ def _decide_step(mention: Mention) -> tuple[Result, str]:
     if mention.precision is Precision.AT_LEAST:
         return Result.UPDATE, f"the file allows older versions. Require {target}"
     return Result.UPDATE, f"update to at least {wanted.minimum}; use the sidecar until then"
+
+
+def version_key(version: str) -> VersionKey | None:
+    """Return a sort key with a pre-release before its release; None for an invalid version."""
+    found = _RELEASE.fullmatch(version.strip())
+    if found is None:
+        return None
+    numbers = tuple(map(int, found[1].split(".")))
+    rest = found[2].strip()
+    is_release = not rest or _POST.fullmatch(rest) is not None
+    return (*numbers, *(0,) * (_VERSION_LENGTH - len(numbers))), is_release
+
+
+def is_at_least(version: str, minimum: str) -> bool | None:
+    """Return whether a version is the minimum or newer; None if one of them is not a version."""
+    left, right = version_key(version), version_key(minimum)
+    return None if left is None or right is None else left >= right

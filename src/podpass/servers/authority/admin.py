@@ -171,10 +171,7 @@ class AdminApp:
         )
         self._apis = create_management_app(
             create_manager_app(
-                directory,
-                admit_with(self._create_guard(self._manager)),
-                subscription,
-                self._clock,
+                directory, admit_with(self._create_guard(self._manager)), subscription, self._clock
             ),
             create_graph_app(
                 directory,

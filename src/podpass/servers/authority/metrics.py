@@ -94,10 +94,7 @@ class WorkerGauges:
 
     def __init__(self, registry: "CollectorRegistry") -> None:
         self.key_age = _create_gauge(
-            registry,
-            "signing_key_age_seconds",
-            "Time since the active key became active",
-            "max",
+            registry, "signing_key_age_seconds", "Time since the active key became active", "max"
         )
         self.damaged = _create_gauge(
             registry,

@@ -52,10 +52,7 @@ class AuthorityResources:
 
 @contextlib.asynccontextmanager
 async def open_resources(
-    settings: Settings,
-    clock: Clock,
-    on_waiting: Callable[[str], None],
-    on_lost: Callable[[], None],
+    settings: Settings, clock: Clock, on_waiting: Callable[[str], None], on_lost: Callable[[], None]
 ) -> AsyncIterator[AuthorityResources]:
     """Open all resources; retry while the database is unavailable.
 
@@ -148,8 +145,6 @@ def create_fetcher(settings: Settings) -> Fetcher:
         token_file=exchange.cluster_token_file,
     )
     rules = FetchRules(
-        private=exchange.private_issuers,
-        private_ca_file=exchange.issuer_ca_file,
-        trusted=trusted,
+        private=exchange.private_issuers, private_ca_file=exchange.issuer_ca_file, trusted=trusted
     )
     return Fetcher(rules)

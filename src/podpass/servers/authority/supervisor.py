@@ -12,11 +12,13 @@ It has no event loop and no thread, because a fork copies only the thread that c
 import contextlib
 import logging
 import os
+import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from types import FrameType
+from typing import NoReturn, Self
 
 from podpass.errors import Error
 from podpass.servers.authority.shared_status import (
@@ -25,7 +27,6 @@ from podpass.servers.authority.shared_status import (
     SharedStatus,
     SupervisorStatus,
 )
-from podpass.servers.authority.signal_pipe import SignalPipe, restore_defaults
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _MAX_FAILURES = 5
 _MAX_BACKOFF_SECONDS = 30.0
 _STABLE_SECONDS = 60.0
 _DELAYED_SECONDS = 2.0
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 class NeverReady(Error):
@@ -220,12 +222,7 @@ class Supervisor:
         process.restart_at = now + backoff
         self._status = replace(self._status, restarts=self._status.restarts + 1)
         cause = {"exit_code": code} if code >= 0 else {"signal": signal.Signals(-code).name}
-        facts = {
-            "child": process.child.name,
-            "pid": last.pid,
-            **cause,
-            "again_in_seconds": backoff,
-        }
+        facts = {"child": process.child.name, "pid": last.pid, **cause, "again_in_seconds": backoff}
         _log.error("child_exited", extra={**facts, "reason": last.reason})
         is_permanent = code == CONFIGURATION_ERROR or process.failures >= _MAX_FAILURES
         if not self._was_ready and is_permanent:
@@ -292,3 +289,52 @@ def _kill(pid: int, number: int) -> None:
     # A child that has just exited is a zombie until it is reaped, so its pid is not reused yet.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+class SignalPipe:
+    """The signals of this process, in the order of their arrival; use it as a context."""
+
+    def __enter__(self) -> Self:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._before = {number: signal.signal(number, _ignore) for number in HANDLED_SIGNALS}
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+    def wait(self, seconds: float) -> list[int]:
+        """Return the signals that have arrived; wait up to this time for the first one."""
+        ready, _, _ = select.select([self._read], [], [], seconds)
+        return list(os.read(self._read, 512)) if ready else []
+
+    @staticmethod
+    @contextlib.contextmanager
+    def blocked() -> Iterator[None]:
+        """Block signals during a fork: a new child still has the supervisor's handlers and pipe."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+
+
+def restore_defaults() -> None:
+    """Restore the default handlers in a child whose signals are blocked, and unblock them."""
+    signal.set_wakeup_fd(-1)
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    # Ctrl-C in a terminal is sent to all processes; only the supervisor handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Ignore the call: Python writes the number of the signal into the pipe."""

@@ -64,8 +64,7 @@ def _add(address: str) -> int:
         (_SOURCE, socket.inet_aton("127.0.0.1")),
     )
     route = _ROUTE.pack(
-        *(socket.AF_INET, _ADDRESS_BITS, 0, 0),
-        *(_MAIN_TABLE, _STATIC, _LINK_SCOPE, _UNICAST, 0),
+        *(socket.AF_INET, _ADDRESS_BITS, 0, 0), *(_MAIN_TABLE, _STATIC, _LINK_SCOPE, _UNICAST, 0)
     )
     body = route + b"".join(
         struct.pack("=HH", 4 + len(data), kind) + data for kind, data in attributes

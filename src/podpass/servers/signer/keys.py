@@ -108,10 +108,7 @@ class FolderKeySource:
         settings, state = config.read(self._folder.root), self._folder.read_state()
         active = self._folder.read_private(state.active.kid)
         keys = SignerKeys(
-            active=active,
-            accepted=_accepted(state),
-            waits=settings.waits,
-            time=self._clock(),
+            active=active, accepted=_accepted(state), waits=settings.waits, time=self._clock()
         )
         if self._keys is None or self._keys.active.kid != active.kid:
             _log.info("signing_key_loaded", extra={"kid": active.kid})

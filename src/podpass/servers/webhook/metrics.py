@@ -42,14 +42,10 @@ def render_metrics(sources: MetricsSources) -> Iterator[str]:
         [({"webhook": names.WEBHOOK_PATH}, sources.in_flight())],
     )
     yield from prometheus_text.render_gauge(
-        "podpass_admission_accounts",
-        "ServiceAccounts in the cache",
-        [({}, sources.accounts.count)],
+        "podpass_admission_accounts", "ServiceAccounts in the cache", [({}, sources.accounts.count)]
     )
     yield from prometheus_text.render_gauge(
-        "podpass_admission_ready",
-        "Whether /readyz succeeds",
-        [({}, sources.ready())],
+        "podpass_admission_ready", "Whether /readyz succeeds", [({}, sources.ready())]
     )
     yield from _render_certificate(sources.certificate)
     yield from prometheus_text.render_gauge(

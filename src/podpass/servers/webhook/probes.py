@@ -1,6 +1,6 @@
 """Serve the probes, with the reason of a failure.
 
-Paths and queries are those of the reference: `/healthz` and `/readyz`, `?verbose`, `?exclude=NAME`,
+Paths and queries are those of azure-workload-identity: `/healthz` and `/readyz`, `?verbose`, `?exclude=NAME`,
 `/readyz/NAME`. There are two differences. Liveness checks only the process itself, because a restart fixes
 neither a missing certificate nor an unavailable API server. And the first line of the response contains the
 reason.

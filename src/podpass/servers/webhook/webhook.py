@@ -10,12 +10,16 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
-from podpass import __version__, log
+from podpass import __version__, log, names
+from podpass.admission import sidecar
+from podpass.admission.certificate_files import CertificateFiles, ServingCertificate
 from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
 from podpass.admission.metrics import AdmissionMetrics
@@ -24,7 +28,14 @@ from podpass.admission.warnings import is_tenant
 from podpass.clock import Clock, system
 from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import App, Drain, Limits, RunningServer, serving
-from podpass.kubernetes.client import KubeClient, Target
+from podpass.kubernetes.client import (
+    BackOff,
+    KubeClient,
+    KubeError,
+    Target,
+    in_cluster,
+    read_kubeconfig,
+)
 from podpass.servers.file_limits import (
     disable_core_dumps,
     limit_connections,
@@ -34,8 +45,7 @@ from podpass.servers.file_limits import (
 )
 from podpass.servers.listen import format_address, listen
 from podpass.servers.shutdown_signal import ShutdownSignal
-from podpass.servers.webhook import cluster, metrics, probes
-from podpass.servers.webhook.certificate import create_certificate_source
+from podpass.servers.webhook import metrics, probes
 from podpass.servers.webhook.loop_latency import LoopLag
 from podpass.servers.webhook.self_check import PortCheck
 from podpass.settings.reading import DISABLED_ADDRESS
@@ -44,6 +54,7 @@ from podpass.tasks import background_task
 
 if TYPE_CHECKING:
     from podpass.admission.certificates import RotationPolicy
+
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +73,7 @@ _READINESS_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 120
 
 Sockets = Mapping[str, socket.socket]
+_FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS = 0.5, 15.0
 
 
 def run(
@@ -80,7 +92,7 @@ def run(
     raise_file_limit()
     disable_core_dumps()
     log.configure(level=_LEVELS[settings.log_level])
-    target = cluster.find_api_server(settings, environ)
+    target = find_api_server(settings, environ)
     with ExitStack() as stack:
         sockets = _listen(settings, stack)
         process = WebhookProcess(settings, target, sockets, clock, policy)
@@ -192,7 +204,7 @@ class WebhookProcess:
         enter = stack.enter_async_context
         await enter(self._client)
         await enter(self._accounts)
-        native = await cluster.detect_native_sidecars(self._client, self._on_version_failure)
+        native = await detect_native_sidecars(self._client, self._on_version_failure)
         state.version = ""
         certificate = await enter(self._certificate)
         app = await self._create_app(replace(self._settings, native_sidecar=native), stack)
@@ -261,3 +273,71 @@ class WebhookProcess:
                 _log.info("webhook_ready", extra={"accounts": self._accounts.count})
             logged = reason or "ready"
             await asyncio.sleep(_READINESS_SECONDS)
+
+
+def find_api_server(settings: WebhookSettings, environ: Mapping[str, str]) -> Target:
+    """Return the API server of the kubeconfig in the settings, otherwise that of the pod's own cluster.
+
+    Raises BadKubeconfig.
+    """
+    if settings.kubeconfig:
+        return read_kubeconfig(Path(settings.kubeconfig))
+    return in_cluster(environ)
+
+
+async def detect_native_sidecars(client: KubeClient, on_failure: Callable[[str], None]) -> bool:
+    """Return whether the API server supports native sidecars; retry until it answers.
+
+    `on_failure` is called with the reason of each failed attempt.
+    """
+    back_off = BackOff(_FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS)
+    while True:
+        try:
+            version = str((await client.get("/version")).get("gitVersion"))
+            native = sidecar.supports_native_sidecars(version)
+        except (KubeError, sidecar.UnknownVersion) as exc:
+            on_failure(exc.message)
+            _log.error("kubernetes_version_unknown", extra={"cause": exc.message, "hint": exc.hint})
+            await back_off.wait()
+        else:
+            _log.info(
+                "kubernetes_version_read", extra={"version": version, "native_sidecars": native}
+            )
+            return native
+
+
+class CertificateSource(ServingCertificate, Protocol):
+    """A ServingCertificate that is used as a context and updates itself in the background."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def create_certificate_source(
+    settings: WebhookSettings,
+    client: KubeClient,
+    clock: Clock,
+    policy: "RotationPolicy | None" = None,
+) -> CertificateSource:
+    """Create the source that the settings select; `policy` replaces the default rotation policy."""
+    if settings.disable_cert_rotation:
+        return CertificateFiles(
+            Path(settings.cert_dir), tls_min_version=settings.tls_min_version, clock=clock
+        )
+    # Imported here, because the code that creates certificates needs megabytes of memory.
+    from podpass.admission.certificates import CertificateRotator, RotationPolicy
+
+    return CertificateRotator(
+        client,
+        namespace=settings.namespace,
+        configurations=(names.WEBHOOK_CONFIGURATION,),
+        clock=clock,
+        tls_min_version=settings.tls_min_version,
+        policy=policy or RotationPolicy(),
+    )

@@ -36,9 +36,7 @@ def sample() -> Sample:
 
 
 @pytest.fixture
-async def cluster(
-    tmp_path: Path,
-) -> AsyncIterator[Any]:
+async def cluster(tmp_path: Path) -> AsyncIterator[Any]:
     """Yield a cluster whose node builds samples, on a machine without toolchains."""
     async with pods.serve_cluster(tmp_path, trustme.CA(), RsaSigner()) as served:
         cache = SampleCache(tmp_path / "samples", programs(tmp_path, "chmod"))

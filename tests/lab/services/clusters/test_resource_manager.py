@@ -81,9 +81,7 @@ async def test_second_cluster_is_rejected(manager: Any) -> None:
     assert (await manager.send("PUT", f"{ALL}/second", cluster(**ON)))[0] == 201
 
 
-async def test_contributor_of_a_group_cannot_claim_the_cluster(
-    manager: Any,
-) -> None:
+async def test_contributor_of_a_group_cannot_claim_the_cluster(manager: Any) -> None:
     """Attack: a contributor of one group names the cluster and becomes its administrator."""
     await manager.add_caller("contributor", "Contributor", f"{SUB}/resourceGroups/rg")
     off = cluster(securityProfile=workload(False))

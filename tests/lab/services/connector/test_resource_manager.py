@@ -142,11 +142,7 @@ async def test_existing_credential_and_inherited_role_are_reused(
     manager: Any, web: dict[str, str]
 ) -> None:
     subject = f"system:serviceaccount:default:sc-account-{web['clientId']}"
-    properties = {
-        "issuer": ISSUER,
-        "subject": subject,
-        "audiences": ["api://AzureADTokenExchange"],
-    }
+    properties = {"issuer": ISSUER, "subject": subject, "audiences": ["api://AzureADTokenExchange"]}
     path = f"{web['id']}/federatedIdentityCredentials/mine"
     await manager.send("PUT", path, {"properties": properties})
     for role in (SECRETS_USER, CERTIFICATE_USER):

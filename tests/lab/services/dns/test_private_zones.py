@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from podpass.lab.services.dns.store import DnsZones
 from tests.directory.resource_manager.harness import SUB
 
 TYPE = "Microsoft.Network/privateDnsZones"
@@ -97,11 +98,7 @@ async def test_role_for_private_zones_does_not_reach_public_zones(manager: Any) 
     assert (await manager.send("PUT", public, GLOBAL, caller="dns"))[0] == 403
 
 
-async def test_records_of_a_private_zone_are_not_resolved_and_reserve_no_name(
-    manager: Any,
-) -> None:
-    from podpass.lab.services.dns.store import DnsZones
-
+async def test_records_of_a_private_zone_are_not_resolved_and_reserve_no_name(manager: Any) -> None:
     store = manager.directory.store(DnsZones)
     assert await store.look_up("web.example.internal") is None
     public = ZONE.replace("privateDnsZones", "dnsZones")

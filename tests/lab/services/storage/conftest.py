@@ -15,13 +15,7 @@ from yarl import URL
 
 from podpass.crypto import jose
 from podpass.database import Database
-from podpass.directory.model import (
-    Identity,
-    OtherResource,
-    ResourceGroup,
-    RoleAssignment,
-    Tenant,
-)
+from podpass.directory.model import Identity, OtherResource, ResourceGroup, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
 from podpass.http.server import bind, serving
 from podpass.lab.services import create_directory
@@ -146,9 +140,7 @@ async def world(
     origin = f"http://127.0.0.1:{backend.getsockname()[1]}"
     services = dict.fromkeys(("blob", "queue", "table"), origin)
     settings = StorageSettings(
-        tenant_id=TENANT,
-        services=services,
-        keys=parse_accounts(f"orders:{ACCOUNT_KEY}"),
+        tenant_id=TENANT, services=services, keys=parse_accounts(f"orders:{ACCOUNT_KEY}")
     )
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context

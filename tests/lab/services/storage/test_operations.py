@@ -4,7 +4,7 @@ import pytest
 
 from podpass.directory.model import RoleDefinition
 from podpass.lab.services.storage import wire
-from podpass.lab.services.storage.authorization import _allowing, least_role
+from podpass.lab.services.storage.authorization import ROLES, _allowing, least_role
 from podpass.lab.services.storage.errors import InvalidUri, StorageNotSupported
 from podpass.lab.services.storage.model import (
     StorageHost,
@@ -13,7 +13,6 @@ from podpass.lab.services.storage.model import (
     StorageService,
 )
 from podpass.lab.services.storage.operations import find_operation
-from podpass.lab.services.storage.roles import ROLES
 
 
 def operation(

@@ -1,6 +1,7 @@
 """The subresource `proxy` of Services and pods: send requests and WebSockets on to a pod, by its kubelet.
 
-Source:  ResourceLocation of Services and of pods, and proxy.Transport of kube-apiserver.
+That of nodes sends requests for the state of the node to its kubelet.
+Source: ResourceLocation of Services, pods and nodes, and proxy.Transport of kube-apiserver.
 """
 
 import random
@@ -25,11 +26,19 @@ from kubeling.apiserver.registry.pod_streams import admit_connect
 from kubeling.apiserver.registry.store import Registry
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import JSON, PassedOnResponse, Response
-from kubeling.apiserver.status import bad_request, not_found, service_unavailable
+from kubeling.apiserver.status import (
+    StatusError,
+    bad_request,
+    method_not_allowed,
+    not_found,
+    service_unavailable,
+)
 from kubeling.apiserver.storage.storage import Object
 from kubeling.asgi import Headers, Message, Receive, Send
 
-_POD, _SERVICE = kind_by_name("Pod"), kind_by_name("Service")
+_POD, _SERVICE, _NODE = map(kind_by_name, ("Pod", "Service", "Node"))
+# The kubelet would also run commands, and connect to all ports of all pods, for a right that says `proxy`.
+_NODE_PATHS = ("containerLogs", "healthz", "metrics", "pods")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # The credential of the caller is for the API server. A compressed page could not be rewritten.
 _NOT_SENT_ON = (b"authorization", b"accept-encoding", b"sec-websocket-protocol")
@@ -55,15 +64,18 @@ class ProxyHandler:
             self._registry, request, {"path": unquote(info.proxied)} if info.proxied else {}
         )
         scheme, name, port = _parse(info.plural.removesuffix("s"), info.name)
-        find = self._find_endpoint if info.plural == _SERVICE.plural else self._find_port
-        pod, number = find(info.namespace, name, port, scheme)
+        if info.plural == _NODE.plural:
+            node_name, target = self._find_node(request, name, port), ""
+        else:
+            find = self._find_endpoint if info.plural == _SERVICE.plural else self._find_port
+            pod, number = find(info.namespace, name, port, scheme)
+            metadata, node_name = pod["metadata"], pod["spec"].get("nodeName") or ""
+            target = f"/proxy/{metadata['namespace']}/{metadata['name']}/{scheme}/{number}"
         if not info.proxied and request.method in ("GET", "HEAD") and not is_websocket:
             query = request.scope["query_string"].decode("latin-1")
             location = f"{info.path}/" + (f"?{query}" if query else "")
             return Response(301, b"", "", headers=((b"location", location.encode("latin-1")),))
-        app = kubelets.find_app(self._registry.store, self._apps, pod["spec"].get("nodeName") or "")
-        metadata = pod["metadata"]
-        target = f"/proxy/{metadata['namespace']}/{metadata['name']}/{scheme}/{number}"
+        app = kubelets.find_app(self._registry.store, self._apps, node_name)
         raw_path = (target + (info.proxied or "/")).encode("latin-1")
         scope = {
             **request.scope,
@@ -86,6 +98,21 @@ class ProxyHandler:
                 await asgi.respond(request.scope, send, error.status, body, found)
 
         return PassedOnResponse(pass_on)
+
+    def _find_node(self, request: Request, name: str, port: str) -> str:
+        """Check a request to a kubelet, and return the name of its node."""
+        if (node := self._registry.store.get(_NODE, "", name)) is None:
+            raise not_found(_NODE, name)
+        endpoint = ((node.get("status") or {}).get("daemonEndpoints") or {}).get("kubeletEndpoint")
+        if port and int64.parse(port) != (endpoint or {}).get("Port"):
+            raise bad_request("address not allowed")
+        # As in the kubelet, which decodes the path once.
+        first = unquote(request.info.proxied).strip("/").partition("/")[0]
+        if request.info.proxied and first not in _NODE_PATHS:
+            raise StatusError(404, "NotFound", "the kubelet does not serve this path to clients")
+        if request.scope["type"] == "websocket" or request.method not in ("GET", "HEAD"):
+            raise method_not_allowed()
+        return name
 
     def _find_port(self, namespace: str, name: str, port: str, scheme: str) -> tuple[Object, int]:
         """Return a pod and the number of its port; the default is its first declared port."""

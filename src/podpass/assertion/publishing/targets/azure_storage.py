@@ -4,11 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass.assertion.publishing.documents import CONTENT_TYPE, MAX_DOCUMENT_BYTES
-from podpass.assertion.publishing.targets.target import (
-    CACHE_CONTROL,
-    TIMEOUT_SECONDS,
-    TargetError,
-)
+from podpass.assertion.publishing.targets.target import CACHE_CONTROL, TIMEOUT_SECONDS, TargetError
 
 _KEY_VARIABLE = "AZURE_STORAGE_KEY"
 

@@ -5,11 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from podpass.assertion.publishing.documents import CONTENT_TYPE, MAX_DOCUMENT_BYTES
-from podpass.assertion.publishing.targets.target import (
-    CACHE_CONTROL,
-    TIMEOUT_SECONDS,
-    TargetError,
-)
+from podpass.assertion.publishing.targets.target import CACHE_CONTROL, TIMEOUT_SECONDS, TargetError
 
 _DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
 

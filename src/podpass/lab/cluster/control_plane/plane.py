@@ -129,12 +129,7 @@ class ControlPlane:
     ) -> None:
         log = self._config.data_dir.path(f"{name}.log")
         service = ManagedProcess(
-            name,
-            command,
-            log=log,
-            guard=guard,
-            environ=environ,
-            on_restart=self._config.on_restart,
+            name, command, log=log, guard=guard, environ=environ, on_restart=self._config.on_restart
         )
         self._services[name] = service
         self._stack.push_async_callback(service.stop)

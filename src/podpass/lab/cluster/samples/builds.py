@@ -66,13 +66,7 @@ class SampleBuilds:
             _log.info("sample_build_progress", extra={"sample": sample.name, "detail": text})
 
         await asyncio.to_thread(
-            prepare,
-            sample,
-            self._cache,
-            self._environ,
-            echo,
-            on_start=on_start,
-            stop=self._stop,
+            prepare, sample, self._cache, self._environ, echo, on_start=on_start, stop=self._stop
         )
         ended = time.monotonic()
         return BuildTime(build=ended - began, total=ended - requested)

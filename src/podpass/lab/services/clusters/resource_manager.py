@@ -6,13 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from podpass.directory import resource_ids
-from podpass.directory.resource_manager import (
-    errors,
-    operations,
-    paging,
-    resources,
-    wire,
-)
+from podpass.directory.resource_manager import errors, operations, paging, resources, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,

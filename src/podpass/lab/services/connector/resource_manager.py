@@ -1,16 +1,15 @@
 """Connections of Service Connector, whose source is the cluster.
 
 Source:  https://learn.microsoft.com/rest/api/servicelinker/linker
+
+They are also scopes of roles. No request to the service itself is served.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from podpass.directory.model import WriteResult
-from podpass.directory.resource_manager import (
-    errors,
-    operations,
-    paging,
-    resources,
-    wire,
-)
+from podpass.directory.resource_manager import errors, operations, paging, resources, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
@@ -20,7 +19,7 @@ from podpass.directory.resource_manager.model import (
     Route,
     crud_routes,
 )
-from podpass.directory.resource_manager.plain_resources import create_provider
+from podpass.directory.resource_manager.plain_resources import PlainType, create_provider
 from podpass.lab.services.clusters import resource_manager as clusters
 from podpass.lab.services.clusters.model import TYPE as CLUSTER
 from podpass.lab.services.clusters.model import Cluster
@@ -29,8 +28,29 @@ from podpass.lab.services.connector import checks, setup, targets
 from podpass.lab.services.connector import wire as linker_wire
 from podpass.lab.services.connector.model import TYPE, Linker
 from podpass.lab.services.connector.store import Linkers
-from podpass.lab.services.connector.target_resources import PLAIN_TYPES
 from podpass.lab.services.connector.wire import LinkerRequest
+
+_VERSIONS = ("2024-11-01", "2024-01-01", "2023-05-01", "2022-05-01", "2021-04-15")
+_MEMBERS = ("sku", "identity", "properties")
+
+
+def validate(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that are stored. Their content is not checked."""
+    if not targets.is_name(name):
+        raise errors.bad_request(
+            "InvalidResourceName",
+            f"The name '{name[:80]}' is invalid: want 1 to 63 letters, digits, '-' and '_',"
+            " beginning and ending with a letter or digit.",
+        )
+    found: dict[str, Any] = {"kind": wire.text(body, "kind")}
+    found |= {member: wire.object_member(body, member) for member in _MEMBERS}
+    return {member: value for member, value in found.items() if value}
+
+
+PLAIN_TYPES = tuple(
+    PlainType(name=kind, noun=f"resource {kind}", versions=_VERSIONS, validate=validate)
+    for kind in targets.STORED_TYPES
+)
 
 
 async def _require_cluster(context: OperationContext) -> Cluster:
@@ -162,9 +182,7 @@ _ROUTES = (
         method="POST",
         path=f"{_ONE}/validateLinker",
         operation=ManagerOperation(
-            title="validate connection",
-            action=f"{TYPE}/validateLinker/action",
-            run=_validate,
+            title="validate connection", action=f"{TYPE}/validateLinker/action", run=_validate
         ),
     ),
 )

@@ -25,12 +25,7 @@ from podpass.directory.model import (
     VaultAccess,
     WriteResult,
 )
-from podpass.directory.resource_manager import (
-    errors,
-    federated_credentials,
-    role_assignments,
-    wire,
-)
+from podpass.directory.resource_manager import errors, federated_credentials, role_assignments, wire
 from podpass.directory.resource_manager.model import OperationContext
 from podpass.lab.cluster.backend import ConnectionObjects
 from podpass.lab.services.clusters import resource_manager as clusters
@@ -126,9 +121,7 @@ async def plan(context: OperationContext, cluster: Cluster, request: LinkerReque
         client_id=identity.client_id,
     )
     return LinkerPlan(
-        change=change,
-        objects=objects,
-        registers_webhook=not cluster_of(context).workload_identity,
+        change=change, objects=objects, registers_webhook=not cluster_of(context).workload_identity
     )
 
 

@@ -50,7 +50,5 @@ _ZONES = PlainType(
 _RECORD_SETS = RecordSets(zones=_ZONES, own=("NS", "SOA"), lists=("recordsets", "all"))
 
 PROVIDER = create_provider(
-    _ZONES,
-    *PRIVATE_TYPES,
-    routes=(*_RECORD_SETS.routes(), *PRIVATE_RECORD_SETS.routes()),
+    _ZONES, *PRIVATE_TYPES, routes=(*_RECORD_SETS.routes(), *PRIVATE_RECORD_SETS.routes())
 )

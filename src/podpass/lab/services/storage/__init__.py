@@ -23,7 +23,7 @@ def _start(
 
 SERVICE = Service(
     name="storage",
-    directory=late("storage.roles:EXTENSION"),
+    directory=late("storage.authorization:EXTENSION"),
     provider=late("storage.resource_manager:PROVIDER"),
     seed=late("storage.seed:SECTION"),
     start=_start,

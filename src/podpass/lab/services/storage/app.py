@@ -86,11 +86,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
     failed_event = "storage_request_failed"
 
     def __init__(
-        self,
-        settings: StorageSettings,
-        directory: Directory,
-        keys: KeySource,
-        clock: Clock,
+        self, settings: StorageSettings, directory: Directory, keys: KeySource, clock: Clock
     ) -> None:
         self._settings = settings
         self._directory = directory
@@ -315,10 +311,7 @@ def _parse_request(scope: Scope, host: StorageHost, query: dict[str, str]) -> St
 
 
 async def _read_document(
-    receive: Receive,
-    host: StorageHost,
-    operation: StorageOperation,
-    on_size: Callable[[int], None],
+    receive: Receive, host: StorageHost, operation: StorageOperation, on_size: Callable[[int], None]
 ) -> bytes | None:
     """Read a body that is a document, within its limit; return None for an empty one.
 

@@ -9,12 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
-from podpass.directory.store import (
-    identity_writes,
-    other_resources,
-    role_assignments,
-    vaults,
-)
+from podpass.directory.store import identity_writes, other_resources, role_assignments, vaults
 from podpass.directory.store.extension import RemoveBelow
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import resource_groups
@@ -25,7 +20,7 @@ _DELETE_SECONDS = 30.0
 _GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
 
 
-class Groups:
+class ResourceGroups:
     """Resource groups of a subscription. Names are compared without case."""
 
     def __init__(self, session: Session, removals: Sequence[RemoveBelow] = ()) -> None:

@@ -4,15 +4,17 @@ The sidecar uses it instead of a library to save memory, because a sidecar runs 
 """
 
 import asyncio
+import ipaddress
 import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import httptools
 
-from podpass.errors import Error
+from podpass.errors import Error, SettingsError
 from podpass.http.request_validation import Headers
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -196,11 +198,7 @@ class _Exchange(asyncio.Protocol):
     """Sends one request and collects its response."""
 
     def __init__(
-        self,
-        request: bytes,
-        method: bytes,
-        max_bytes: int,
-        response: asyncio.Future[HttpResponse],
+        self, request: bytes, method: bytes, max_bytes: int, response: asyncio.Future[HttpResponse]
     ) -> None:
         self._request = request
         self._has_body = method not in _NO_BODY
@@ -278,3 +276,59 @@ class _Exchange(asyncio.Protocol):
     def _fail(self, message: str) -> None:
         if not self.response.done():
             self.response.set_exception(RequestFailed(message))
+
+
+def choose_proxy(host: str, port: int, *, https_proxy: str, no_proxy: str) -> HttpProxy | None:
+    """Return the proxy for a host by the values of HTTPS_PROXY and NO_PROXY; None for no proxy.
+
+    Raises SettingsError.
+    """
+    if not https_proxy or _bypasses(no_proxy, host, port):
+        return None
+    return _parse_proxy(https_proxy)
+
+
+def _parse_proxy(url: str) -> HttpProxy:
+    problem = "HTTPS_PROXY must be an http URL with a host: http://proxy.example:8080"
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError:
+        raise SettingsError([problem]) from None
+    if parts.scheme != "http" or not parts.hostname or port == 0:
+        raise SettingsError([problem])
+    credentials = ""
+    if parts.username:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return HttpProxy(host=parts.hostname, port=port or 80, credentials=credentials)
+
+
+def _bypasses(no_proxy: str, host: str, port: int) -> bool:
+    """Return whether NO_PROXY contains a host: `*`, a name, a suffix, an address, a network."""
+    return any(
+        _matches(entry.strip().lower(), host.lower(), port)
+        for entry in no_proxy.split(",")
+        if entry.strip()
+    )
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    if address := _parse_address(host):
+        try:
+            return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+        except ValueError:
+            pass
+    name, _, only = entry.rpartition(":") if re.search(r":[0-9]+\Z", entry) else (entry, "", "")
+    if only and int(only) != port:
+        return False
+    name = name.strip("[]").removeprefix("*").removeprefix(".")
+    return host == name or (bool(name) and host.endswith(f".{name}"))
+
+
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,5 +1,6 @@
 """Explanations of AADSTS numbers: extraction from pasted text, and the error page."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -10,18 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.exchange.errors import explain
+from podpass.crypto import jose
+from podpass.exchange.errors import explanations
 from podpass.exchange.errors.catalogue import TABLE
+from podpass.exchange.errors.issuer_reasons import REASONS, describe_reason
 from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
     from tests.exchange.world import World
 
+
 ROOT = Path(__file__).parents[3]
 TRACE, CORRELATION = "11111111-1111-4111-8111-111111111111", "2" * 8 + "-1111-4111-8111-" + "2" * 12
 TAIL = f"Trace ID: {TRACE} Correlation ID: {CORRELATION} Timestamp: 2024-01-14 20:29:53Z"
 FACTS = {"trace_id": TRACE, "correlation_id": CORRELATION, "timestamp": "2024-01-14 20:29:53Z"}
+SOURCES = (
+    ROOT / "src/podpass/http/fetcher.py",
+    *(ROOT / "src/podpass/exchange/client_auth").glob("issuer_*.py"),
+)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +52,12 @@ FACTS = {"trace_id": TRACE, "correlation_id": CORRELATION, "timestamp": "2024-01
     ],
 )
 def test_numbers_are_extracted_in_order(text: str, numbers: tuple[int, ...]) -> None:
-    assert explain.parse_error_text(text).numbers == numbers
+    assert explanations.parse_error_text(text).numbers == numbers
 
 
 def test_causes_and_resolutions_have_consistent_punctuation() -> None:
-    for number in explain.known_numbers():
-        row = explain.find_explanation(number)
+    for number in explanations.known_numbers():
+        row = explanations.find_explanation(number)
         assert row is not None
         assert row.resolution[-1] not in ".?!;:", number
         assert not re.search(r"; [A-Z][a-z]", row.resolution + row.cause), number
@@ -74,23 +82,23 @@ def test_causes_and_resolutions_have_consistent_punctuation() -> None:
     ],
 )
 def test_pasted_error_yields_its_ids_and_timestamp(text: str) -> None:
-    found = explain.parse_error_text(text)
+    found = explanations.parse_error_text(text)
     assert found.numbers == (700213,)
     assert found.facts == FACTS
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_parsed(text: str) -> None:
-    found = explain.parse_error_text(text)
-    assert len(found.numbers) <= explain.MAX_CODES
+    found = explanations.parse_error_text(text)
+    assert len(found.numbers) <= explanations.MAX_CODES
 
 
 def test_every_number_is_explained_once() -> None:
     elsewhere = {row.number for row in ENTRA_ONLY_ROWS}
     assert not elsewhere & set(TABLE)
-    assert set(explain.known_numbers()) == elsewhere | set(TABLE)
-    for number in explain.known_numbers():
-        found = explain.find_explanation(number)
+    assert set(explanations.known_numbers()) == elsewhere | set(TABLE)
+    for number in explanations.known_numbers():
+        found = explanations.find_explanation(number)
         assert found is not None
         assert (found.cause.endswith("."), found.resolution.endswith(".")) == (True, False)
         assert bool(found.says) == bool(found.step) == (number in TABLE)
@@ -103,9 +111,9 @@ def test_entra_only_numbers_are_listed_as_missing_features() -> None:
 
 
 def test_unknown_number_has_similar_numbers() -> None:
-    assert explain.find_explanation(7002139) is None
-    assert 7002138 in explain.similar_numbers(7002139)
-    assert explain.similar_numbers(1) == ()
+    assert explanations.find_explanation(7002139) is None
+    assert 7002138 in explanations.similar_numbers(7002139)
+    assert explanations.similar_numbers(1) == ()
 
 
 async def page(world: "World", path: str, accept: str = "text/html") -> tuple[int, str, str]:
@@ -137,7 +145,7 @@ async def test_error_uri_uses_the_pages_origin(start: "Start") -> None:
 
 async def test_error_page_is_json_on_request(world: "World") -> None:
     status, text, _ = await page(world, "/error?code=AADSTS700213", "application/json")
-    found = explain.find_explanation(700213)
+    found = explanations.find_explanation(700213)
     assert found is not None
     assert status == 200
     assert json.loads(text) == {
@@ -151,9 +159,7 @@ async def test_error_page_is_json_on_request(world: "World") -> None:
     }
 
 
-async def test_unknown_number_is_404_with_similar_numbers(
-    world: "World",
-) -> None:
+async def test_unknown_number_is_404_with_similar_numbers(world: "World") -> None:
     status, text, _ = await page(world, "/error?code=7002139")
     assert status == 404
     assert "AADSTS7002138" in text
@@ -172,3 +178,41 @@ async def test_error_page_shows_nothing_of_the_request(world: "World", query: st
     assert "No number is given" in text
     async with world.session.post(f"{world.url}/error?code=1") as answer:
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+# The reasons of AADSTS501661: one for each reason of the code, in the message and in the guide.
+
+
+def _reasons(path: Path) -> set[str]:
+    """Return the constant values of the keyword argument `reason`."""
+    keywords = (
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.keyword)
+    )
+    return {
+        str(each.value.value)
+        for each in keywords
+        if each.arg == "reason" and isinstance(each.value, ast.Constant)
+    }
+
+
+def test_every_reason_of_the_code_has_a_problem_and_a_resolution() -> None:
+    used = {reason for path in SOURCES for reason in _reasons(path)} | {jose.BadKey.code}
+    assert used == set(REASONS)
+    for problem, resolution in REASONS.values():
+        assert problem
+        assert resolution
+
+
+def test_message_names_problem_reason_and_resolution() -> None:
+    assert describe_reason("jwks_origin") == (
+        "the keys are on another origin than the issuer (jwks_origin); use `podpass authority"
+        " --cluster-issuer` if the issuer is the API server of a cluster, otherwise --jwks-origin"
+    )
+    assert "(new_reason)" in describe_reason("new_reason")
+
+
+def test_explanation_and_guide_have_every_reason() -> None:
+    guide = (ROOT / "docs/operate/issuers.md").read_text()
+    for reason, (_, resolution) in REASONS.items():
+        assert f"`{reason}`: {resolution}" in TABLE[501661].resolution
+        assert f"`{reason}`" in guide

@@ -65,9 +65,7 @@ async def test_own_token_of_another_origin_matches_the_documented_issuer(world: 
     assert (await own.present(world, token)).status == 200
 
 
-async def test_own_token_works_after_rotation_until_its_key_is_deleted(
-    world: "World",
-) -> None:
+async def test_own_token_works_after_rotation_until_its_key_is_deleted(world: "World") -> None:
     await own.trust(world)
     assertion = await own.get_token(world)
     other_key = jose.SigningKey(kid=jose.b64encode(b"other"), key=jose.generate_rsa())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
-from podpass.imds.http_client import HttpProxy, HttpServer, RequestFailed, send_request
+from podpass.http.client import HttpProxy, HttpServer, RequestFailed, send_request
 from tests.imds.raw_server import RawServer, raw_server, serving_connections
 
 
