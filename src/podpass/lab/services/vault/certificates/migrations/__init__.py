@@ -1,0 +1,1 @@
+"""Alembic migrations of the tables of certificates. A released migration never changes."""
