@@ -99,7 +99,7 @@ class Issuer:
     document: Mapping[str, Any]
     enabled: bool = True
     ca: bytes = b""
-    key: Secret = Secret("")
+    key: Secret = field(default_factory=lambda: Secret(""))
     created: int = 0
     updated: int = 0
 
