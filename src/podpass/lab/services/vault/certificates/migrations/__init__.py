@@ -1,1 +1,0 @@
-"""Alembic migrations of the tables of certificates. A released migration never changes."""
