@@ -133,6 +133,35 @@ def test_each_phase_runs_alone_and_by_its_alias(world: AzureWorld) -> None:
         ]
 
 
+@pytest.mark.parametrize("managed", [False, True])
+def test_credential_with_an_expression_is_created_repeated_and_deleted(
+    world: AzureWorld, managed: bool
+) -> None:
+    expression = "claims['sub'] matches 'repo:o/r:*' and claims['repository_id'] eq '1'"
+    issuer = "https://token.actions.githubusercontent.com"
+    if managed:
+        owner = ("--managed-identity-name", "pipeline-mi", "--resource-group", "rg")
+        world.succeed("create", *owner, *_named(world, "pipeline-mi"), *_role(world))
+    else:
+        owner = ("--aad-application-name", "pipeline")
+        world.succeed("create", "phase", "app", *owner)
+    trusted = ("--service-account-name", "pipeline", "--service-account-issuer-url", issuer)
+    phase = ("phase", "fi", *trusted, *owner, "--claims-matching-expression", expression)
+    results = [
+        [each["action"] for each in world.succeed(verb, *phase)["steps"]]
+        for verb in ("create", "create", "delete", "delete")
+    ]
+    assert results == [["create"], ["keep"], ["delete"], ["absent"]]
+
+    other = phase[:-1] + ("claims['sub'] eq",)
+    refused = world.run("create", *other)
+    assert refused.returncode != 0
+    assert "--claims-matching-expression" in refused.stderr
+    no_rule = world.run("create", *phase[:-1], "claims['sub'] matches 'repo:o/r:*'")
+    assert no_rule.returncode != 0
+    assert "repository_id" in no_rule.stderr
+
+
 def test_dry_run_prints_the_steps_and_changes_nothing(world: AzureWorld) -> None:
     done = world.run("create", *_named(world, "dry"), *_role(world), "--dry-run")
     assert done.returncode == 0

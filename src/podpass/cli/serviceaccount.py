@@ -77,10 +77,19 @@ _OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "scope": ("--azure-scope", "SCOPE", "Scope of the role assignment, a resource id."),
     "role": ("--azure-role", "ROLE", "Name or ID of the role, such as Reader."),
     "assignment_id": ("--role-assignment-id", "ID", "Resource id of the role assignment."),
+    "expression": (
+        "--claims-matching-expression",
+        "EXPRESSION",
+        "Use a flexible credential with this expression in place of the ServiceAccount's subject.",
+    ),
 }
 _ACCOUNT = ("account", "namespace")
 _MANAGED = ("managed_identity", "resource_group")
 _PRINCIPAL = ("principal_name", "principal_object_id")
+_CREDENTIAL = (
+    *(*_ACCOUNT, "issuer", "expression", "application_name", "application_object_id"),
+    *_MANAGED,
+)
 # For each phase: alias, help, and the options of `phase NAME`.
 _CREATE_PHASES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "aad-application": (
@@ -101,7 +110,7 @@ _CREATE_PHASES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "federated-identity": (
         "fi",
         "Create the federated credential that trusts the ServiceAccount",
-        (*_ACCOUNT, "issuer", "application_name", "application_object_id", *_MANAGED),
+        _CREDENTIAL,
     ),
     "role-assignment": (
         "ra",
@@ -118,7 +127,7 @@ _DELETE_PHASES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "federated-identity": (
         "fi",
         "Delete the federated credential that trusts the ServiceAccount",
-        (*_ACCOUNT, "issuer", "application_name", "application_object_id", *_MANAGED),
+        _CREDENTIAL,
     ),
     "service-account": (
         "sa",

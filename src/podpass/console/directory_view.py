@@ -127,6 +127,7 @@ def _identity_row(found: Identity, roles: Sequence[Row]) -> dict[str, Any]:
                 "name": each.name,
                 "issuer": each.issuer,
                 "subject": each.subject,
+                "expression": each.expression,
                 "audiences": list(each.audiences),
             }
             for each in found.credentials

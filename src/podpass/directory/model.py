@@ -50,6 +50,11 @@ class FederatedCredential:
     created: float = 0
     expression: str = ""
 
+    @property
+    def trust(self) -> str:
+        """Return the subject, or the expression that takes its place."""
+        return self.subject or self.expression
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordCredential:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from podpass.directory.claims_expression import LANGUAGE_VERSION
 from podpass.directory.model import FederatedCredential
 from podpass.http.client import HttpResponse
 from podpass.provision.connection import AzureConnection, header, parse_retry_after
@@ -79,6 +80,15 @@ def parse_credential(found: Mapping[str, Any]) -> FederatedCredential:
         audiences=texts_of(about, "audiences"),
         expression=text_of(member_of(about, "claimsMatchingExpression"), "value"),
     )
+
+
+def trust_members(credential: FederatedCredential) -> Object:
+    """Return the members of a credential that Graph and Resource Manager have in common."""
+    found: Object = {"issuer": credential.issuer, "audiences": list(credential.audiences)}
+    if not credential.expression:
+        return found | {"subject": credential.subject}
+    expression = {"value": credential.expression, "languageVersion": LANGUAGE_VERSION}
+    return found | {"claimsMatchingExpression": expression}
 
 
 class ApiClient:

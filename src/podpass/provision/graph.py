@@ -10,6 +10,7 @@ from podpass.provision.api_client import (
     required,
     text_of,
     texts_of,
+    trust_members,
 )
 from podpass.provision.errors import ApiError
 from podpass.provision.model import ApplicationInfo, PrincipalInfo
@@ -119,14 +120,13 @@ class GraphClient:
         """Create a federated credential of an application. Raises ApiError."""
         body = {
             "name": credential.name,
-            "issuer": credential.issuer,
-            "subject": credential.subject,
+            **trust_members(credential),
             "description": credential.description,
-            "audiences": list(credential.audiences),
         }
+        path = _credentials_of(object_id, "beta" if credential.expression else "v1.0")
 
         async def create() -> Object | None:
-            return await self._client.send("POST", _credentials_of(object_id), body)
+            return await self._client.send("POST", path, body)
 
         await self._client.until(
             create, reason="waiting for Graph to find the new application", retry=is_missing

@@ -125,6 +125,7 @@ class ProvisionRequest:
     scope: str = ""
     role: str = ""
     assignment_id: str = ""
+    expression: str = ""
 
     @property
     def is_managed(self) -> bool:
@@ -151,9 +152,11 @@ class ProvisionRequest:
             else naming.derive_credential_name
         )
         return FederatedCredential(
-            name=derive(self.namespace, self.account, self.issuer),
+            # The name is a hash, which distinguishes the account's own credential from one with an expression.
+            name=derive(self.namespace, self.account, self.issuer + self.expression),
             issuer=self.issuer,
-            subject=self.subject,
+            subject="" if self.expression else self.subject,
+            expression=self.expression,
             audiences=(self.audience,),
             description=f"Federated Service Account for {self.namespace}/{self.account}",
         )

@@ -10,6 +10,8 @@ import re
 import uuid
 from collections.abc import Iterable
 
+from podpass.directory import claims_expression
+from podpass.directory.errors import InvalidExpression
 from podpass.guids import is_guid
 
 MAX_DISPLAY_NAME = 256
@@ -80,7 +82,7 @@ def build_subject(namespace: str, account: str) -> str:
 def find_problem(field: str, value: str) -> str:
     """Return why a value cannot be used, such as `is longer than 63 characters`; empty if it can.
 
-    `field` is one of namespace, account, issuer, application, identity, group, scope, assignment.
+    `field` is one of namespace, account, issuer, expression, application, identity, group, scope, assignment.
     """
     return _CHECKS[field](value)
 
@@ -104,6 +106,15 @@ def _check_issuer(value: str) -> str:
         return f"is longer than {_MAX_URL} characters"
     if not value.startswith("https://") or not value.isprintable() or " " in value:
         return "is not an https URL"
+    return ""
+
+
+def _check_expression(value: str) -> str:
+    # What the issuer allows is checked by the directory, which has its operator's options.
+    try:
+        claims_expression.parse(value)
+    except InvalidExpression as exc:
+        return f"is not an expression: {exc.message}"
     return ""
 
 
@@ -143,6 +154,7 @@ _CHECKS = {
     "namespace": _check_namespace,
     "account": _check_account,
     "issuer": _check_issuer,
+    "expression": _check_expression,
     "application": _check_application,
     "identity": _check_identity,
     "group": _check_group,

@@ -158,12 +158,13 @@ def _plan_account(request: ProvisionRequest, observed: Observed) -> list[Provisi
 def find_credential(
     wanted: FederatedCredential, credentials: Sequence[FederatedCredential]
 ) -> FederatedCredential | None:
-    """Return the credential with the issuer and the subject of the wanted one."""
+    """Return the credential with the issuer and the subject or expression of the wanted one."""
     return next(
         (
             each
             for each in credentials
-            if (each.issuer, each.subject) == (wanted.issuer, wanted.subject)
+            if (each.issuer, each.subject, each.expression)
+            == (wanted.issuer, wanted.subject, wanted.expression)
         ),
         None,
     )
@@ -198,7 +199,7 @@ def _check_free_name(
         if each.name.lower() == wanted.name.lower():
             raise PhaseFailed(
                 CREDENTIAL,
-                f"the federated credential {each.name} trusts {each.subject} of {each.issuer}",
+                f"the federated credential {each.name} trusts {each.trust} of {each.issuer}",
                 hint="delete or rename it, then run the command again",
             )
     if len(credentials) >= naming.MAX_CREDENTIALS:
@@ -257,7 +258,7 @@ _DELETE_TARGETS: Mapping[str, Callable[[ProvisionRequest, Observed], _Target]] =
     ),
     CREDENTIAL: lambda request, observed: (
         ObjectKind.CREDENTIAL,
-        request.subject,
+        request.expression or request.subject,
         find_credential(request.credential, observed.credentials),
     ),
     ACCOUNT: lambda request, observed: (
@@ -340,7 +341,7 @@ def _other_trusts(request: ProvisionRequest, observed: Observed, name: str) -> l
     else:
         own = find_credential(request.credential, observed.credentials)
     return [
-        f"the {name} also trusts {each.subject} of {each.issuer}"
+        f"the {name} also trusts {each.trust} of {each.issuer}"
         for each in observed.credentials
         if each is not own
     ]

@@ -70,6 +70,8 @@ def _check_account(phase: str, request: ProvisionRequest) -> None:
 def _check_credential(phase: str, request: ProvisionRequest) -> None:
     _check_account(phase, request)
     _check(phase, "--service-account-issuer-url", "issuer", request.issuer)
+    if request.expression:
+        _check(phase, "--claims-matching-expression", "expression", request.expression)
 
 
 def _check_application(phase: str, request: ProvisionRequest) -> None:

@@ -15,6 +15,7 @@ from podpass.provision.api_client import (
     required,
     text_of,
     texts_of,
+    trust_members,
 )
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
@@ -112,15 +113,12 @@ class ManagerClient:
 
     async def put_credential(self, group: str, name: str, credential: FederatedCredential) -> None:
         """Create a federated credential of a managed identity. Raises ApiError."""
-        properties = {
-            "issuer": credential.issuer,
-            "subject": credential.subject,
-            "audiences": list(credential.audiences),
-        }
+        body = {"properties": trust_members(credential)}
         path = self._credential(group, name, credential.name)
+        version = _EXPRESSIONS if credential.expression else _IDENTITIES
 
         async def put() -> Object | None:
-            return await self._client.send("PUT", path, {"properties": properties}, _IDENTITIES)
+            return await self._client.send("PUT", path, body, version)
 
         await self._client.until(
             put,

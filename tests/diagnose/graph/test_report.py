@@ -44,6 +44,21 @@ def test_credential_without_an_account_names_its_subject() -> None:
     assert f"default/web, annotated with {CLIENT}" in lines
 
 
+def test_expression_names_the_accounts_that_match_and_that_every_token_can() -> None:
+    expression = "claims['sub'] matches 'system:serviceaccount:env-*:web'"
+    one = identity(credentials=(credential("envs", subject="", expression=expression),))
+    accounts = (account("env-a"), account("env-b"), account("default"))
+    lines = lines_of(identities=(one,), accounts=accounts)
+    for namespace in ("env-a", "env-b"):
+        assert f"<- ServiceAccount {namespace}/web, by credential envs" in lines
+    assert "<- ServiceAccount default/web, by credential envs" not in lines
+    assert f"<- every token that matches, by credential envs: {expression} of this cluster" in lines
+    unread = identity(credentials=(credential("envs", subject="", expression="no expression"),))
+    assert "<- ServiceAccount env-a/web, by credential envs" not in lines_of(
+        identities=(unread,), accounts=accounts
+    )
+
+
 def test_what_was_not_read_is_at_the_end() -> None:
     lines = lines_of(unread=("role assignments: refused",))
     assert lines[-2:] == [

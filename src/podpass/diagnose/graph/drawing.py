@@ -45,7 +45,8 @@ def describe_node(node: TrustNode) -> str:
     """Return the second line of a node: what distinguishes it from others with its name."""
     details = node.details
     if node.kind is NodeKind.CREDENTIAL:
-        return str(details.get("subject", "")).removeprefix("system:serviceaccount:")
+        subject = str(details.get("subject", "")).removeprefix("system:serviceaccount:")
+        return subject or str(details.get("expression", ""))
     if node.kind is NodeKind.IDENTITY:
         used = f"{details.get('credentials')} of {details.get('credential_limit')}"
         return f"{used} credentials" + ("" if details.get("can_sign_in") else ", disabled")

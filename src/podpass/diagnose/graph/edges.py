@@ -5,11 +5,13 @@ access policy applies; `tests/diagnose/graph/test_exchanges.py` compares the two
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from podpass.diagnose.graph.model import AccountFacts, TrustFacts
 from podpass.directory import resource_ids, roles
+from podpass.directory.claims_expression import failing_clauses
+from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import (
     AccessPolicy,
     FederatedCredential,
@@ -81,8 +83,22 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
                 found = managed.get(credential.subject)
                 if found is not None and _accepts_managed(identity, credential, facts):
                     yield CredentialMatch(found, credential, identity)
-            elif credential.issuer == facts.cluster.issuer and credential.subject in accounts:
-                yield CredentialMatch(accounts[credential.subject], credential, identity)
+            elif credential.issuer == facts.cluster.issuer:
+                for subject in _find_subjects(credential, accounts):
+                    yield CredentialMatch(accounts[subject], credential, identity)
+
+
+def _find_subjects(credential: FederatedCredential, subjects: Collection[str]) -> Iterable[str]:
+    """Return the subjects that a credential of the cluster matches: its own, or those of its expression."""
+    if not credential.expression:
+        return [credential.subject] if credential.subject in subjects else []
+    # Tokens of a cluster have no other claim that an expression may compare.
+    try:
+        return [
+            each for each in subjects if not failing_clauses(credential.expression, {"sub": each})
+        ]
+    except InvalidExpression:
+        return []
 
 
 def is_injected(credential: FederatedCredential, facts: TrustFacts) -> bool:

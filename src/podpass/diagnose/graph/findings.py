@@ -232,6 +232,8 @@ def _of_credential(
             near = _find_similar(credential.subject, subjects)
             hint = f"; the most similar is {near}" if near else ""
             message = f"no ServiceAccount of the cluster has its subject {credential.subject}{hint}"
+            if credential.expression:
+                message = f"no ServiceAccount of the cluster matches {credential.expression}"
             # A subject of other case is corrected: its deletion would undo the fix of `account_not_trusted`.
             other = near if near.lower() == credential.subject.lower() else ""
             if other and _name_of_other_case(identity, credential.issuer, other) == credential.name:

@@ -108,6 +108,7 @@ class _GraphBuilder:
         details = {
             "issuer": credential.issuer,
             "subject": credential.subject,
+            "expression": credential.expression,
             "audiences": list(credential.audiences),
             "last_exchange": None
             if exchanges is None

@@ -50,12 +50,13 @@ def _describe_identity(index: "_Index", identity: TrustNode) -> Iterator[Line]:
         for owner in owners:
             text = f"<- {_describe_owner(index, owner)}, by credential {credential.name}"
             yield Line(2, text)
-        if not owners:
+        expression = credential.details["expression"]
+        if expression or not owners:
             subject, issuer = credential.details["subject"], credential.details["issuer"]
             issuer = "this cluster" if issuer == index.issuer else issuer
-            text = (
-                f"<- nothing that was read, by credential {credential.name}: {subject} of {issuer}"
-            )
+            # A later ServiceAccount can match an expression, too.
+            who = "every token that matches" if expression else "nothing that was read"
+            text = f"<- {who}, by credential {credential.name}: {subject or expression} of {issuer}"
             yield Line(2, text)
     if not credentials:
         yield Line(2, "<- nothing: it has no federated credential")
