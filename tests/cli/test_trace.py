@@ -446,6 +446,32 @@ def test_hops_of_real_pods_are_separated_and_contain_no_token(
     assert re.search(r"eyJ[\w-]{10}", everything) is None
 
 
+@pytest.mark.processes
+def test_real_pod_that_ignores_the_given_authority_is_reported_by_trace_and_doctor(
+    running: Podpass,
+) -> None:
+    kubectl = ("run", "--", "kubectl")
+    code = "import urllib.request as u; u.urlopen('https://login.microsoftonline.us/', timeout=20)"
+    container = {"name": "c", "image": "none", "command": [sys.executable, "-c", code]}
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    meta = {"name": "ignores", "labels": {USE_LABEL: "true"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    assert running(*kubectl, "create", "-f", "-", input=json.dumps(pod)).returncode == 0
+    ended = "--for=jsonpath={.status.phase}=Failed"
+    assert running(*kubectl, "wait", ended, "pod/ignores", "--timeout=60s").returncode == 0
+    shown = json.loads(running("trace", "-o", "json").stdout)
+    asked = [each["facts"] for each in shown if each["code"] == "authority_not_served"]
+    found = json.loads(running(*kubectl, "get", "pod", "ignores", "-o", "json").stdout)
+    if running.status()["pod_network"] == "pod-networks":
+        assert asked[-1]["source"] == found["status"]["podIP"]
+    report = json.loads(running("doctor", "ignores", "-o", "json").stdout)["workloads"][0][
+        "findings"
+    ]
+    (finding,) = [each for each in report if each["check"] == "authority-not-asked"]
+    assert "asked login.microsoftonline.us" in finding["message"]
+    assert "cert-manager" in finding["fix"]
+
+
 def test_cloud_half_alone_names_where_its_log_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -534,7 +534,7 @@ async def answer(cluster: KubeletCluster, *arguments: Any, by_tcp: bool = True) 
     """Return the flags of the response to a query, and the number of its records."""
     assert cluster.kubelet is not None
     assert cluster.kubelet.dns is not None
-    response = await cluster.kubelet.dns.answer(query(*arguments), by_tcp=by_tcp)
+    response = await cluster.kubelet.dns.answer(query(*arguments), "10.0.0.9", by_tcp=by_tcp)
     assert response is not None
     assert len(response) <= (65535 if by_tcp else 512)
     flags, records = struct.unpack_from("!2xH2xH", response)
@@ -649,6 +649,39 @@ for port in sys.argv[2:]:
         port = outside.sockets[0].getsockname()[1]
         found = await output(cluster, "client", python(code, address, port, free_port()))
     assert found == ["outside", "Connection reset by peer"]
+
+
+async def test_service_is_resolved_while_the_pod_waits_for_many_other_names(
+    cluster: KubeletCluster, tmp_path: Path
+) -> None:
+    """The name server of the machine does not respond, as on a machine without a network."""
+    silent = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        silent.bind(("127.63.0.54", 53))
+    except PermissionError:
+        pytest.skip("this user may not listen on port 53")
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.63.0.54\n")
+    code = """
+import socket, sys, time
+client = socket.socket(type=socket.SOCK_DGRAM)
+client.settimeout(10)
+client.connect(("10.96.0.10", 53))
+for _ in range(600):
+    client.send(bytes.fromhex(sys.argv[1]))
+    time.sleep(0.001)  # else the buffer of the server's socket is full
+client.send(bytes.fromhex(sys.argv[2]))
+while (found := client.recv(512))[:2] != bytes.fromhex(sys.argv[2])[:2]:
+    pass
+print(int.from_bytes(found[6:8], "big"))
+"""
+    sent = query("www.example.com"), b"\1\1" + query("kubernetes.default.svc.cluster.local")[2:]
+    with silent:
+        assert cluster.kubelet is not None
+        assert cluster.kubelet.dns is not None
+        cluster.kubelet.dns.resolv_conf = resolv_conf
+        found = await output(cluster, "client", python(code, *(each.hex() for each in sent)))
+    assert found == ["1"]
 
 
 async def test_other_names_are_resolved_by_the_name_servers_of_the_machine(

@@ -28,7 +28,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 _PORT = 53
 _SECONDS = 4.0
 _MAX_UDP, _MAX_TCP = 512, 65535
-_MAX_QUERIES, _MAX_STREAMS, _MAX_RECORDS = 512, 256, 1000
+_MAX_QUERIES, _MAX_FORWARDED, _MAX_STREAMS, _MAX_RECORDS = 512, 256, 256, 1000
 _A, _CNAME, _PTR, _AAAA, _SRV, _IXFR, _AXFR, _ANY = 1, 5, 12, 28, 33, 251, 252, 255
 _TTL = 5
 _NO_ERROR, _SERVER_FAILURE, _NAME_ERROR, _NOT_IMPLEMENTED, _REFUSED = 0, 2, 3, 4, 5
@@ -53,6 +53,8 @@ class ClusterDns:
         self._services, self.resolv_conf = services, resolv_conf
         self._queries: set[asyncio.Task[None]] = set()
         self._query_shares, self._stream_shares = Shares(_MAX_QUERIES), Shares(_MAX_STREAMS)
+        # Fewer than all queries, so that a client without a response to them still resolves Services.
+        self._forward_shares = Shares(_MAX_FORWARDED)
 
     @contextlib.asynccontextmanager
     async def serving(self, node: NodeNetwork) -> AsyncIterator[None]:
@@ -75,7 +77,7 @@ class ClusterDns:
         async def answer() -> None:
             with self._query_shares.hold(peer[0]) as has_share:
                 # Without a share there is no response, and the client tries again.
-                if has_share and (response := await self.answer(query)) is not None:
+                if has_share and (response := await self.answer(query, peer[0])) is not None:
                     transport.sendto(response, peer)
 
         task = asyncio.create_task(answer())
@@ -85,9 +87,10 @@ class ClusterDns:
     async def _serve_stream(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        source = client_address(writer)
         with (
             contextlib.closing(writer),
-            self._stream_shares.hold(client_address(writer)) as has_share,
+            self._stream_shares.hold(source) as has_share,
             contextlib.suppress(OSError, EOFError, TimeoutError),
         ):
             async with asyncio.timeout(_SECONDS * 4):
@@ -95,13 +98,15 @@ class ClusterDns:
                     async with asyncio.timeout(_SECONDS):
                         size = int.from_bytes(await reader.readexactly(2), "big")
                         query = await reader.readexactly(size)
-                    if (response := await self.answer(query, by_tcp=True)) is None:
+                    if (response := await self.answer(query, source, by_tcp=True)) is None:
                         return
                     writer.write(len(response).to_bytes(2, "big") + response)
                     await writer.drain()
 
-    async def answer(self, query: bytes, *, by_tcp: bool = False, depth: int = 4) -> bytes | None:
-        """Return the response to a query, with the targets of up to `depth` aliases.
+    async def answer(
+        self, query: bytes, source: str, *, by_tcp: bool = False, depth: int = 4
+    ) -> bytes | None:
+        """Return the response to a query of a source, with the targets of up to `depth` aliases.
 
         The response is None if the query is malformed.
         """
@@ -118,12 +123,15 @@ class ClusterDns:
                 # A client sends no second query: it expects the addresses in the same response.
                 query = question.about(target)
                 response = (
-                    await self.answer(query, by_tcp=by_tcp, depth=depth - 1) if depth else None
+                    await self.answer(query, source, by_tcp=by_tcp, depth=depth - 1)
+                    if depth
+                    else None
                 )
                 records = [*records, *_read_addresses(response or b"", target)]
             code = _NO_ERROR if exists else _NAME_ERROR
             return question.respond(records, code, limit=_MAX_TCP if by_tcp else _MAX_UDP)
-        response = await self._forward(query, by_tcp=by_tcp)
+        with self._forward_shares.hold(source) as has_share:
+            response = await self._forward(query, by_tcp=by_tcp) if has_share else None
         return response or question.respond([], _SERVER_FAILURE)
 
     def _find(self, question: "Question") -> tuple[list[Record], bool] | None:

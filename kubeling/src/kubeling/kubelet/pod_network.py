@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
+_LOOPBACK = "127."
 _MAX_CONNECTIONS = 512
 # A port that an EndpointSlice names needs a socket of the machine.
 _MAX_PORTS = 256
@@ -131,4 +132,6 @@ class PodNetwork:
 
     async def _relay_out(self, address: Address, target: Address) -> None:
         sock = self._node.open_socket(self._namespace, address)
-        await self._relay.serve(sock, lambda _: asyncio.open_connection(*target))
+        # The target sees the address of the pod, and can give each pod its share.
+        own = (self._address, 0) if self._address.startswith(_LOOPBACK) else None
+        await self._relay.serve(sock, lambda _: asyncio.open_connection(*target, local_addr=own))
