@@ -156,6 +156,14 @@ def signer() -> RsaSigner:
     return RsaSigner()
 
 
+def write_leaf(ca: trustme.CA, path: Path, name: str) -> tuple[Path, Path]:
+    """Write a certificate for the loopback address and a name, and its key."""
+    leaf, pem, key = (ca.issue_cert("127.0.0.1", name), *map(path.with_suffix, (".pem", ".key")))
+    leaf.cert_chain_pems[0].write_to_path(str(pem))
+    leaf.private_key_pem.write_to_path(str(key))
+    return pem, key
+
+
 @pytest.fixture
 async def serve(
     tmp_path: Path, ca: trustme.CA, signer: RsaSigner
@@ -163,10 +171,7 @@ async def serve(
     """Start a cluster on a free port; the settings are those of ClusterConfig."""
     ca_file = tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
-    leaf = ca.issue_cert("127.0.0.1", "localhost")
-    pem, key = tmp_path / "leaf.pem", tmp_path / "leaf.key"
-    leaf.cert_chain_pems[0].write_to_path(str(pem))
-    leaf.private_key_pem.write_to_path(str(key))
+    pem, key = write_leaf(ca, tmp_path / "leaf", "localhost")
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Live:
@@ -207,10 +212,7 @@ async def live(serve: Callable[..., Any]) -> Live:
 @pytest.fixture
 async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Start webhook servers, each on its own port."""
-    leaf = ca.issue_cert("127.0.0.1", "hooks.one.svc")
-    pem, key = tmp_path / "hook.pem", tmp_path / "hook.key"
-    leaf.cert_chain_pems[0].write_to_path(str(pem))
-    leaf.private_key_pem.write_to_path(str(key))
+    pem, key = write_leaf(ca, tmp_path / "hook", "hooks.one.svc")
     bundle = base64.b64encode(ca.cert_pem.bytes()).decode()
     async with AsyncExitStack() as stack:
 

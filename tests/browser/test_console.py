@@ -203,7 +203,7 @@ def test_10000_events_do_not_slow_the_page(page: Session, instance: Instance) ->
     last = exchange_facts("last-of-all", "last")
     append_to_log(instance, [line("exchange", "granted", **last)])
     tab.locator("#exchanges > li", has_text="default/last-of-all").wait_for()
-    # The list is bounded; a line that is open stays until twice the bound.
+    # The list has a maximum length; an expanded line stays until the list has twice that length.
     assert tab.locator("#exchanges > li").count() <= 101
     assert tab.evaluate("document.querySelectorAll('*').length") < 5000
     # 60 frames and an answer of the server: seconds even on a busy machine, minutes if the page were slow.
@@ -302,7 +302,7 @@ def test_console_is_usable_by_keyboard_alone(page: Session) -> None:
     tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
     tab.locator("#exchanges .claims").first.wait_for()
-    # Back to the navigation: from the first line over both languages.
+    # Move the focus from the first line back to the navigation; two links of languages are between them.
     for _ in range(3):
         tab.keyboard.press("Shift+Tab")
     assert focused() == "Audit"

@@ -22,7 +22,7 @@ _SHARED = (
         "[sig-node] Probing container should be restarted with a /healthz ",
         "[sig-node] Probing container should have monotonically ",
     ),
-    (  # 80
+    (  # port 80
         "[sig-apps] StatefulSet ",
         "[sig-node] Probing container should *not* be restarted with a /healthz ",
         "[sig-node] Probing container with readiness probe ",

@@ -124,7 +124,7 @@ def _copy_programs(root: Path) -> None:
     for name, source in programs.items():
         shutil.copy(source, root / name)
         (root / name).chmod(0o755)
-    # kind's units and settings name the places of programs that are built from their sources.
+    # kind's systemd units and settings contain the paths of programs that are built from source.
     links = {
         "sbin/init": "/lib/systemd/systemd",
         "usr/local/bin/containerd": "/usr/bin/containerd",

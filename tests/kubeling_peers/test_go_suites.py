@@ -110,7 +110,7 @@ def run_ginkgo(
     assert report.exists(), done.stdout[-3000:] + done.stderr[-3000:]
     passed, failures = 0, {}
     for case in ET.parse(report).getroot().iter("testcase"):
-        if not case.attrib["name"].startswith("[It]"):  # the set-up and the end of the suite
+        if not case.attrib["name"].startswith("[It]"):  # the setup and the teardown of the suite
             assert case.attrib["status"] == "passed", case.attrib["name"]
             continue
         faults = [each for each in case if each.tag in ("failure", "error")]

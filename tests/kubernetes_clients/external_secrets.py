@@ -31,7 +31,7 @@ def copy_chart(folder: Path) -> Path:
         path.chmod(0o755 if path.is_dir() else 0o644)
     (chart / "crds").mkdir()
     shutil.copyfile(source / "crds" / "bundle.yaml", chart / "crds" / "bundle.yaml")
-    # Its one dependency is off by default, and would have to be downloaded.
+    # The chart has one dependency, which is off by default and is not on this machine.
     (chart / "Chart.lock").unlink()
     about = yaml.safe_load((chart / "Chart.yaml").read_text())
     del about["dependencies"]

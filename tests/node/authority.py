@@ -29,7 +29,7 @@ SECONDS = 280
 _TENANT = "11111111-2222-4333-8444-555555555555"
 _API = "66666666-7777-4888-8999-aaaaaaaaaaaa"
 _AUDIENCE = "api://my-authority"
-# Both trust the ServiceAccount of the load, and the third one another.
+# Both trust the ServiceAccount of the load; the third client trusts another ServiceAccount.
 _CLIENTS = ("77777777-8888-4999-8aaa-bbbbbbbbbbbb", "99999999-aaaa-4bbb-8ccc-dddddddddddd")
 _REFUSED = "88888888-9999-4aaa-8bbb-cccccccccccc"
 _DATABASE_IMAGE = "podpass.test/postgres:1"

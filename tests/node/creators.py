@@ -1,4 +1,4 @@
-"""Pods that are created all the time, while something happens to the webhook."""
+"""Create pods continuously while a test changes the webhook."""
 
 import contextlib
 import sys

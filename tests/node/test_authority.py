@@ -160,10 +160,10 @@ def test_no_exchange_has_a_wrong_or_no_answer_while(
 
 
 def _broken(found: list[Exchange]) -> list[str]:
-    """Return the requests without an answer, but those on a connection that had been idle for long.
+    """Return the requests that got no response, except those on a connection that was idle for a long time.
 
     A draining replica closes a connection that sends nothing for a second, and an overloaded client may send
-    at that moment. HTTP has no answer to that; clients send such a request again.
+    at that moment. HTTP cannot prevent that; clients send such a request again.
     """
     broken = [each.detail for each in found if each.result == "broken"]
     return [detail for detail in broken if float(detail.split()[-3]) < _DRAINED_IDLE_SECONDS]

@@ -87,7 +87,7 @@ def _running_pod(shop: Installation, name: str, *command: str) -> Iterator[Lines
 
 @pytest.fixture(scope="module")
 def reads(shop: Installation) -> Iterator[Lines]:
-    """Run a pod that reads the secret with a new token all the time; return a line for each try."""
+    """Run a pod that reads the secret with a new token repeatedly; return a line for each attempt."""
     with _running_pod(shop, "loop", _LOOP) as lines:
         wait_until(lambda: _VALUE in lines(), _SECONDS, "the first secret is read")
         yield lines

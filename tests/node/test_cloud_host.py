@@ -24,7 +24,7 @@ from tests.node.objects import container, deployment, pod
 
 __all__ = ["cloud"]
 
-# It names nothing of podpass, and asks once for each line of its input.
+# The program contains nothing of podpass, and reads the secret once for each line of its input.
 _READ = """
 import sys
 from azure.identity import DefaultAzureCredential

@@ -86,7 +86,7 @@ def test_services_share_an_instance_and_read_a_secret(
     kubectl = next((path for path in binaries().values() if path), "")
     if not kubectl:
         pytest.skip("there is no kubectl on this machine")
-    # The image of kubectl has no other program, and starts it without the word.
+    # The image of kubectl has only this program, as its entrypoint: the command is without `kubectl`.
     with_kubectl = [*sandbox, "--ro-bind", kubectl, "/kubectl"]
     commands = {
         "podpass": _command(sandbox, services["podpass"], services["podpass"]["command"]),

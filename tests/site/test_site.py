@@ -21,7 +21,7 @@ from tests.site.built import BuiltSite, HtmlPage
 ROOT = Path(__file__).parents[2]
 # The first test builds the site, for 10 seconds on an idle machine.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
-# What a style sheet loads from a host.
+# A resource that a style sheet loads from another host.
 _FOREIGN = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//([\w.-]+)")
 
 

@@ -289,27 +289,27 @@ class Cluster:
 
     @property
     def server(self) -> str:
-        """The URL of the API server."""
+        """Return the URL of the API server."""
         return self._open().server
 
     @property
     def token(self) -> str:
-        """The bearer token of an administrator."""
+        """Return the bearer token of an administrator."""
         return self._open().token
 
     @property
     def ca_file(self) -> Path:
-        """The file with the CA of the API server."""
+        """Return the file with the CA of the API server."""
         return self._open().ca_file
 
     @property
     def kubeconfig(self) -> Path:
-        """The kubeconfig of an administrator; the file names no other file."""
+        """Return the kubeconfig of an administrator; the file names no other file."""
         return self._open().kubeconfig
 
     @property
     def api(self) -> Api:
-        """The requests of an administrator in this process; usable in the event loop of the cluster only."""
+        """Return the API of an administrator, for the event loop of the cluster only."""
         return self._open().admin
 
     def env(self) -> dict[str, str]:
@@ -386,7 +386,7 @@ class Cluster:
         return done.result()
 
     def _wait(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in the event loop of the cluster; wait for it, unless this is its thread."""
+        """Run a coroutine in the event loop of the cluster; another thread waits until it has ended."""
         running = self._open()
         if threading.get_ident() == running.thread_id:
             task = running.loop.create_task(work)

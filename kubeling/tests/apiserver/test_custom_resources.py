@@ -77,16 +77,17 @@ async def test_rules_of_a_built_in_kind_do_not_apply_to_a_custom_kind_of_its_nam
     assert (await live.call("DELETE", f"{path}/a")).body["kind"] == "Status"
 
 
+def owner_of(made: Any) -> dict[str, Any]:
+    """Return the reference of a dependent to an object."""
+    uid = made["metadata"]["uid"]
+    return {"apiVersion": f"{GROUP}/v1", "kind": "Widget", "name": "a", "uid": uid}
+
+
 async def test_dependent_of_a_custom_resource_is_collected(live: Live) -> None:
     body = definition()
     path = await establish(live, body)
     made = (await live.call("POST", path, new_object(body))).body
-    owner = {
-        "apiVersion": f"{GROUP}/v1",
-        "kind": "Widget",
-        "name": "a",
-        "uid": made["metadata"]["uid"],
-    }
+    owner = owner_of(made)
     dependent = {"metadata": {"name": "m", "ownerReferences": [owner]}}
     assert (await live.call("POST", CONFIG_MAPS, dependent)).status == 201
     owned = new_object(body, "b") | {"metadata": {"name": "b", "ownerReferences": [owner]}}
@@ -100,13 +101,7 @@ async def test_foreground_deletion_waits_for_custom_dependents(live: Live) -> No
     body = definition()
     path = await establish(live, body)
     made = (await live.call("POST", path, new_object(body))).body
-    owner = {
-        "apiVersion": f"{GROUP}/v1",
-        "kind": "Widget",
-        "name": "a",
-        "uid": made["metadata"]["uid"],
-        "blockOwnerDeletion": True,
-    }
+    owner = owner_of(made) | {"blockOwnerDeletion": True}
     held = {"name": "b", "ownerReferences": [owner], "finalizers": ["example.com/hold"]}
     await live.call("POST", path, new_object(body) | {"metadata": held})
     await live.call("DELETE", f"{path}/a?propagationPolicy=Foreground")

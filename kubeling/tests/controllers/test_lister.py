@@ -1,8 +1,10 @@
 """The lister has the same content as the store, after any sequence of changes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,33 +93,34 @@ def test_incremental_changes_and_a_relist_give_the_same_index(
         store.close()
 
 
-def test_change_has_controllers_before_and_after(tmp_path: Path) -> None:
+@pytest.fixture
+def followed(tmp_path: Path) -> Iterator[Any]:
+    """Return a store, a lister, its changes, and a pod that they contain."""
+    changes: list[Any] = []
     store = ObjectStore(tmp_path / "k.db")
     store.open()
-    changes: list[Any] = []
     lister = Lister(store, ServedKinds(store), changes.append)
     made = store.create(POD, pod("a", "one", "x", True, "u"))
     lister.sync()
+    yield store, lister, changes, made
+    store.close()
+
+
+def test_change_has_controllers_before_and_after(followed: Any) -> None:
+    store, lister, changes, made = followed
     store.update(POD, pod("a", "one", "y", True, "u"), int(made["metadata"]["resourceVersion"]))
     lister.sync()
     (gone,) = store.list_stored(POD)
     store.delete(POD, gone.object(), gone.revision)
     lister.sync()
-    store.close()
     assert [sorted(each.controllers) for each in changes] == [["x"], ["x", "y"], ["y"]]
     assert [each.deleted for each in changes] == [False, False, True]
     assert all(each.affects_garbage_collection for each in changes)
 
 
-def test_change_of_status_does_not_affect_garbage_collection(tmp_path: Path) -> None:
-    store = ObjectStore(tmp_path / "k.db")
-    store.open()
-    changes: list[Any] = []
-    lister = Lister(store, ServedKinds(store), changes.append)
-    made = store.create(POD, pod("a", "one", "x", True, "u"))
-    lister.sync()
+def test_change_of_status_does_not_affect_garbage_collection(followed: Any) -> None:
+    store, lister, changes, made = followed
     seen = int(made["metadata"]["resourceVersion"])
     store.update(POD, pod("a", "one", "x", True, "u") | {"status": {"phase": "Running"}}, seen)
     lister.sync()
-    store.close()
     assert [each.affects_garbage_collection for each in changes] == [True, False]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import trustme
 
 from kubeling.api import Api, ApiError, Event
@@ -341,3 +343,13 @@ async def _grant_kubelet(admin: Api) -> None:
             "subjects": [{"apiGroup": group, "kind": "User", "name": KUBELET_USER}],
         }
         await admin.create(f"/apis/{group}/v1/clusterrolebindings", binding)
+
+
+def outside_address() -> str:
+    """Return an address of this machine that is not its loopback; skip the test if there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its loopback")
+        return str(trial.getsockname()[0])

@@ -474,7 +474,7 @@ async def test_pod_that_is_stopped_at_its_start_does_not_use_its_grace_period(
         while len(stops) < len(names):
             for name in names:
                 worker = kubelet._find_worker("default", name)
-                if name not in stops and worker and worker.containers.running:
+                if name not in stops and worker and worker.containers.running_count:
                     stops[name] = asyncio.create_task(worker.stop(600))
             await asyncio.sleep(0)
         await asyncio.gather(*stops.values())

@@ -22,6 +22,7 @@ from tests.kubelet.cluster import (
     Object,
     condition,
     eventually,
+    outside_address,
     programs,
     shell,
     state,
@@ -470,12 +471,7 @@ async def test_pod_that_may_change_its_network_does_not_leave_the_cluster_by_an_
         writer.write(b"x")
         writer.close()
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-        try:
-            trial.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but its loopback")
-        host = trial.getsockname()[0]
+    host = outside_address()
     await expose(cluster, "web", selector=None)
     admin = {"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}
     async with await asyncio.start_server(note, host, 0) as outside:
@@ -631,12 +627,7 @@ async def test_pod_reaches_addresses_outside_the_cluster(cluster: KubeletCluster
         writer.write(b"outside")
         writer.close()
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-        try:
-            trial.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but its loopback")
-        address = trial.getsockname()[0]
+    address = outside_address()
     code = """
 import socket, sys
 for port in sys.argv[2:]:

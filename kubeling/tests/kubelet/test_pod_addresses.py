@@ -65,20 +65,24 @@ def test_machine_without_usable_loopback_addresses_has_no_pod_network(
     assert pod_addresses.usable_network() is None
 
 
+def server(port: int, **address: Any) -> dict[str, Any]:
+    """Return a container that is ready while it listens on a port of the given address."""
+    return {
+        "name": "app",
+        "image": "none",
+        "command": ["python", "-c", SERVER, str(port)],
+        "env": [{"name": "LISTEN", **address}],
+        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+    }
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on all of 127.0.0.0/8")
 async def test_replicas_listen_on_the_same_port_of_their_own_addresses(
     cluster: KubeletCluster,
 ) -> None:
     """Fails if pods share an address: the second one could not start."""
     port = free_port()
-    own = {"name": "LISTEN", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-    container = {
-        "name": "app",
-        "image": "none",
-        "command": ["python", "-c", SERVER, str(port)],
-        "env": [own],
-        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
-    }
+    container = server(port, valueFrom={"fieldRef": {"fieldPath": "status.podIP"}})
     for name in ("one", "two"):
         await cluster.run(name, container)
     found = {
@@ -99,13 +103,8 @@ async def test_port_of_a_program_that_listens_on_127_0_0_1_is_forwarded(
 ) -> None:
     """In a real pod, kubectl port-forward reaches a program that listens on 127.0.0.1 alone."""
     port = free_port()
-    container = {
-        "name": "app",
-        "image": "none",
-        "command": ["python", "-c", f"{SERVER}", str(port)],
-        "env": [{"name": "LISTEN", "value": "127.0.0.1"}],
-        "startupProbe": {"tcpSocket": {"port": port, "host": "127.0.0.1"}, "periodSeconds": 1},
-    }
+    container = server(port, value="127.0.0.1")
+    container["readinessProbe"]["tcpSocket"]["host"] = "127.0.0.1"
     await cluster.run("local", container)
     await cluster.until("local", lambda pod: condition(pod, "Ready") == "True")
     query = [("ports", str(port))]
@@ -118,14 +117,7 @@ async def test_port_conflict_of_replicas_that_listen_on_all_addresses_gets_an_ev
 ) -> None:
     """Fails without the event: a replica that cannot listen looks like a program with an error."""
     port = free_port()
-    container = {
-        "name": "app",
-        "image": "none",
-        "command": ["python", "-c", SERVER, str(port)],
-        "env": [{"name": "LISTEN", "value": "0.0.0.0"}],
-        "ports": [{"containerPort": port}],
-        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
-    }
+    container = server(port, value="0.0.0.0") | {"ports": [{"containerPort": port}]}
     await cluster.run("one", container)
     await cluster.until("one", lambda pod: condition(pod, "Ready") == "True")
     await cluster.run("two", container)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
@@ -20,6 +19,7 @@ from tests.kubelet.cluster import (
     KubeletCluster,
     condition,
     eventually,
+    outside_address,
     programs,
     shell,
     state,
@@ -281,12 +281,7 @@ async def test_pod_that_may_change_its_network_does_not_leave_the_cluster_by_a_r
         accepted.set()
         writer.close()
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-        try:
-            trial.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but its loopback")
-        host = trial.getsockname()[0]
+    host = outside_address()
     node = await NodeNetwork.open(os.environ["PATH"])
     namespace = await node.create_pod("127.64.0.9", egress=True)
     try:

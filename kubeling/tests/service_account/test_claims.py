@@ -75,18 +75,20 @@ def test_claims_equal_the_recorded_claims(step: dict[str, Any], signer: RsaSigne
     assert list(header) == list(token["header"])
 
 
+CLAIMS: dict[str, Any] = {
+    "issuer": ISSUER,
+    "namespace": "one",
+    "account": ObjectRef(name="sa", uid="u1"),
+    "audiences": ["api://AzureADTokenExchange"],
+    "seconds": 3600,
+    "now": NOW,
+    "jti": "j",
+}
+
+
 def test_pod_bound_token_names_pod_and_node() -> None:
-    made = make_claims(
-        issuer=ISSUER,
-        namespace="one",
-        account=ObjectRef(name="sa", uid="u1"),
-        audiences=["api://AzureADTokenExchange"],
-        seconds=3600,
-        now=NOW,
-        jti="j",
-        pod=ObjectRef(name="p", uid="u2"),
-        node=ObjectRef(name="n", uid="u3"),
-    )
+    bound: Any = {"pod": ObjectRef(name="p", uid="u2"), "node": ObjectRef(name="n", uid="u3")}
+    made = make_claims(**CLAIMS, **bound)
     assert made == {
         "aud": ["api://AzureADTokenExchange"],
         "exp": IAT + 3600,
@@ -107,16 +109,7 @@ def test_pod_bound_token_names_pod_and_node() -> None:
 def test_token_is_bound_to_a_secret_or_a_node_alone() -> None:
     for kind in ("secret", "node"):
         bound: Any = {kind: ObjectRef(name="x", uid="u")}
-        made = make_claims(
-            issuer=ISSUER,
-            namespace="one",
-            account=ObjectRef(name="sa", uid="u1"),
-            audiences=["a"],
-            seconds=600,
-            now=NOW,
-            jti="j",
-            **bound,
-        )
+        made = make_claims(**CLAIMS, **bound)
         assert made["kubernetes.io"][kind] == {"name": "x", "uid": "u"}
         assert "pod" not in made["kubernetes.io"]
 

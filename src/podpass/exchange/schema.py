@@ -55,12 +55,12 @@ devices = strict_table(
     Column("digest", LargeBinary(32), primary_key=True),
     Column("user_code", LargeBinary(32), nullable=True, unique=True),
     _time("begun"),
-    Column("polled", Seconds, nullable=False),  # before any date until the first poll
+    Column("polled", Seconds, nullable=False),  # earlier than any date until the first poll
     _sealed(),
     Index("authority_devices_begun", "begun"),
 )
 
-# The times of wrong user codes.
+# The times at which wrong user codes were sent.
 wrong_codes = strict_table(
     "authority_wrong_codes",
     metadata,

@@ -289,7 +289,7 @@ async def test_deleted_secret_and_replaced_bundle_are_repaired(lab: Lab) -> None
 
     await wait_until(is_trusted, 60)
     await wait_until(lambda: _has_secret(lab), 60)
-    # A replica that starts now is ready, and the others are so all the time.
+    # A replica that starts now is ready, and the others are ready all the time.
     await start_ready(lab)
     await wait_until(is_trusted)
     assert [each.rotation.not_ready_reason() for each in replicas] == ["", ""]

@@ -193,7 +193,7 @@ def last_missed(
 
 
 def new_job(cron_job: Object, due: float, zone: tzinfo) -> Object:
-    """Build the Job of a time."""
+    """Build the Job of a scheduled time."""
     template = copy.deepcopy(cron_job["spec"]["jobTemplate"])
     given, metadata = template.get("metadata") or {}, cron_job["metadata"]
     moment = datetime.fromtimestamp(due, zone).isoformat()

@@ -113,7 +113,7 @@ def scale_all(deployment: Object, new: Object | None, old: Sequence[Object]) -> 
 def _in_proportion(deployment: Object, sets: Sequence[Object]) -> Sizes:
     allowed = max_replicas(deployment) if _desired(deployment) else 0
     to_add, added = allowed - total(sets), 0
-    # Of two with the same size, the younger grows and the older shrinks.
+    # If two ReplicaSets have the same size, the younger grows and the older shrinks.
     by_size = sorted(oldest_first(sets)[:: -1 if to_add > 0 else 1], key=replicas_of, reverse=True)
     sizes: Sizes = {}
     for each in by_size:

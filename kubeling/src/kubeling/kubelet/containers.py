@@ -91,7 +91,7 @@ class PodContainers:
         return self._records
 
     @property
-    def running(self) -> int:
+    def running_count(self) -> int:
         """Return the number of running containers."""
         return len(self._runs)
 

@@ -10,7 +10,7 @@ from kubeling.asgi import Receive, Scope, Send, wait_for_disconnect
 from kubeling.kubelet.pod_network import PodNetwork
 from kubeling.tasks import run_until_first
 
-# Of one connection; the client adds its own.
+# The headers of one connection; the client adds its own.
 HOP_BY_HOP = frozenset(
     (
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization"),

@@ -148,7 +148,7 @@ class PodWorker:
         if self._stopping:
             return None
         phase = (self.pod.get("status") or {}).get("phase")
-        if phase in TERMINAL_PHASES and not self.containers.running:
+        if phase in TERMINAL_PHASES and not self.containers.running_count:
             self._finish_deletion()
             return None
         if not self._mounted and not self._must_stop(now) and not await self._mount(now):

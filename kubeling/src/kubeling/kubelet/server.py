@@ -97,7 +97,7 @@ class KubeletApp:
 
     def _metrics(self) -> bytes:
         """Return the kubelet's metrics of pods and containers in the text format of Prometheus."""
-        running = [each.containers.running for each in self._list()]
+        running = [each.containers.running_count for each in self._list()]
         return (
             "# TYPE kubelet_running_pods gauge\n"
             f"kubelet_running_pods {sum(map(bool, running))}\n"

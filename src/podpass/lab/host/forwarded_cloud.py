@@ -124,7 +124,7 @@ def write_trust(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[st
     ca = str(facts["ca"]).encode()
     if not data_dir.ca_file.exists() or data_dir.ca_file.read_bytes() != ca:
         write_private(data_dir.ca_file, ca)
-    # Files of clouds are not those of public CAs.
+    # A variable that a cloud's folder has set does not name a file of public CAs.
     own = f"{root(environ)}/"
     trust.write_stores(data_dir, {k: v for k, v in environ.items() if not v.startswith(own)})
 

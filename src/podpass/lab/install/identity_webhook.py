@@ -53,7 +53,7 @@ async def read_problem(client: KubeClient) -> str:
     except KubeError as exc:
         if exc.status != HTTPStatus.FORBIDDEN:
             raise
-        return ""  # a reader of the namespace alone
+        return ""  # the caller may read only the namespace
     if found is None:
         return "the webhook for identities is not registered"
     is_own = OWNER_LABELS.items() <= (found["metadata"].get("labels") or {}).items()

@@ -48,12 +48,12 @@ The function is given whether a name is reserved, which it must not answer for.
 """
 Upstream = tuple[str, int]
 
-# The forwarded queries are some of those in flight: the others are left for the names that are served.
+# MAX_IN_FLIGHT includes forwarded queries; the rest is reserved for names that the resolver itself serves.
 MAX_IN_FLIGHT = 1024
 MAX_FORWARDED = 512
 MAX_CONNECTIONS = 256
 MAX_SAME_QUESTION = 64
-# The queries of one TCP connection that are read before their replies are sent: a reply may have 64 KiB.
+# The maximum number of queries of one TCP connection in memory: a reply may have 64 KiB.
 MAX_CONNECTION_QUERIES = 8
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0

@@ -34,7 +34,7 @@ def totals(spec: Mapping[str, Any], part: str) -> Amounts:
     for name, amount in most.items():
         total[name] = max(amount, total.get(name, Decimal(0)))
     total |= amounts(spec, part)
-    # Of a RuntimeClass. As in Kubernetes it is added only to limits that there are.
+    # A RuntimeClass sets the overhead. As in Kubernetes, it is added only to limits that the pod has.
     overhead = {name: quantity.parse(text) for name, text in (spec.get("overhead") or {}).items()}
     _add(total, {name: overhead[name] for name in overhead if part == "requests" or name in total})
     return total

@@ -160,7 +160,7 @@ def _openssl_pfx(folder: Path, *arguments: str) -> str:
 
 
 def _endless_pfx() -> str:
-    """Return a PFX whose MAC has the largest count of iterations; no reader needs to compute it."""
+    """Return a PFX whose MAC has the largest count of iterations. The MAC itself is not computed."""
     made = pkcs12.serialize_key_and_certificates(b"leaf", KEY, LEAF, None, NO_PASSWORD)
     _, (_, content), *_ = decoding.split(decoding.split(made)[0][1])
     algorithm = encode_der(0x30, bytes.fromhex("0609608648016503040201") + b"\x05\x00")
