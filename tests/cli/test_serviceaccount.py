@@ -139,6 +139,7 @@ def test_credential_with_an_expression_is_created_repeated_and_deleted(
 ) -> None:
     expression = "claims['sub'] matches 'repo:o/r:*' and claims['repository_id'] eq '1'"
     issuer = "https://token.actions.githubusercontent.com"
+    owner: tuple[str, ...]
     if managed:
         owner = ("--managed-identity-name", "pipeline-mi", "--resource-group", "rg")
         world.succeed("create", *owner, *_named(world, "pipeline-mi"), *_role(world))
