@@ -58,6 +58,9 @@ RESTORER = """
 import asyncio, sys
 from pathlib import Path
 from podpass.backup import restore
+from podpass.lab.services import add_backup_tables
+
+add_backup_tables()
 
 def report(table, rows):
     print(table, rows, flush=True)

@@ -230,7 +230,7 @@ async def test_processes_that_start_together_upgrade_once(tmp_path: Path) -> Non
 
 @pytest.mark.processes
 def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path) -> None:
-    for package in ("directory.store", "resource", "directory.store"):
+    for package in ("directory.store", "lab.services.vault", "directory.store"):
         code = PREPARE.format(module=f"podpass.{package}.schema")
         command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/new.db"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

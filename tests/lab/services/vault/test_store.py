@@ -51,6 +51,12 @@ def create_store(folder: Path) -> SecretStore:
 
 
 @pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """A database without the tables of the directory: one test shows what happens without them."""
+    return empty_database_url
+
+
+@pytest.fixture
 async def store(database_url: str, tmp_path: Path) -> AsyncIterator[SecretStore]:
     async with SecretStore(Database(database_url), tmp_path / "vault.key") as store:
         yield store
