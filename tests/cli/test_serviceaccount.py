@@ -154,7 +154,7 @@ def test_credential_with_an_expression_is_created_repeated_and_deleted(
     ]
     assert results == [["create"], ["keep"], ["delete"], ["absent"]]
 
-    other = phase[:-1] + ("claims['sub'] eq",)
+    other = (*phase[:-1], "claims['sub'] eq")
     refused = world.run("create", *other)
     assert refused.returncode != 0
     assert "--claims-matching-expression" in refused.stderr

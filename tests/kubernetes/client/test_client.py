@@ -23,6 +23,7 @@ from podpass.kubernetes.client import (
     responses,
 )
 from podpass.kubernetes.client import client as client_module
+from tests.ports import free_port
 
 
 async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
@@ -157,15 +158,16 @@ async def test_proxy_variables_are_ignored(server: Any, monkeypatch: pytest.Monk
 
 
 async def test_missing_server_is_unreachable() -> None:
-    async with KubeClient(Target(server="http://127.0.0.1:1")) as client:
+    server = f"http://127.0.0.1:{free_port()}"
+    async with KubeClient(Target(server=server)) as client:
         with pytest.raises(KubeUnreachable) as caught:
             await client.get("/")
     assert caught.value.status == 503
-    assert caught.value.message == "no answer from http://127.0.0.1:1: Connection refused"
+    assert caught.value.message == f"no answer from {server}: Connection refused"
 
 
 async def test_unreachable_server_is_reported_with_its_kubeconfig(server: Any) -> None:
-    path = server.kubeconfig({}, server="https://127.0.0.1:1")
+    path = server.kubeconfig({}, server=f"https://127.0.0.1:{free_port()}")
     async with KubeClient.from_kubeconfig(path) as client:
         with pytest.raises(KubeUnreachable) as caught:
             await client.get("/")
