@@ -83,6 +83,14 @@ def test_refusal_has_cause_and_fix(data_dir: Path, name: str) -> None:
     assert "subject" in last["fix"]
 
 
+def test_refusal_of_an_expression_shows_each_clause_that_did_not_match(tmp_path: Path) -> None:
+    clauses = ["envs: claims['sub'] does not match", "teams: claims['sub'] does not match"]
+    refused = {**REFUSED, "outcome": "AADSTS7002131", "clauses": clauses}
+    write(tmp_path, *HOPS[:4], {**refused, "token_sha256": "b", "sub": f"{SUBJECT}other"})
+    shown = trace(tmp_path, "other").stdout
+    assert [each for each in clauses if f"clause   {each}" in shown] == clauses
+
+
 def test_refused_token_that_was_not_issued_here_is_shown_for_the_pods_of_its_account(
     data_dir: Path,
 ) -> None:

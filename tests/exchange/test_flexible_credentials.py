@@ -1,5 +1,6 @@
 """Exchanges with flexible federated credentials, whose expression the claims of a token must match."""
 
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,19 @@ async def test_log_line_and_metadata_name_what_entra_does_not_have(
     path = f"/{trusting.TENANT}/v2.0/.well-known/openid-configuration"
     document = (await trusting.send(path, method="GET")).body
     assert document["podpass_extensions"] == ["flexible_kubernetes"]
+
+
+async def test_log_has_the_clause_that_did_not_match_and_the_response_has_neither_it_nor_the_pattern(
+    trusting: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pattern of a credential tells a caller which subjects are worth a try."""
+    caplog.set_level(logging.INFO, "podpass")
+    answer = await trusting.request_token(client_assertion=trusting.mint(sub=subject("other")))
+    assert answer.code == 7002131
+    assert "env-" not in json.dumps(answer.body)
+    [line] = [vars(r) for r in caplog.records if "clauses" in vars(r)]
+    assert "env-*" in line["clauses"][0]
+    assert line["claims"]["sub"] == subject("other")
 
 
 async def test_service_without_the_option_refuses_the_expression(world: "World") -> None:

@@ -222,6 +222,14 @@ def test_account_with_an_unrelated_name_is_not_suggested(name: str) -> None:
     assert "similar" not in found.message
 
 
+def test_expression_that_matches_no_account_is_reported_with_its_text() -> None:
+    expression = "claims['sub'] matches 'system:serviceaccount:env-*:web'"
+    unused = credential("envs", subject="", expression=expression)
+    graph = build_graph(facts(identities=(identity(credentials=(credential(), unused)),)))
+    [found] = [each for each in graph.findings if each.code == "subject_matches_nothing"]
+    assert found.message.endswith(expression)
+
+
 def test_new_credential_does_not_replace_one_with_the_name_of_the_account() -> None:
     graph = build_graph(with_credential(issuer="https://other.example/"))
     fix = next(each.fix for each in graph.findings if each.code == "account_not_trusted")

@@ -55,9 +55,11 @@ def match(
             if not failing:
                 return each
             compared.update(clause.claim for clause in failing)
-            clauses += [
-                sanitize(f"{each.name}: {clause.describe_difference(claims)}") for clause in failing
-            ]
+            if len(clauses) < _MAX_LOGGED:
+                clauses += [
+                    sanitize(f"{each.name}: {clause.describe_difference(claims)}")
+                    for clause in failing
+                ]
     if compared:
         # The claims of the token, and not the expression: any caller may ask. The clauses are for the log.
         presented = {one: sanitize(claims.get(one)) for one in sorted(compared)}
