@@ -79,7 +79,7 @@ async def test_log_line_and_metadata_name_what_entra_does_not_have(
 async def test_log_has_the_clause_that_did_not_match_and_the_response_has_neither_it_nor_the_pattern(
     trusting: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The pattern of a credential tells a caller which subjects are worth a try."""
+    """A caller who knows the pattern of a credential knows which subjects it accepts."""
     caplog.set_level(logging.INFO, "podpass")
     answer = await trusting.request_token(client_assertion=trusting.mint(sub=subject("other")))
     assert answer.code == 7002131

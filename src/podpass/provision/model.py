@@ -152,7 +152,7 @@ class ProvisionRequest:
             else naming.derive_credential_name
         )
         return FederatedCredential(
-            # The name is a hash that tells the account's own credential from one with an expression.
+            # A credential with an expression has another name than the credential of the account itself.
             name=derive(self.namespace, self.account, self.issuer + self.expression),
             issuer=self.issuer,
             subject="" if self.expression else self.subject,
