@@ -18,7 +18,7 @@ def count(response: Any) -> None:
     refused += response.http_response.status_code == 501
 
 
-where = {
+where: dict[str, Any] = {
     "vault_url": f"https://{sys.argv[1]}.vault.azure.net",
     "credential": DefaultAzureCredential(),
     "raw_response_hook": count,
