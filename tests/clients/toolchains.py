@@ -145,6 +145,31 @@ def storage(language: str) -> list[str]:
     return [str(folder / "client")]
 
 
+def keys(language: str) -> list[str]:
+    """Return the program that uses keys of a vault, in Python (`oldest` or `newest`), Node or Go."""
+    programs = PROGRAMS / "keys"
+    if language in (OLDEST, NEWEST):
+        listed = programs / f"python-{language}.txt"
+        commands = python_commands("-r", listed.name)
+        folder = run_installation(
+            f"keys-{language}", [listed], *commands, newest=language == NEWEST
+        )
+        return [str(folder / "bin" / "python"), str(programs / "keys.py")]
+    if language == "node":
+        files = [programs / "package.json", programs / "keys.cjs"]
+        return [find_tool("node"), str(npm("keys-node", files, NEWEST) / "keys.cjs")]
+    compiler = find_tool("go")
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    folder = run_installation(
+        "keys-go",
+        [programs / name for name in ("go.mod", "go.sum", "keys.go")],
+        [compiler, "build", "-mod=readonly", "-o", "client", "."],
+        newest=False,
+        made_with=version.stdout,
+    )
+    return [str(folder / "client")]
+
+
 def clock() -> Path:
     """Return the library that changes the time of a program when it is preloaded."""
     if sys.platform != "linux":

@@ -218,6 +218,9 @@ def test_der_signature_of_an_ec_key_is_false() -> None:
     der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
     assert algorithms.verify(key.public_key(), "ES256", digest, raw)
     assert not algorithms.verify(key.public_key(), "ES256", digest, der)
+    # Another text of the same numbers: a signature must have one form only.
+    padded = raw[:32] + b"\0" + raw[32:]
+    assert not algorithms.verify(key.public_key(), "ES256", digest, padded)
 
 
 @pytest.mark.parametrize("signature", [b"", b"x" * 255, b"x" * 256, b"\xff" * 256, b"x" * 257])

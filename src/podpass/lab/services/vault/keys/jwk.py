@@ -5,7 +5,7 @@ An import is bounded before any arithmetic: the check of a private key takes tim
 Source: RFC 7517, RFC 7518 section 6.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -43,6 +43,11 @@ def to_jwk(key: PublicKey) -> dict[str, Any]:
         "x": jose.b64encode(point.x.to_bytes(size, "big")),
         "y": jose.b64encode(point.y.to_bytes(size, "big")),
     }
+
+
+def describe(key: PrivateKey, operations: Sequence[str]) -> dict[str, Any]:
+    """Return the document of a version of a key in the store."""
+    return {"jwk": to_jwk(key.public_key()), "key_ops": list(operations)}
 
 
 def coordinate_bytes(curve: ec.EllipticCurve) -> int:

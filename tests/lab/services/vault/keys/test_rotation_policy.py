@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from isodate import parse_duration as parse_iso  # type: ignore[import-untyped]
 
 from podpass.lab.services.vault.errors import BadParameter
-from podpass.lab.services.vault.keys import rotation
+from podpass.lab.services.vault.keys import rotation_policy as rotation
 from tests.suite_policy import examples
 
 DAY = 24 * 3600
