@@ -26,7 +26,7 @@ def vault(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> str:
     return VAULT
 
 
-@pytest.mark.parametrize("client", ["oldest", "newest", "node", "go"])
+@pytest.mark.parametrize("client", ["oldest", "newest", "node", "java", "go"])
 def test_released_client_uses_every_operation_on_keys(
     instance: Instance, vault: str, client: str
 ) -> None:

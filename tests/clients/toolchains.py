@@ -146,7 +146,7 @@ def storage(language: str) -> list[str]:
 
 
 def keys(language: str) -> list[str]:
-    """Return the program that uses keys of a vault, in Python (`oldest` or `newest`), Node or Go."""
+    """Return the program that uses keys of a vault, in Python (`oldest` or `newest`), Node, Java or Go."""
     programs = PROGRAMS / "keys"
     if language in (OLDEST, NEWEST):
         listed = programs / f"python-{language}.txt"
@@ -158,6 +158,24 @@ def keys(language: str) -> list[str]:
     if language == "node":
         files = [programs / "package.json", programs / "keys.cjs"]
         return [find_tool("node"), str(npm("keys-node", files, NEWEST) / "keys.cjs")]
+    if language == "java":
+        maven = [
+            find_tool("mvn"),
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=lib",
+        ]
+        javac = [find_tool("javac"), "--release", "11", "-d", "classes", "-cp", "lib/*"]
+        folder = run_installation(
+            "keys-java",
+            [programs / "pom.xml", programs / "Keys.java"],
+            maven,
+            [*javac, "Keys.java"],
+            newest=False,
+        )
+        path = f"{folder}/classes:{folder}/lib/*"
+        return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, "Keys"]
     compiler = find_tool("go")
     version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
     folder = run_installation(

@@ -18,6 +18,7 @@ RSA_OPERATIONS = ("encrypt", "decrypt", "sign", "verify", "wrapKey", "unwrapKey"
         ({"kty": "RSA"}, 2048, 65537),
         ({"kty": "RSA", "key_size": None, "crv": None, "public_exponent": None}, 2048, 65537),
         ({"kty": "rsa", "key_size": 3072}, 3072, 65537),
+        ({"kty": "RSA", "public_exponent": 0}, 2048, 65537),
         ({"kty": "RSA", "key_size": 4096, "public_exponent": 3}, 4096, 3),
     ],
 )

@@ -1,8 +1,10 @@
 """Keys served over HTTP: every operation, and Azure's errors."""
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from joserfc.jwk import ECKey, RSAKey
 
 from podpass.directory.model import AccessPolicy, Identity, VaultAccess
+from podpass.http.shares import Shares
+from podpass.lab.services.vault.errors import Throttled
+from podpass.lab.services.vault.model import KEYS
 from podpass.lab.services.vault.purge_job import purge
+from podpass.lab.services.vault.request import VaultRequest
+from tests.directory.database_faults import corrupt
 
 V = "?api-version=7.6"
 BASE = "https://demo-vault.vault.azure.net"
@@ -521,3 +528,58 @@ async def test_every_api_version_is_served(world: Any, call: Call, version: str)
     token = world.authority.mint(world.identities["officer"])
     path = f"/keys/k?api-version={version}"
     assert (await world.send("GET", path, token=token))[0] == 200
+
+
+async def test_requests_at_the_same_time_rotate_a_due_key_once(world: Any, call: Call) -> None:
+    await create(call)
+    rotate = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
+    await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [rotate]})
+    world.clock.now += 20 * DAY
+    await asyncio.gather(*(call("GET", "/keys/k") for _ in range(5)))
+    assert len((await call("GET", "/keys/k/versions"))["value"]) == 2
+
+
+async def test_rotations_at_the_same_time_are_all_done(call: Call) -> None:
+    await create(call)
+    rotate = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
+    await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [rotate]})
+    rotated = await asyncio.gather(*(call("POST", "/keys/k/rotate") for _ in range(4)))
+    assert len({version(each) for each in rotated}) == 4
+    assert len((await call("GET", "/keys/k/versions"))["value"]) == 5
+
+
+async def test_key_that_cannot_be_read_does_not_block_other_keys(
+    world: Any, call: Call, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await create(call)
+    await create(call, "other")
+    rotate = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
+    await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [rotate]})
+    corrupt(tmp_path / "directory.db", "UPDATE secret_versions SET sealed = x'00' WHERE key = 'k'")
+    world.clock.now += 20 * DAY
+    for _ in range(2):
+        await call("GET", "/keys/other")
+    failures = [each for each in caplog.records if each.msg == "key_rotation_failed"]
+    assert len(failures) == 1
+
+
+async def test_computation_beyond_the_share_of_a_caller_is_throttled(world: Any) -> None:
+    shares = Shares("computing time", 2)
+    request = VaultRequest(
+        store=world.store,
+        vault=world.vault_of("demo-vault"),
+        kind=KEYS,
+        base=BASE,
+        name="k",
+        version="",
+        query={},
+        body=b"",
+        now=0,
+        action="",
+        principal="caller",
+        shares=shares,
+    )
+    with shares.hold("caller"), pytest.raises(Throttled) as caught:
+        await request.compute(lambda: None)
+    assert (caught.value.status, caught.value.wire_code) == (429, "Throttled")
+    assert await request.compute(lambda: 5) == 5

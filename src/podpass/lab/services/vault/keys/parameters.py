@@ -21,7 +21,8 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     EC: ("sign", "verify"),
 }
 MAX_RANDOM_BYTES = 128
-_EXPONENTS = (3, 65537)
+# The SDK for Java sends 0 when the caller sets none.
+_EXPONENTS = (0, 3, 65537)
 _MAX_ALGORITHM = 32
 
 
