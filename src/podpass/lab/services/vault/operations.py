@@ -4,7 +4,7 @@
 """
 
 from podpass.directory import roles
-from podpass.lab.services.vault import common, errors, wire
+from podpass.lab.services.vault import errors, object_operations, wire
 from podpass.lab.services.vault.model import SECRETS
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 
@@ -44,9 +44,9 @@ SET = Operation(
 UPDATE = Operation(
     title="update secret", action=roles.UPDATE_SECRET, permission="set", run=_update, changes=True
 )
-_VIEW = common.View(kind=SECRETS, item=wire.item, bundle=wire.item)
-PATHS: Paths = common.merge(
-    common.paths(_VIEW),
+_VIEW = object_operations.View(kind=SECRETS, item=wire.item, bundle=wire.item)
+PATHS: Paths = object_operations.merge(
+    object_operations.paths(_VIEW),
     {
         ("secrets", "*"): {"GET": GET, "PUT": SET, "PATCH": UPDATE},
         ("secrets", "*", "+"): {"GET": GET, "PATCH": UPDATE},

@@ -12,7 +12,7 @@ from podpass.crypto import jose
 from podpass.crypto.x509 import PrivateKey
 from podpass.directory.roles import KEYS as ACTIONS
 from podpass.directory.roles import ROTATION_POLICIES
-from podpass.lab.services.vault import common, errors, wire
+from podpass.lab.services.vault import errors, object_operations, wire
 from podpass.lab.services.vault.certificates.policy import RSA
 from podpass.lab.services.vault.keys import (
     algorithms,
@@ -182,7 +182,7 @@ def _operation(title: str, action: str, permission: str, run: Any, **more: Any) 
     return Operation(title=title, action=action, permission=permission, run=run, kind=KEYS, **more)
 
 
-_VIEW = common.View(
+_VIEW = object_operations.View(
     kind=KEYS, item=views.item, bundle=views.bundle, prepare=lambda _: rotation.restore
 )
 _GET = _operation("get key", f"{ACTIONS}/read", "get", _get)
@@ -214,8 +214,8 @@ _USES = {
     }
     for name in parameters.OPERATIONS[RSA]
 }
-PATHS = common.merge(
-    common.paths(_VIEW),
+PATHS = object_operations.merge(
+    object_operations.paths(_VIEW),
     {
         ("keys", "*"): {"GET": _GET, "PUT": _IMPORT, "PATCH": _UPDATE},
         ("keys", "*", "create"): {"POST": _CREATE},
