@@ -486,6 +486,52 @@ async def test_tunnels_above_the_limit_are_refused_until_one_closes() -> None:
         third.close()
 
 
+async def test_tunnel_whose_service_has_closed_ends_before_its_client_closes() -> None:
+    """The attack: a client keeps tunnels to closed services, and so its share, until it closes them."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        writer.close()
+
+    host = "vault.azure.net"
+    async with (
+        _listening(close) as service,
+        _gateway({host: service}, tunnels=1, half_open_seconds=0.1) as own,
+        asyncio.timeout(60),
+    ):
+        _, (reader, first) = await _connect(own, f"{host}:443")
+        first.write(b"x")
+        assert await reader.read() == b""
+        status = b" 503 "
+        while b" 503 " in status:
+            status, (_, writer) = await _connect(own, f"{host}:443")
+            writer.close()
+        assert b" 200 " in status
+        first.close()
+
+
+async def test_half_open_tunnel_that_makes_progress_is_not_cut() -> None:
+    """A client may end its request, as programs that relay a file do, and then read a long response."""
+
+    async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        for _ in range(8):
+            writer.write(b"x")
+            await asyncio.sleep(1)
+        writer.close()
+
+    host = "vault.azure.net"
+    async with (
+        _listening(respond_slowly) as service,
+        _gateway({host: service}, half_open_seconds=5) as own,
+        asyncio.timeout(60),
+    ):
+        _, (reader, writer) = await _connect(own, f"{host}:443")
+        writer.write_eof()
+        assert await reader.read() == b"x" * 8
+        writer.close()
+
+
 OTHER = "127.0.0.2"  # another client: all of 127.0.0.0/8 is loopback
 
 
