@@ -383,8 +383,8 @@ def test_log_of_hosts_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     hosts = RefusedHosts(lambda: now[0])
     for number in range(100):
         hosts.report(f"{number}.invalid", 443, OTHER, "")
-    hosts.report(f"{OTHER}.invalid", 443, "127.0.0.3", "")
-    assert [vars(each)["source"] for each in caplog.records] == [OTHER] * 16 + ["127.0.0.3"]
+    hosts.report(f"{OTHER}.invalid", 443, "127.64.0.3", "")
+    assert [vars(each)["source"] for each in caplog.records] == [OTHER] * 16 + ["127.64.0.3"]
     for number in range(1000):
         hosts.report("x" * 1000, 443, f"10.0.{number // 250}.{number % 250}", "")
     assert len(caplog.records) == 256
@@ -545,7 +545,7 @@ async def test_half_open_tunnel_that_makes_progress_is_not_cut() -> None:
         writer.close()
 
 
-OTHER = "127.0.0.2"  # another client: all of 127.0.0.0/8 is loopback
+OTHER = "127.64.0.2"  # another client, with the address of a pod
 
 
 @asynccontextmanager
