@@ -32,7 +32,8 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+# Officers of secrets and of keys.
+_OFFICERS = ("b86a8fe4-44ce-4948-aee5-eccb2c155cd7", "14b46e9e-c2b7-41b4-b07b-48a6ebf60603")
 
 
 def _write_description(description: str, folder: Path, values: dict[str, list[str]]) -> Path:
@@ -170,15 +171,17 @@ def test_vault_responds_as_described(instance: Instance, rest: RestClient, tmp_p
     _, me = rest("GET", "/v1.0/me")
     scope = f"/subscriptions/{instance.status['subscription_id']}"
     base = f"{scope}/providers/Microsoft.Authorization"
-    properties = {
-        "roleDefinitionId": f"{base}/roleDefinitions/{_OFFICER}",
-        "principalId": me["id"],
-        "principalType": "User",
-    }
-    path = f"{base}/roleAssignments/{uuid.uuid4()}?api-version=2022-04-01"
-    status, answer = rest("PUT", path, {"properties": properties})
-    assert status == 201, answer
-    description = _write_description("keyvault", tmp_path, {"secretName": ["greeting", "fuzzed"]})
+    for officer in _OFFICERS:
+        properties = {
+            "roleDefinitionId": f"{base}/roleDefinitions/{officer}",
+            "principalId": me["id"],
+            "principalType": "User",
+        }
+        path = f"{base}/roleAssignments/{uuid.uuid4()}?api-version=2022-04-01"
+        status, answer = rest("PUT", path, {"properties": properties})
+        assert status == 201, answer
+    own = {"secretName": ["greeting", "fuzzed"], "keyName": ["signing", "fuzzed"]}
+    description = _write_description("keyvault", tmp_path, own)
     token, url = rest.token(VAULT), "https://journey-vault.vault.azure.net"
     assert _call_operations(instance, description, url, token) > 100
 
