@@ -196,7 +196,7 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
         ("kubernetes", "tests/control_plane/storm/test_storm.py::test_it", "instance"),
         ("kubernetes", "tests/lab/names/test_real_api_server.py::test_it", "plane"),
         ("kubernetes", "tests/diagnose/doctor/test_healthy_cluster.py::test_it", "plane"),
-        ("kubernetes", "tests/charts/test_lint.py::test_it", None),
+        ("kubernetes", "tests/charts/test_rendered.py::test_it", None),
         ("processes", "tests/control_plane/storm/test_storm.py::test_it", None),
         ("processes", "tests/deploy/test_image_targets.py::test_it", "image"),
         ("not", "tests/journey/test_issuer.py::test_it", "journey"),
