@@ -1,4 +1,4 @@
-"""`az account`: the instance's configuration is signed in as its administrator."""
+"""`az account` and `podpass run` with `az`: who is signed in, and who is not."""
 
 import os
 import subprocess

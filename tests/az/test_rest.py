@@ -1,4 +1,4 @@
-"""`az rest`: direct calls of Resource Manager and Graph."""
+"""`az rest`: direct calls of Resource Manager and Graph; `az network dns`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Values, schema, README and version of each chart are consistent. These tests do not need Helm."""
+"""Values, schema, README, version and guide of each chart are consistent. These tests do not need Helm."""
 
 import re
 from pathlib import Path

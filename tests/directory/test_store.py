@@ -1,4 +1,4 @@
-"""The directory store: reads, writes, lists and a restart."""
+"""The directory store: identities by every name, changes, lists, pages and a restart."""
 
 import uuid
 from collections.abc import Callable

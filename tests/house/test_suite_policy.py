@@ -199,7 +199,7 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
         ("kubernetes", "tests/charts/test_rendered.py::test_it", None),
         ("processes", "tests/control_plane/storm/test_storm.py::test_it", None),
         ("processes", "tests/deploy/test_image_targets.py::test_it", "image"),
-        ("not", "tests/journey/test_issuer.py::test_it", "journey"),
+        ("not", "tests/journey/test_journey.py::test_it", "journey"),
         ("not", "tests/exchange/test_app.py::test_it", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Cleaning of a text: colors, escapes, wrapped lines, encodings, and no token in the result."""
+"""Cleaning of a text: colors, escapes, lines, encodings, no token; and the cause and fix of a refused hop."""
 
 import pytest
 from hypothesis import given

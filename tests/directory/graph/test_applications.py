@@ -1,4 +1,4 @@
-"""Applications: create, read, update, delete, and the rules for their properties."""
+"""Applications: create, read, update, delete, the rules for their properties, and their owners."""
 
 import uuid
 from typing import Any

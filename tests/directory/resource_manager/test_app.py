@@ -1,4 +1,4 @@
-"""Rules for every request: api-versions, tokens, subscriptions, paths, bodies, headers, roles, audit."""
+"""Rules for every request: versions, tokens, paths, filters, ETags, bodies, headers, roles, audit."""
 
 import logging
 import re

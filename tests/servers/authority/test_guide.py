@@ -1,6 +1,6 @@
 """The commands of the guide are executed on the cluster of `podpass up`.
 
-`tests/control_plane/test_authority.py` executes them on a real API server.
+`tests/control_plane/test_drift.py` executes them on a real API server.
 """
 
 import re
