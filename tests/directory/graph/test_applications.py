@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.directory.graph import application_properties, principal_properties, properties
+from podpass.directory.graph import application_properties, principals, properties
 from podpass.directory.graph.errors import InvalidRequest
 from podpass.directory.model import Identity, IdentityKind
 from tests.directory.graph.harness import ADMIN, DOMAIN, OTHER, TENANT, GraphHarness, follow_pages
@@ -427,7 +427,7 @@ _JSON = st.recursive(
     ),
     max_leaves=10,
 )
-_WRITABLE = {**principal_properties.WRITABLE, **application_properties.WRITABLE}
+_WRITABLE = {**principals.WRITABLE, **application_properties.WRITABLE}
 
 
 @given(st.dictionaries(st.sampled_from(sorted(_WRITABLE)), _JSON, max_size=3))
@@ -442,7 +442,7 @@ def test_any_value_is_parsed_or_rejected(given: dict[str, Any]) -> None:
 
 
 def test_every_default_property_is_known() -> None:
-    for module in (application_properties, principal_properties):
+    for module in (application_properties, principals):
         known = set(module.WRITABLE) | set(module.READ_ONLY)
         separate = {
             "addIns",

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from podpass.directory.resource_manager import filters, paths, wire
+from podpass.directory.resource_manager.app import list_routes
 from podpass.directory.resource_manager.errors import ManagerError
 from podpass.directory.resource_manager.filters import Filter
-from podpass.directory.resource_manager.routes import list_routes
 from podpass.lab.services import list_providers
 from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 

@@ -8,9 +8,8 @@ import pytest
 import trustme
 
 from podpass.http.server import Receive, Scope, Send, bind, respond, server_tls, serving
-from podpass.servers.webhook import self_check
-from podpass.servers.webhook.probes import Probe, answer
-from podpass.servers.webhook.self_check import PortCheck, read_served_certificate
+from podpass.servers.webhook import probes
+from podpass.servers.webhook.probes import PortCheck, Probe, answer, read_served_certificate
 from tests.servers.webhook.running import Webhook
 
 
@@ -114,7 +113,7 @@ async def test_port_with_another_certificate_is_reported(ca: trustme.CA) -> None
 async def test_port_without_response_is_reported(
     ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(self_check, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(probes, "_TIMEOUT_SECONDS", 0.2)
     sock = bind("127.0.0.1", 0)
     with contextlib.closing(sock):
         port = PortCheck(sock, _context(ca))
