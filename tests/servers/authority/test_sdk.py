@@ -73,7 +73,7 @@ def pod(served: dict[str, Any], shared: Authority) -> Iterator[WorkloadIdentityC
 def test_managed_identity_token_by_workload_identity_is_refused_as_credential(
     served: dict[str, Any], pod: WorkloadIdentityCredential
 ) -> None:
-    """One federated hop; tests/lab/instance/test_managed_identity.py has the token that is accepted."""
+    """One federated hop; tests/lab/instance/test_identity_endpoint.py has the token that is accepted."""
 
     def assertion() -> str:
         return pod.get_token(EXCHANGE).token
