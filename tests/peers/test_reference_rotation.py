@@ -19,6 +19,7 @@ from tests import process_reaper
 from tests.admission.certificates import reference
 from tests.admission.certificates.conftest import lab, rbac_only_lab
 from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, wait_until
+from tests.kubeconfigs import build_kubeconfig
 from tests.ports import exclusive_port
 
 __all__ = ["lab", "rbac_only_lab"]  # fixtures
@@ -48,17 +49,8 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
     for name, content in (await lab.data()).items():
         (certificates / name).write_bytes(content)
     authority = base64.b64encode((folder / "ca.pem").read_bytes()).decode()
-    named = {"name": "it"}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "it",
-        "contexts": [{**named, "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [
-            {**named, "cluster": {"server": lab.server, "certificate-authority-data": authority}}
-        ],
-        "users": [{**named, "user": {"token": "admin-token"}}],
-    }
+    trust = {"certificate-authority-data": authority}
+    config = build_kubeconfig(lab.server, {"token": "admin-token"}, **trust)
     (kubeconfig := folder / "kubeconfig").write_text(yaml.safe_dump(config))
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,8 @@ from typing import Any
 import trustme
 
 from podpass.http.server import bind, read_body, respond, server_tls, serving
-from tests.control_plane.contract.api import ApiReply, ContractApi, config_map, unique_name
+from tests.control_plane.contract.api import ContractApi, config_map, unique_name
+from tests.kubeling.cluster import Reply
 
 MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -100,7 +101,7 @@ class ContractWebhooks:
         reply = await self.try_to_register(*specs, to=to)
         assert reply.status == 201, reply.text
 
-    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> ApiReply:
+    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> Reply:
         """Register webhooks with a beacon, a webhook that shows when the server calls them."""
         seen = await self.start()
         only = {"matchLabels": {"hook": BEACON}}

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
+from tests.kubeconfigs import build_kubeconfig
 
 CLIENT = "azure.workload.identity/client-id"
 
@@ -30,7 +31,7 @@ class Kubernetes:
         self._port = sock.getsockname()[1]
         sock.close()
         self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps(_kubeconfig(self._port)))
+        self.kubeconfig.write_text(json.dumps(build_kubeconfig(f"http://127.0.0.1:{self._port}")))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -152,15 +153,3 @@ async def _is_disconnected(receive: Receive, lines: asyncio.Queue[bytes | None])
 async def _respond_status(send: Send, code: int) -> None:
     body = {"kind": "Status", "code": code, "reason": "Whatever", "message": "as the server says"}
     await respond(send, code, json.dumps(body).encode())
-
-
-def _kubeconfig(port: int) -> dict[str, Any]:
-    one = {"name": "test"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "clusters": [{**one, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{**one, "user": {}}],
-        "contexts": [{**one, "context": {"cluster": "test", "user": "test"}}],
-    }
