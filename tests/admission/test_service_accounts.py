@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,6 +18,7 @@ from podpass.admission.service_accounts import (
 )
 from podpass.http.server import Receive, Scope, Send, bind, header, respond, serving
 from podpass.kubernetes.client import KubeClient, Target
+from tests.waiting import eventually
 
 CLIENT = {names.CLIENT_ID: "client"}
 
@@ -138,11 +139,6 @@ async def accounts(kubernetes: Kubernetes) -> AsyncIterator[ServiceAccountCache]
         yield accounts
 
 
-async def _wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
-    while not await holds():  # noqa: ASYNC110 there is no event for the condition
-        await asyncio.sleep(0.005)
-
-
 async def test_listed_accounts_are_read_from_the_cache(
     kubernetes: Kubernetes, accounts: ServiceAccountCache
 ) -> None:
@@ -162,7 +158,7 @@ async def test_changed_account_is_updated_by_the_watch(
     async def is_changed() -> bool:
         return (await accounts.read_annotations("default", "web")) == {names.CLIENT_ID: "other"}
 
-    await _wait_until(is_changed)
+    await eventually(is_changed)
     assert kubernetes.reads == []
 
 
@@ -190,7 +186,7 @@ async def test_deleted_account_is_removed_and_its_successor_is_used(
             return True
         return False
 
-    await _wait_until(is_deleted)
+    await eventually(is_deleted)
     kubernetes.put("default/web", {names.CLIENT_ID: "successor"})
     assert await accounts.read_annotations("default", "web") == {names.CLIENT_ID: "successor"}
 
@@ -207,7 +203,7 @@ async def test_account_deleted_during_a_watch_gap_is_removed(
         await accounts.read_annotations("default", "new")
         return not kubernetes.reads
 
-    await _wait_until(is_relisted)
+    await eventually(is_relisted)
     with pytest.raises(AccountNotFound):
         await accounts.read_annotations("default", "web")
 
@@ -229,7 +225,7 @@ async def test_cache_reads_accounts_live_while_watch_is_forbidden(
         )
         return stale[-1] == "stale"
 
-    await _wait_until(in_doubt)
+    await eventually(in_doubt)
     kubernetes.status = 200
     kubernetes.put("default/web", {names.CLIENT_ID: "other"}, notify=False)
     assert await accounts.read_annotations("default", "web") == {names.CLIENT_ID: "other"}
@@ -240,7 +236,7 @@ async def test_cache_reads_accounts_live_while_watch_is_forbidden(
         await accounts.read_annotations("default", "web")
         return not kubernetes.reads
 
-    await _wait_until(is_watching)
+    await eventually(is_watching)
 
 
 async def test_refused_read_differs_from_missing_account(
@@ -266,14 +262,14 @@ async def test_broken_watch_falls_back_to_live_reads_and_restarts(
         await accounts.read_annotations("default", "web")
         return bool(kubernetes.reads)
 
-    await _wait_until(reads_live)
+    await eventually(reads_live)
     assert accounts.count == 0
 
     async def is_relisted() -> bool:
         return accounts.count == 2
 
     async with asyncio.timeout(10):
-        await _wait_until(is_relisted)
+        await eventually(is_relisted)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +316,7 @@ async def test_namespace_is_known_while_it_has_an_account(
     async def is_known() -> bool:
         return accounts.count == 4
 
-    await _wait_until(is_known)
+    await eventually(is_known)
     assert accounts.has_namespace("shop")
     assert not accounts.has_namespace("made-up")
     kubernetes.put("shop/two", CLIENT)
@@ -330,7 +326,7 @@ async def test_namespace_is_known_while_it_has_an_account(
     async def is_removed() -> bool:
         return accounts.count == 2
 
-    await _wait_until(is_removed)
+    await eventually(is_removed)
     assert not accounts.has_namespace("shop")
 
 
@@ -370,7 +366,7 @@ async def test_reason_for_missing_account_list_is_reported(kubernetes: Kubernete
         async def count_results() -> bool:
             return "as sent by the server" in accounts.not_ready_reason()
 
-        await _wait_until(count_results)
+        await eventually(count_results)
         kubernetes.status = 200
         await accounts.wait_ready()
         assert accounts.not_ready_reason() == ""

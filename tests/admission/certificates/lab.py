@@ -167,18 +167,6 @@ async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, 200, b"{}")
 
 
-async def wait_until(true: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until a function returns a true value, and return that value."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = true()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return found
-            await asyncio.sleep(0.02)
-
-
 async def handshake(port: int, bundle: str) -> bytes:
     """Connect like an API server that trusts only the bundle; return the certificate as DER.
 
