@@ -19,6 +19,7 @@ from podpass.admission.service_accounts import (
 from podpass.http.server import Receive, Scope, Send, bind, header, respond, serving
 from podpass.kubernetes.client import KubeClient, Target
 from tests.waiting import eventually
+from tests.watches import Watches, respond_status
 
 CLIENT = {names.CLIENT_ID: "client"}
 
@@ -34,7 +35,7 @@ class Kubernetes:
         self.unwatched = 0  # the response to a refused watch
         self.accepts: list[str] = []
         self._version = 1
-        self._watches: set[asyncio.Queue[bytes | None]] = set()
+        self._watches = Watches()
 
     def put(self, key: str, annotations: dict[str, str] | None, *, notify: bool = True) -> None:
         namespace, _, name = key.partition("/")
@@ -55,13 +56,10 @@ class Kubernetes:
     def expire(self) -> None:
         """Notify every watch that its history has expired."""
         self._notify("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "metadata": {}})
-        for watch in self._watches:
-            watch.put_nowait(None)
+        self._watches.notify(None)
 
     def _notify(self, kind: str, account: dict[str, Any]) -> None:
-        line = json.dumps({"type": kind, "object": account}).encode() + b"\n"
-        for watch in self._watches:
-            watch.put_nowait(line)
+        self._watches.notify(json.dumps({"type": kind, "object": account}).encode() + b"\n")
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode())
@@ -70,11 +68,11 @@ class Kubernetes:
         if self.silent:
             await asyncio.sleep(60)
         if "watch" in query and self.unwatched:
-            await _respond_status(send, self.unwatched)
+            await respond_status(send, self.unwatched)
         elif "watch" in query:
-            await self._watch(receive, send)
+            await self._watches.serve(receive, send)
         elif self.status != 200:
-            await _respond_status(send, self.status)
+            await respond_status(send, self.status)
         elif name == "serviceaccounts":
             metadata = {"resourceVersion": str(self._version)}
             body = {"metadata": metadata, "items": list(self.accounts.values())}
@@ -84,38 +82,9 @@ class Kubernetes:
             self.reads.append(f"{namespace}/{name}")
             found = self.accounts.get(f"{namespace}/{name}")
             if found is None:
-                await _respond_status(send, 404)
+                await respond_status(send, 404)
             else:
                 await respond(send, 200, json.dumps(found).encode())
-
-    async def _watch(self, receive: Receive, send: Send) -> None:
-        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._watches.add(lines)
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        deleted = asyncio.create_task(_is_disconnected(receive, lines))
-        while (line := await lines.get()) is not None:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
-        self._watches.discard(lines)
-        deleted.cancel()
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _is_disconnected(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    lines.put_nowait(None)
-
-
-async def _respond_status(send: Send, code: int) -> None:
-    body = {
-        "kind": "Status",
-        "code": code,
-        "reason": "Whatever",
-        "message": "as sent by the server",
-    }
-    await respond(send, code, json.dumps(body).encode())
 
 
 @pytest.fixture
@@ -246,7 +215,7 @@ async def test_refused_read_differs_from_missing_account(
     with pytest.raises(AccountUnreadable) as caught:
         await accounts.read_annotations("default", "late")
     assert caught.value.status == 503
-    assert "as sent by the server" in caught.value.message
+    assert "as the server says" in caught.value.message
     assert await accounts.read_annotations("default", "web") == CLIENT, (
         "a cached account is still found"
     )
@@ -364,7 +333,7 @@ async def test_reason_for_missing_account_list_is_reported(kubernetes: Kubernete
         assert "has not answered yet" in accounts.not_ready_reason()
 
         async def count_results() -> bool:
-            return "as sent by the server" in accounts.not_ready_reason()
+            return "as the server says" in accounts.not_ready_reason()
 
         await eventually(count_results)
         kubernetes.status = 200
