@@ -34,6 +34,7 @@ from podpass.crypto.secret import Secret
 from podpass.errors import Error, UsageError
 from podpass.lab.data.datadir import DataDir
 from tests.lab.instance.instances import CLIENT, Podpass
+from tests.run_program import run_text
 
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
@@ -72,9 +73,7 @@ def test_help_imports_no_command_and_no_large_library(podpass: Podpass) -> None:
         "import sys; from podpass.cli.main import run; run(['--help']);"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [podpass.command()[0], "-c", program], capture_output=True, text=True, check=True
-    )
+    done = run_text([podpass.command()[0], "-c", program], check=True)
     loaded = set(done.stderr.split())
     heavy = {"asyncio", "aiohttp", "cryptography", "rich", "sqlalchemy", "uvicorn", "yaml", "json"}
     assert not loaded & heavy
@@ -89,9 +88,7 @@ def test_explain_imports_no_large_library_and_no_http_client(podpass: Podpass) -
         "import sys; from podpass.cli.main import run; run(['explain', 'AADSTS700213']);"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [podpass.command()[0], "-c", program], capture_output=True, text=True, check=True
-    )
+    done = run_text([podpass.command()[0], "-c", program], check=True)
     heavy = {"asyncio", "aiohttp", "cryptography", "http.client", "rich", "sqlalchemy", "ssl"}
     assert "AADSTS700213" in done.stdout
     assert not set(done.stderr.split()) & {*heavy, "subprocess", "uvicorn", "yaml"}
@@ -199,13 +196,7 @@ def test_traceback_file_is_private_and_contains_no_secret(
 
 
 def test_debug_variable_prints_the_traceback(podpass: Podpass) -> None:
-    done = subprocess.run(
-        podpass.command("env"),
-        env={**podpass.environ, "PODPASS_DEBUG": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text(podpass.command("env"), env={**podpass.environ, "PODPASS_DEBUG": "1"})
     assert "Traceback" in done.stderr
     assert done.returncode == 1
 

@@ -15,6 +15,7 @@ from tests.clients.program_output import parse_output
 from tests.clients.toolchains import NEWEST, OLDEST
 from tests.journey.instance import AZURE_CLI, Instance
 from tests.peers.device_sign_in import confirm
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -70,13 +71,10 @@ def test_authlib_reads_the_claims_of_the_signed_in_user(instance: Instance, mode
         str(PROGRAMS / "python" / "openid_connect.py"),
         *(authority, status["tenant_id"], AZURE_CLI, admin["username"]),
     ]
-    done = subprocess.run(
+    done = run_text(
         command,
         env={**os.environ, "PODPASS_DATA_DIR": str(instance.data_dir)},
         input=admin["password"],
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import subprocess
 import sys
 import time
 import uuid
@@ -18,6 +17,7 @@ from podpass.crypto import jose
 from podpass.lab.tutorial.demo import run_demo
 from tests.journey.instance import CLIENT, LABEL, Instance
 from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.run_program import run_text
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
@@ -205,11 +205,8 @@ def test_etcd_refuses_clients_without_a_certificate(real_instance: Instance) -> 
             "import ssl, sys, urllib.request as u; c = ssl.create_default_context(cafile=sys.argv[2]);"
             " u.urlopen(sys.argv[1], context=c, timeout=5)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", read, f"{address}/version", real_instance.status["ca_file"]],
-            capture_output=True,
-            text=True,
-            check=False,
+        done = run_text(
+            [sys.executable, "-c", read, f"{address}/version", real_instance.status["ca_file"]]
         )
         assert done.returncode != 0
         assert "certificate required" in done.stderr.lower().replace("_", " ")

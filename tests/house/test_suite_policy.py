@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests import suite_policy
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.processes
 
@@ -30,7 +31,7 @@ def _run(
     (folder / test).parent.mkdir(parents=True, exist_ok=True)
     (folder / "conftest.py").write_text('pytest_plugins = ("tests.suite_policy",)\n')
     (folder / test).write_text(body)
-    return subprocess.run(
+    return run_text(
         [
             sys.executable,
             "-m",
@@ -45,9 +46,6 @@ def _run(
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "CI": ci},
         cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
 
@@ -162,13 +160,10 @@ def test_each_worker_imports_its_own_share_of_the_modules_first(tmp_path: Path) 
             "def test_it(): pass\n"
         )
     options = ["-q", "-p", "no:cacheprovider", "--import-mode", "importlib", "-n", "2"]
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, tmp_path / "suite"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "gw0").read_text().split() == ["suite.test_a", "suite.test_b"]

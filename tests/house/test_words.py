@@ -2,11 +2,12 @@
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.run_program import run_text
 
 ROOT = Path(__file__).parents[2]
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
@@ -29,9 +30,7 @@ PATHS = re.compile(r"(^|[\s\"'=:(])/(" + "work|farm" + r"|root)/")
 
 
 def _tracked() -> list[Path]:
-    names = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    names = run_text(["git", "ls-files"], cwd=ROOT, check=True).stdout.splitlines()
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
