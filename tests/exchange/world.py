@@ -240,7 +240,8 @@ async def start(
     """Start a world on a copy of the keys and of the database with the test data."""
     shutil.copytree(key_folders, folder / "keys")
     ca.cert_pem.write_to_path(folder / "ca.pem")
-    ring = KeyRing.open(folder / "keys" / "issuer")
+    # The clock of the machine may step back between a rotation and the next use of the key.
+    ring = KeyRing.open(folder / "keys" / "issuer", lambda: NOW)
     database = Database(f"sqlite:///{folder / 'keys' / 'authority' / 'directory.db'}")
     expressions = KubernetesIssuers(issuers=frozenset(settings.get("flexible_kubernetes", ())))
     directory = await stack.enter_async_context(Directory(database, expressions=expressions))

@@ -18,11 +18,11 @@ BEGIN = ("podpass.cli", "podpass.cli.main", "podpass.cli.commands")
 FORBIDDEN = ("kubeling", "podpass.lab", "podpass.pytest", "podpass.testcontainers")
 # Module and function of each command, and the limit of its closure. Lower a limit when a closure shrinks.
 COMMANDS = {
-    "webhook": ("podpass.cli.webhook", "command", 12_600),
-    "proxy": ("podpass.cli.proxy", "command", 6_950),
-    "proxy-init": ("podpass.cli.proxy_init", "command", 3_800),
-    "issuer serve": ("podpass.cli.issuer", "serve", 7_600),
-    "issuer signer": ("podpass.cli.issuer", "signer", 7_800),
+    "webhook": ("podpass.cli.webhook", "command", 12_650),
+    "proxy": ("podpass.cli.proxy", "command", 7_000),
+    "proxy-init": ("podpass.cli.proxy_init", "command", 3_850),
+    "issuer serve": ("podpass.cli.issuer", "serve", 7_650),
+    "issuer signer": ("podpass.cli.issuer", "signer", 7_850),
     "authority": ("podpass.cli.authority", "command", 41_200),
 }
 ALL_LINES = 52_500

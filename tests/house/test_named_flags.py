@@ -88,7 +88,8 @@ def find_nameless_flags(text: str) -> Iterator[str]:
     ("text", "wrong"),
     [
         ("run `podpass up --seed FILE`", []),
-        ("run `podpass up --private-issuer HOST`", ["podpass up has no --private-issuer"]),
+        ("run `podpass up --private-issuer HOST`", []),
+        ("run `podpass up --cluster-issuer URL`", ["podpass up has no --cluster-issuer"]),
         ("`podpass token inspect --nonsense`", ["podpass token inspect has no --nonsense"]),
         ("podpass up, or kubectl get pods --all-namespaces", []),
     ],

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podpass.errors import UsageError
+from podpass.lab.issuers.registry import IssuerRegistry
 from podpass.pytest.client import InstanceRequestFailed
 from podpass.pytest.environment import TestEnvironment
 from podpass.pytest.instance import Podpass
@@ -456,6 +457,15 @@ def test_reset_after_any_changes_gives_the_state_of_the_start(
     web = podpass.identity("web")
     assertion = podpass.tokens.assertion(ACCOUNT)
     assert vault_status(podpass, podpass.tokens.access_token(web, assertion=assertion)) == 200
+
+
+def test_reset_restores_issuers_and_platforms(podpass: Podpass) -> None:
+    podpass.apply({"issuers": [{"url": "https://issuer.example"}], "pipelines": ["github"]})
+    file = podpass.data_dir / "issuers.json"
+    assert IssuerRegistry(file).platforms == {"github"}
+    podpass.reset()
+    restored = IssuerRegistry(file)
+    assert (restored.issuers, restored.platforms) == ({}, set())
 
 
 def test_reset_restores_what_was_deleted(podpass: Podpass) -> None:

@@ -78,6 +78,7 @@ def setting(settings: type[Any], name: str, metavar: str = "") -> Decorator:
         declared.metadata["flag"],
         name,
         type=type(declared.default),
+        callback=_make_absolute if metavar == "FILE" else None,
         is_flag=is_flag,
         default=declared.default,
         show_default=declared.default != "" and not is_flag,
@@ -87,12 +88,19 @@ def setting(settings: type[Any], name: str, metavar: str = "") -> Decorator:
     )
 
 
+def _make_absolute(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Return an absolute path: `up --detach` reads the file in another working directory."""
+    return value and str(Path(value).absolute())
+
+
 def azure_settings(settings: type[Any]) -> Decorator:
     """Add the options that `podpass up` and `podpass cloud serve` share, except the data directory."""
     shared = (
         ("propagation_seconds", "SECONDS"),
         ("assertion_algorithms", "ALGORITHMS"),
         ("pipelines", "PLATFORMS"),
+        ("private_issuers", "HOSTS"),
+        ("issuer_ca_file", "FILE"),
         ("flexible_kubernetes", ""),
         ("allow_wide", ""),
         ("azurite", "URL"),

@@ -47,6 +47,7 @@ OPTIONS_IGNORED = 3
 @options.setting(LocalSettings, "listen", "ADDRESS")
 @options.setting(LocalSettings, "kubernetes", "KIND")
 @options.setting(LocalSettings, "no_webhook")
+@options.setting(LocalSettings, "public_issuer")
 @options.setting(LocalSettings, "token_proxy", "URL")
 @options.setting(LocalSettings, "custom_suffix", "SUFFIX")
 @options.setting(LocalSettings, "custom_audience", "AUDIENCE")

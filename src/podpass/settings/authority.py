@@ -15,8 +15,8 @@ from podpass.settings.fields import authority_flag, setting
 # The supported signature algorithms of assertions; Entra accepts the first three.
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
 _HTTPS_ORIGIN = re.compile(r"https://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
-_HTTPS_URL = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[!-~]*)?")
-_WANT_PRIVATE = (
+HTTPS_URL = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[!-~]*)?")
+WANT_PRIVATE = (
     "want host names, or networks such as 10.20.0.0/16; for this machine use 127.0.0.0/8 and ::1/128,"
     " not localhost"
 )
@@ -188,12 +188,12 @@ class AuthoritySettings:
             ),
             (self.cloud in CLOUDS, f"--cloud {self.cloud}: want one of {', '.join(CLOUDS)}"),
             (
-                all(_is_private_name(each) for each in self.private_issuers),
-                f"--private-issuer {_join(self.private_issuers)}: {_WANT_PRIVATE}",
+                all(is_private_name(each) for each in self.private_issuers),
+                f"--private-issuer {_join(self.private_issuers)}: {WANT_PRIVATE}",
             ),
             *self._cluster_checks(),
             (
-                all(map(_HTTPS_URL.fullmatch, self.flexible_kubernetes)),
+                all(map(HTTPS_URL.fullmatch, self.flexible_kubernetes)),
                 f"--flexible-kubernetes {_join(self.flexible_kubernetes)}: want https URLs, as in `iss`",
             ),
             (
@@ -236,7 +236,7 @@ class AuthoritySettings:
     def _cluster_checks(self) -> Iterator[tuple[bool, str]]:
         issuer, server = self.cluster_issuer, self.cluster_server
         yield (
-            not issuer or _HTTPS_URL.fullmatch(issuer) is not None,
+            not issuer or HTTPS_URL.fullmatch(issuer) is not None,
             f"--cluster-issuer {issuer}: want an https URL, as `iss` in the cluster's tokens",
         )
         yield (
@@ -255,10 +255,16 @@ def _join(texts: tuple[str, ...]) -> str:
     return ",".join(texts)
 
 
-def _is_private_name(text: str) -> bool:
+def is_private_name(text: str) -> bool:
+    """Return whether `--private-issuer` may have this value: a host name or a network."""
     if "/" not in text:
         is_host = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", text) is not None
         return is_host and not _is_unusable_host(text)
+    return is_private_network(text)
+
+
+def is_private_network(text: str) -> bool:
+    """Return whether a text is a network whose addresses a fetcher may be allowed to connect to."""
     try:
         network = ipaddress.ip_network(text)
     except ValueError:

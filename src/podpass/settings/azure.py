@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podpass.errors import SettingsError
-from podpass.settings.authority import ALGORITHMS
+from podpass.settings.authority import ALGORITHMS, WANT_PRIVATE, is_private_name
 from podpass.settings.fields import setting
 from podpass.settings.storage import parse_services
 
@@ -58,6 +58,19 @@ class AzureSettings:
         variable="PODPASS_PIPELINES",
         default="",
     )
+    private_issuers: str = setting(
+        "comma-separated host names of issuers that may have private addresses, or networks (127.0.0.0/8) "
+        "that any issuer's address may be in; for one issuer alone, write `issuers:` in the seed",
+        flag="--private-issuer",
+        variable="PODPASS_PRIVATE_ISSUER",
+        default="",
+    )
+    issuer_ca_file: str = setting(
+        "PEM file of a CA that, in addition to the system's CAs, is trusted for those private issuers",
+        flag="--issuer-ca-file",
+        variable="PODPASS_ISSUER_CA_FILE",
+        default="",
+    )
     azurite: str = setting(
         "address of Azurite's blob service, http://HOST:PORT, with queues and tables on the next two ports, "
         "or blob=URL,queue=URL,table=URL; without it, no storage accounts are served",
@@ -65,6 +78,11 @@ class AzureSettings:
         variable="PODPASS_AZURITE",
         default="",
     )
+
+    @property
+    def private_issuer_names(self) -> tuple[str, ...]:
+        """Return the host names and networks of private issuers."""
+        return tuple(each for each in self.private_issuers.split(",") if each)
 
     def list_problems(self) -> list[str]:
         """Return what is wrong with these settings."""
@@ -82,6 +100,10 @@ class AzureSettings:
         if unknown := set(self.pipelines.split(",")) - {"", *PIPELINES}:
             given = f"--pipelines {self.pipelines}"
             problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(PIPELINES)}")
+        if not all(map(is_private_name, self.private_issuer_names)):
+            problems.append(f"--private-issuer {self.private_issuers}: {WANT_PRIVATE}")
+        if self.issuer_ca_file and not self.private_issuers:
+            problems.append("--issuer-ca-file needs --private-issuer")
         if self.allow_wide and not self.flexible_kubernetes:
             problems.append("--allow-wide needs --flexible-kubernetes")
         return problems

@@ -40,6 +40,13 @@ class LocalSettings(AzureSettings):
         variable="PODPASS_NO_WEBHOOK",
         default=False,
     )
+    public_issuer: bool = setting(
+        "let anonymous callers of the Kubernetes API read the issuer's discovery document and keys, so that "
+        "another token service can trust this cluster",
+        flag="--public-issuer",
+        variable="PODPASS_PUBLIC_ISSUER",
+        default=False,
+    )
     token_proxy: str = setting(
         "URL of a custom token endpoint (identity bindings), https://HOST:PORT, for pods with the annotation "
         "azure.workload.identity/use-SUFFIX: true",

@@ -205,8 +205,9 @@ def test_every_reason_of_the_code_has_a_problem_and_a_resolution() -> None:
 
 def test_message_names_problem_reason_and_resolution() -> None:
     assert describe_reason("jwks_origin") == (
-        "the keys are on another origin than the issuer (jwks_origin); use `podpass authority"
-        " --cluster-issuer` if the issuer is the API server of a cluster, otherwise --jwks-origin"
+        "the keys are on another origin than the issuer (jwks_origin); for the API server of a cluster, use"
+        " `podpass authority --cluster-issuer`, or server: in the seed of `podpass up`; otherwise `podpass"
+        " authority --jwks-origin`"
     )
     assert "(new_reason)" in describe_reason("new_reason")
 

@@ -285,6 +285,29 @@ async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Pa
         assert await _apply(running, "vaults: [{name: later-vault}]") == 200
 
 
+async def test_platform_and_issuer_of_a_seed_are_trusted_until_the_reset(tmp_path: Path) -> None:
+    async with run(tmp_path / "cloud") as running:
+        control = running.status["control"]
+        issuers = running.data_dir.path("issuers.json")
+        job = f"{control}/pipelines/jobs?job=github:contoso/app:pull_request"
+        status, body = await ask_control(running, job)
+        assert (status, "pipelines: [github]" in str(body)) == (400, True)
+        assert (
+            await _apply(running, "pipelines: [github]\nissuers: [{url: 'https://a.example'}]")
+            == 200
+        )
+        status, body = await ask_control(running, job)
+        assert (status, body.get("GITHUB_ACTIONS")) == (200, "true")
+        assert "a.example" in issuers.read_text()
+        for missing in ("folder", "ca_file"):
+            entry = f"issuers: [{{url: 'https://b.example', {missing}: /missing}}]"
+            assert await _apply(running, entry) == 400
+        assert "b.example" not in issuers.read_text()
+        assert (await ask_control(running, f"{control}/reset"))[0] == 200
+        assert (await ask_control(running, job))[0] == 400
+        assert "a.example" not in issuers.read_text()
+
+
 async def test_identity_without_a_client_id_gets_the_same_one_in_every_new_folder(
     tmp_path: Path,
 ) -> None:

@@ -68,7 +68,7 @@ def caller(tmp_path: Path, now: list[float]) -> Caller:
     ring = KeyRing(tmp_path, (), lambda: now[0])
     ring.rotate(rsa_keys.KEY)
     platforms = ("github", "azure-devops", "gitlab", "terraform")
-    return Caller(PipelineIssuer(ring, platforms, BASE, lambda: now[0]))
+    return Caller(PipelineIssuer(lambda: ring, lambda: platforms, BASE, lambda: now[0]))
 
 
 def read(caller: Caller, token: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_documents_of_other_issuers_are_not_answered(caller: Caller, url: str) -
 def test_platform_that_the_user_did_not_enable_is_refused(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path, (), lambda: NOW)
     ring.rotate(rsa_keys.KEY)
-    issuer = PipelineIssuer(ring, ("gitlab",), BASE, lambda: NOW)
+    issuer = PipelineIssuer(lambda: ring, lambda: ("gitlab",), BASE, lambda: NOW)
     with pytest.raises(UsageError) as refused:
         issuer.start_job(GITHUB)
     assert "--pipelines github,gitlab" in refused.value.hint

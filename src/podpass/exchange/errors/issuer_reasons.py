@@ -15,29 +15,33 @@ _ROWS = (
         "its host name does not resolve",
         (
             "check DNS where the token service runs; for the API server of a cluster, `podpass authority"
-            " --cluster-server` sets another address"
+            " --cluster-server`, or server: in the seed of `podpass up`, sets another address"
         ),
     ),
     (
         "address",
         "its host has an address that is not allowed",
         (
-            "`podpass authority --private-issuer` allows it, or --cluster-issuer for the API server of a"
-            " cluster; `podpass up` reads public issuers only"
+            "`podpass authority --private-issuer` or `podpass up --private-issuer` allows it; for the API"
+            " server of a cluster, `podpass authority --cluster-issuer`, or issuers: in the seed of `podpass"
+            " up`"
         ),
     ),
     (
         "unreachable",
         "the connection failed, or the certificate is not trusted",
-        "check the firewall; for an own CA, `podpass authority` has --issuer-ca-file and --cluster-ca-file",
+        (
+            "check the firewall; for an own CA, `podpass authority` has --issuer-ca-file and"
+            " --cluster-ca-file; `podpass up` has --issuer-ca-file, and ca_file: in its seed"
+        ),
     ),
     ("timeout", "it took more than 3 seconds", "check the issuer and the network to it"),
     (
         "status",
         "it did not return status 200",
         (
-            "let anonymous callers read both documents, or use `podpass authority --cluster-token-file` for"
-            " an API server"
+            "let anonymous callers read both documents; or, for an API server, use `podpass authority"
+            " --cluster-token-file`, or folder: in the seed of `podpass up`"
         ),
     ),
     ("compressed", "the response is compressed", "check proxies in front of the issuer"),
@@ -62,8 +66,8 @@ _ROWS = (
         "jwks_origin",
         "the keys are on another origin than the issuer",
         (
-            "use `podpass authority --cluster-issuer` if the issuer is the API server of a cluster, otherwise"
-            " --jwks-origin"
+            "for the API server of a cluster, use `podpass authority --cluster-issuer`, or server: in the"
+            " seed of `podpass up`; otherwise `podpass authority --jwks-origin`"
         ),
     ),
     ("too_many_keys", "more than three keys have the same kid", "give each key its own kid"),
@@ -81,7 +85,7 @@ _ROWS = (
     (
         "ca_file",
         "the CA of the API server cannot be read",
-        "check the file of `podpass authority --cluster-ca-file`",
+        "check the file of `podpass authority --cluster-ca-file`, or ca_file: in the seed",
     ),
 )
 REASONS = {reason: (problem, resolution) for reason, problem, resolution in _ROWS}

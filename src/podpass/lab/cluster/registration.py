@@ -27,6 +27,7 @@ _NO_RELEASE = (
     "none: this webhook is built into podpass up, and `podpass up --no-webhook` leaves it out"
 )
 _WITHOUT_ADVICE = ("kube-system",)
+_PUBLIC_ISSUER, _ANONYMOUS = "podpass:public-issuer", "system:unauthenticated"
 RUNTIME_ROLE, WEBHOOK_ROLE = "podpass:runtime", "podpass:webhook"
 
 Object = dict[str, Any]
@@ -41,6 +42,22 @@ async def apply_rbac(client: KubeClient) -> None:
         await _apply(client, f"{_RBAC}/v1/clusterroles", role)
     for binding in _bindings():
         await _apply(client, f"{_RBAC}/v1/clusterrolebindings", binding)
+
+
+async def publish_issuer(client: KubeClient, *, is_public: bool) -> None:
+    """Let anonymous callers read the documents of the issuer, or no longer.
+
+    Raises KubeError.
+    """
+    binding = _binding(
+        _PUBLIC_ISSUER, "system:service-account-issuer-discovery", "Group", _ANONYMOUS
+    )
+    collection = f"{_RBAC}/v1/clusterrolebindings"
+    if is_public:
+        await _apply(client, collection, binding)
+        return
+    if await client.find(f"/apis/{collection}/{_PUBLIC_ISSUER}") is not None:
+        await client.delete(f"/apis/{collection}/{_PUBLIC_ISSUER}")
 
 
 class OtherWebhook(Error):
@@ -153,13 +170,17 @@ def _bindings() -> Iterator[Object]:
         ("podpass:node", "system:node", runtime),
         (WEBHOOK_ROLE, WEBHOOK_ROLE, webhook),
     ):
-        yield {
-            "apiVersion": f"{_RBAC}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": user}],
-        }
+        yield _binding(name, role, "User", user)
+
+
+def _binding(name: str, role: str, kind: str, subject: str) -> Object:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": _RBAC, "kind": kind, "name": subject}],
+    }
 
 
 def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from podpass.directory.builtin_roles import OWNER
 from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import RoleAssignment, User
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, PORTAL_APP_ID, audiences
-from podpass.errors import UsageError
 from podpass.lab.instance.context import CloudContext, LazyApp
 from podpass.lab.instance.start import PartStarter
 from podpass.settings.azure import REFETCH_SECONDS
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from podpass.lab.cluster.backend import ClusterBackend
     from podpass.lab.data.azure_config import AzAccount
     from podpass.lab.data.datadir import InstanceConfig
+    from podpass.lab.issuers.registry import IssuerRegistry
     from podpass.lab.pipelines.issuer import PipelineIssuer
     from podpass.lab.services.model import StartedPart
     from podpass.resource.authority_keys import PublishedKeys
@@ -66,7 +66,8 @@ class CloudHalf:
     directory: "Directory"
     admin: User
     authority: "TokenService"
-    pipelines: "PipelineIssuer | None"
+    pipelines: "PipelineIssuer"
+    issuers: "IssuerRegistry"
     data: "Mapping[str, Any]"
     parts: "Mapping[str, StartedPart]"
 
@@ -92,14 +93,6 @@ class CloudHalf:
 
     async def start_job(self, job: str) -> dict[str, str]:
         """Return the environment of a job of a pipeline. Raises UsageError."""
-        if self.pipelines is None:
-            from podpass.lab.pipelines.platforms import parse_job
-
-            platform = parse_job(job).platform
-            raise UsageError(
-                f"this instance does not trust local tokens of {platform}",
-                hint=f"start it again with --pipelines {platform}",
-            )
         return self.pipelines.start_job(job)
 
     async def describe_storage(self) -> dict[str, Any]:
@@ -154,16 +147,19 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
     )
 
 
-def open_pipelines(context: CloudContext) -> "PipelineIssuer | None":
-    """Return the issuer of the pipelines that the user enabled; None without one."""
-    platforms = [each for each in context.settings.pipelines.split(",") if each]
-    if not platforms:
-        return None
+def open_pipelines(context: CloudContext, issuers: "IssuerRegistry") -> "PipelineIssuer":
+    """Return the issuer of the pipelines that an option or a seed enables."""
     from podpass.assertion.keys import KeyRing
     from podpass.lab.pipelines.issuer import PipelineIssuer
 
-    ring = KeyRing.open(context.data_dir.path("keys", "pipelines"), context.clock)
-    return PipelineIssuer(ring, platforms, context.config.direct_origin("azure"), context.clock)
+    chosen = frozenset(filter(None, context.settings.pipelines.split(",")))
+    return PipelineIssuer(
+        # Opened with the first job: most instances have none, and the generation of a key is slow.
+        lambda: KeyRing.open(context.data_dir.path("keys", "pipelines"), context.clock),
+        lambda: chosen | issuers.platforms,
+        context.config.direct_origin("azure"),
+        context.clock,
+    )
 
 
 async def start_cloud_half(
@@ -171,13 +167,17 @@ async def start_cloud_half(
 ) -> CloudHalf:
     """Start the parts that every cloud half has: directory, authority and services, in this order."""
     from podpass.lab import services
+    from podpass.lab.issuers.fetcher import NamedIssuerFetcher
+    from podpass.lab.issuers.registry import ISSUERS, IssuerRegistry
 
     directory, admin = await start("directory", _open_directory(context, database))
-    pipelines = open_pipelines(context)
-    authority = await start(
-        "authority", _start_authority(context, keys, directory, admin, pipelines)
-    )
+    issuers = IssuerRegistry(context.data_dir.path("issuers.json"))
+    pipelines = open_pipelines(context, issuers)
+    fetcher = pipelines.wrap_fetcher(NamedIssuerFetcher(issuers, context.create_issuer_fetcher()))
+    authority = await start("authority", _start_authority(context, keys, directory, admin, fetcher))
+    issuers.on_change = authority.issuer_keys.clear
     data = await services.open_data(context.stack, database, context.data_dir)
+    data[ISSUERS] = issuers
     parts = {}
     for service in services.SERVICES:
         if service.start is not None:
@@ -192,6 +192,7 @@ async def start_cloud_half(
         admin=admin,
         authority=authority,
         pipelines=pipelines,
+        issuers=issuers,
         data=data,
         parts=parts,
     )
@@ -268,7 +269,7 @@ async def _start_authority(
     keys: CloudKeys,
     directory: "Directory",
     admin: User,
-    pipelines: "PipelineIssuer | None",
+    fetcher: "JsonFetcher",
 ) -> tuple["TokenService", str]:
     """Serve tokens, and sign `az` in; return the token service and its origin."""
     from podpass.exchange.app import create_app
@@ -291,9 +292,6 @@ async def _start_authority(
         cluster_server="" if cluster is None else cluster.server,
     )
     running = await context.stack.enter_async_context(keys.authority.running())
-    fetcher: JsonFetcher = context.create_fetcher()
-    if pipelines is not None:
-        fetcher = pipelines.wrap_fetcher(fetcher)
     app = create_app(settings, directory, fetcher, running, context.clock)
     await context.serve("authority", app)
     _sign_az_in(context, keys, admin)
@@ -331,9 +329,7 @@ def _az_account(config: "InstanceConfig", admin: User) -> "AzAccount":
 async def start_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> tuple[None, str]:
     """Serve Resource Manager, Microsoft Graph and the portal's API on one port; return their addresses."""
     app: App = LazyApp(_import_apis, partial(_create_apis, cloud, cluster))
-    if cloud.pipelines is not None:
-        app = cloud.pipelines.wrap(app)
-    await cloud.context.serve("azure", app)
+    await cloud.context.serve("azure", cloud.pipelines.wrap(app))
     return None, f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
 
 

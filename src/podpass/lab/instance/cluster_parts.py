@@ -237,6 +237,7 @@ async def start_webhook(
     from podpass.lab.cluster.registration import (
         apply_rbac,
         build_webhook_settings,
+        publish_issuer,
         runs_native_sidecars,
     )
 
@@ -245,6 +246,7 @@ async def start_webhook(
     enter = context.stack.enter_async_context
     async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as admin:
         await apply_rbac(admin)
+        await publish_issuer(admin, is_public=chosen.public_issuer)
         version = str((await admin.get("/version"))["gitVersion"])
     client = await enter(KubeClient.from_kubeconfig(data_dir.path("webhook.kubeconfig")))
     if url:

@@ -37,6 +37,12 @@ class CloudRules(Protocol):
     def pipelines(self) -> str: ...
 
     @property
+    def private_issuer_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def issuer_ca_file(self) -> str: ...
+
+    @property
     def flexible_kubernetes(self) -> bool: ...
 
     @property
@@ -141,6 +147,16 @@ class CloudContext:
 
     def create_fetcher(self) -> "Fetcher":
         """Create a fetcher that reaches the Azure hosts of this instance, and the keys of its cluster."""
+        return self._create_fetcher((), None)
+
+    def create_issuer_fetcher(self) -> "Fetcher":
+        """Create the same fetcher for the keys of issuers, which the user may allow private addresses."""
+        ca_file = self.settings.issuer_ca_file
+        return self._create_fetcher(
+            self.settings.private_issuer_names, Path(ca_file) if ca_file else None
+        )
+
+    def _create_fetcher(self, private: tuple[str, ...], private_ca_file: Path | None) -> "Fetcher":
         from podpass.http.fetcher import Fetcher, FetchRules, TrustedUrls
         from podpass.lab.gateway.gateway import routes
 
@@ -155,7 +171,13 @@ class CloudContext:
                 ca_file=self.cluster.ca_file,
                 token_file=self.cluster.token_file,
             )
-        rules = FetchRules(hosts=hosts, ca_file=self.data_dir.ca_file, trusted=trusted)
+        rules = FetchRules(
+            hosts=hosts,
+            ca_file=self.data_dir.ca_file,
+            private=private,
+            private_ca_file=private_ca_file,
+            trusted=trusted,
+        )
         fetcher = Fetcher(rules)
         self.tls.add_fetcher(fetcher)
         return fetcher

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from podpass.lab.instance.cloud_parts import CloudHalf
     from podpass.lab.instance.cluster_parts import ApiServer
     from podpass.lab.instance.control import Handler
+    from podpass.lab.issuers.registry import IssuerRegistry
 
 _log = logging.getLogger(__name__)
 
@@ -100,13 +101,19 @@ class Baseline:
     tables: Tables
     objects: "Snapshot | None"
     files: Mapping[Path, bytes]
+    issuers: "IssuerRegistry"
 
 
 async def _read_baseline(cloud: "CloudHalf", store: "ObjectStore | None") -> Baseline:
+    from podpass.lab.issuers.registry import IssuerRegistry
+
+    issuers = IssuerRegistry(None)
+    issuers.replace(cloud.issuers)
     return Baseline(
         tables=await cloud.database.read(read_tables),
         objects=None if store is None else store.snapshot(),
         files=_read_files(cloud.context.data_dir),
+        issuers=issuers,
     )
 
 
@@ -157,11 +164,12 @@ class HarnessApi:
         self._wanted = await _read_baseline(self._cloud, self._store)
 
     async def reset(self) -> None:
-        """Return to the baseline: directory, vaults, tokens, keys, Kubernetes objects, faults and clock."""
+        """Return to the baseline: directory, vaults, tokens, keys, issuers, objects, faults and clock."""
         from podpass.lab import services
 
         self._faults.clear()
         moved, self._clock.offset = self._clock.offset != 0, 0.0
+        self._cloud.issuers.replace(self._wanted.issuers)
         self._restore_objects()
         changed = await self._restore_tables()
         await self._restore_keys(moved=moved or bool(changed & _KEY_TABLES))

@@ -20,6 +20,7 @@ from podpass.lab import services
 from podpass.lab.instance.cloud_parts import CloudHalf, enter_directory
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.tables import Tables, read_tables, restore_tables
+from podpass.lab.issuers.registry import ISSUERS, IssuerRegistry
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +43,10 @@ async def reset_cloud(
     `store_identity` stores the new signing keys, if there is a Secret for them.
     """
     began = time.monotonic()
+    issuers = IssuerRegistry(None)
     # Keys are generated in threads, while the rows are computed.
     generated, wanted = await asyncio.gather(
-        generate_keys(2, cloud.context.clock()), _compute(cloud, queries, seed)
+        generate_keys(2, cloud.context.clock()), _compute(cloud, queries, seed, issuers)
     )
     present = await cloud.database.read(lambda connection: frozenset(read_tables(connection)))
     # Tables that only the running cloud has are those of the token service: sign-ins and refresh tokens.
@@ -58,6 +60,7 @@ async def reset_cloud(
         lambda connection: restore_tables(connection, restored), topics=(TOPIC,)
     )
     await cloud.keys.authority.replace_all(generated)
+    cloud.issuers.replace(issuers)
     cloud.forget_keys()
     if store_identity is not None:
         await store_identity()
@@ -68,8 +71,10 @@ async def reset_cloud(
     return {"took_ms": took}
 
 
-async def _compute(cloud: CloudHalf, queries: CloudQueries, seed: Seed | None) -> Tables:
-    """Return the rows of a new cloud with the seed."""
+async def _compute(
+    cloud: CloudHalf, queries: CloudQueries, seed: Seed | None, issuers: IssuerRegistry
+) -> Tables:
+    """Return the rows of a new cloud with the seed; put the issuers of the seed into `issuers`."""
     data_dir = cloud.context.data_dir
     path = data_dir.path("reset.db")
     _remove(path)
@@ -79,6 +84,7 @@ async def _compute(cloud: CloudHalf, queries: CloudQueries, seed: Seed | None) -
             directory, _ = await enter_directory(cloud.context, stack, database)
             # The same sealing keys, so that the running services can open the values.
             data = await services.open_data(stack, database, data_dir)
+            data[ISSUERS] = issuers
             if seed is not None:
                 await queries.with_stores(directory, data).apply(*seed)
             return await database.read(read_tables)

@@ -8,7 +8,8 @@ The bearer token is signed too and contains the name of the job, so the instance
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -49,13 +50,23 @@ _METHODS = {GITHUB: "GET", AZURE_DEVOPS: "POST"}
 
 
 class PipelineIssuer:
-    """The issuers of the enabled platforms, with one set of keys."""
+    """The issuers of the enabled platforms, with one set of keys, which is opened when it is needed."""
 
-    def __init__(self, ring: KeyRing, platforms: Collection[str], base: str, clock: Clock) -> None:
-        self._ring = ring
-        self._platforms = frozenset(platforms)
+    def __init__(
+        self,
+        open_ring: Callable[[], KeyRing],
+        find_platforms: Callable[[], Collection[str]],
+        base: str,
+        clock: Clock,
+    ) -> None:
+        self._open_ring = open_ring
+        self._find_platforms = find_platforms
         self._base = base + PATH
         self._clock = clock
+
+    @cached_property
+    def _ring(self) -> KeyRing:
+        return self._open_ring()
 
     def start_job(self, text: str) -> dict[str, str]:
         """Return the environment of a job. Raises UsageError."""
@@ -74,11 +85,15 @@ class PipelineIssuer:
 
     def _parse(self, text: str) -> Job:
         job = parse_job(text)
-        if job.platform not in self._platforms:
-            enabled = ",".join(sorted({*self._platforms, job.platform}))
+        enabled = self._find_platforms()
+        if job.platform not in enabled:
+            wanted = ",".join(sorted({*enabled, job.platform}))
             raise UsageError(
                 f"this instance does not trust local tokens of {job.platform}",
-                hint=f"start it again with --pipelines {enabled}",
+                hint=(
+                    f"start it again with --pipelines {wanted}, or apply a seed with"
+                    f" pipelines: [{job.platform}]"
+                ),
             )
         return job
 
@@ -104,7 +119,7 @@ class PipelineIssuer:
 
     def _is_issuer(self, issuer: str) -> bool:
         platform = _ISSUER_HOSTS.get(urlsplit(issuer).hostname or "")
-        if platform not in self._platforms:
+        if platform not in self._find_platforms():
             return False
         path = urlsplit(issuer).path
         return issuer.startswith("https://") and (platform == AZURE_DEVOPS) == bool(path)

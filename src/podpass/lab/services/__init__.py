@@ -66,8 +66,10 @@ def list_providers() -> "list[ResourceProvider]":
 
 
 def list_sections() -> "list[SeedSection[Any]]":
-    """Return the sections that the services add to a seed file."""
-    return [each.seed() for each in SERVICES if each.seed is not None]
+    """Return the sections that the services add to a seed file, and those of issuers outside."""
+    from podpass.lab.issuers.seed import SECTIONS
+
+    return [*(each.seed() for each in SERVICES if each.seed is not None), *SECTIONS]
 
 
 def create_roles() -> "RoleCatalogue":
