@@ -63,16 +63,17 @@ async def test_well_behaved_clients_are_served_during_a_flood(tmp_path: Path) ->
     assert report["kinds"]
 
 
-@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(1, marks=pytest.mark.postgres), pytest.param(2, marks=pytest.mark.soak)]
+)
 @pytest.mark.timeout(900)
-async def test_service_recovers_from_one_database_outage(
-    tmp_path: Path, server: postgres.Server
+async def test_service_recovers_when_the_database_is_available_again(
+    tmp_path: Path, server: postgres.Server, rounds: int
 ) -> None:
-    """One round of the test below, which runs in `make soak` only."""
     async with run_testbed(tmp_path, server.fresh(), flags=FLAGS) as testbed:
-        testbed.start(1)
-        report = await run_outages(testbed, server, seconds=1, rounds=1)
-    assert all(one["answers"]["503"] for one in report["rounds"]), "no client saw the outage"
+        testbed.start(rounds)
+        report = await run_outages(testbed, server, seconds=rounds, rounds=rounds)
+    assert all(one["answers"]["503"] for one in report["rounds"]), "no client saw the outages"
 
 
 @pytest.mark.soak
@@ -87,17 +88,6 @@ async def test_mixed_load_on_two_replicas_gets_no_wrong_response(
     assert report["wrong_answers"] == 0
     expected = {"signing key rotations", "issuer key rotations", "identities changed five times"}
     assert expected <= set(report["events"])
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-async def test_service_recovers_when_the_database_is_available_again(
-    tmp_path: Path, server: postgres.Server
-) -> None:
-    async with run_testbed(tmp_path, server.fresh(), flags=FLAGS) as testbed:
-        testbed.start(2)
-        report = await run_outages(testbed, server, seconds=2, rounds=2)
-    assert all(one["answers"]["503"] for one in report["rounds"]), "no client saw the outages"
 
 
 @pytest.mark.soak
