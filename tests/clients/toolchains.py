@@ -4,13 +4,13 @@ Every function returns the beginning of a command line; an age is `oldest`, `new
 release before workload identity.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.clients.installation import PROGRAMS, find_tool, python_commands, run_installation
+from tests.run_program import run_text
 
 OLDEST, NEWEST, BEFORE = "oldest", "newest", "before"
 # The programs are short: the second compiler and threads that collect garbage take more time than they save.
@@ -63,7 +63,7 @@ def go(program: str, age: str) -> list[str]:
     """Return a binary, `client` or `rotation`, built with the modules that go.mod and go.sum pin."""
     pinned = [PROGRAMS / "go" / age / name for name in ("go.mod", "go.sum")]
     compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    version = run_text([compiler, "version"], check=True)
     folder = run_installation(
         f"go-{age}",
         [*pinned, *sorted((PROGRAMS / "go").glob("*.go"))],
@@ -81,7 +81,7 @@ def go_static(age: str) -> Path:
     pinned = [programs / age / name for name in ("go.mod", "go.sum")]
     sources = [each for each in sorted(programs.glob("*.go")) if "_test" not in each.stem]
     compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    version = run_text([compiler, "version"], check=True)
     build = [compiler, "build", "-mod=readonly", "-ldflags=-s -w", "-o", "client", "."]
     folder = run_installation(
         f"go-static-{age}",
@@ -97,7 +97,7 @@ def go_managed(age: str) -> list[str]:
     """Return the binary that uses the managed identity credentials."""
     programs = PROGRAMS / "go" / "managed"
     compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    version = run_text([compiler, "version"], check=True)
     folder = run_installation(
         f"go-managed-{age}",
         [programs / age / "go.mod", programs / age / "go.sum", programs / "main.go"],
@@ -134,7 +134,7 @@ def storage(language: str) -> list[str]:
         files = [programs / "package.json", programs / "accounts.cjs"]
         return [find_tool("node"), str(npm("storage-node", files, NEWEST) / "accounts.cjs")]
     compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    version = run_text([compiler, "version"], check=True)
     folder = run_installation(
         "storage-go",
         [programs / name for name in ("go.mod", "go.sum", "accounts.go")],

@@ -19,7 +19,7 @@ from podpass.database import DatabaseFailed
 from podpass.diagnose.explain.recognition import recognize
 from podpass.directory.model import Identity
 from podpass.http.server import bind, serving
-from podpass.lab.instance import managed_identity
+from podpass.lab.instance import identity_endpoint
 from tests.exchange import managed_identity_tokens
 from tests.exchange.conftest import Start, key_folders, start, world
 from tests.exchange.world import World
@@ -68,7 +68,7 @@ async def running(
     hosts: Collection[str] = (),
     address: str = "127.0.0.1",
 ) -> AsyncIterator[Endpoint]:
-    app = managed_identity.create_app(
+    app = identity_endpoint.create_app(
         world.directory,
         world.app.managed_identities,
         world.TENANT,
