@@ -260,7 +260,8 @@ ASSERTION_ROWS = (
         "{begins}, "
         "expiry: {expires}.",
         cause="The token has expired or is not valid yet.",
-        resolution="Read the token file again for each request, because the kubelet renews it; compare "
-        "the clocks",
+        resolution="Read the token file again for each request, because the kubelet renews it. In a job of a "
+        "pipeline, request a new token and run `az login` with it: az stores the first one. Compare the "
+        "clocks",
     ),
 )
