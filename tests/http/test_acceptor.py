@@ -130,7 +130,7 @@ async def test_open_connection_is_closed_when_its_address_is_blocked() -> None:
         for _ in range(2):
             writer.write(REQUEST)
             await reader.readuntil(b"{}")
-        filter_.blocked.add("127.0.0.2")
+        filter_.blocked.add("127.64.0.2")
         writer.write(REQUEST)
         await reader.readuntil(b"{}")
         filter_.blocked.add("127.0.0.1")
@@ -204,7 +204,7 @@ async def test_address_gets_its_share_of_connections(is_proxy: bool) -> None:
     """The attack: one address takes all connections. A proxy is exempt: many clients are behind it."""
     filter_, sock = RecordingFilter(), serve.bind("127.0.0.1", 0)
     limits = serve.Limits(source_connections=2)
-    proxies = (ip_network("127.0.0.2/32"),) if is_proxy else ()
+    proxies = (ip_network("127.64.0.2/32"),) if is_proxy else ()
 
     def connect(source: str) -> socket.socket | None:
         """Connect and send a request; return the open connection if it gets a response."""
@@ -223,18 +223,18 @@ async def test_address_gets_its_share_of_connections(is_proxy: bool) -> None:
         async with serve.serving(
             _app, sock, limits=limits, connection_filter=filter_, proxies=proxies
         ) as server:
-            first, second, third = [await is_served("127.0.0.2") for _ in range(3)]
+            first, second, third = [await is_served("127.64.0.2") for _ in range(3)]
             assert first
             assert second
             assert bool(third) == is_proxy
             assert filter_.dropped == (0 if is_proxy else 1)
-            assert await is_served("127.0.0.3")
+            assert await is_served("127.64.0.3")
             opened = server.connections
             first.close()
             async with asyncio.timeout(30):
                 while server.connections == opened:  # noqa: ASYNC110 a lost connection sets no event
                     await asyncio.sleep(0.01)
-            assert await is_served("127.0.0.2")
+            assert await is_served("127.64.0.2")
 
 
 async def test_handshakes_count_against_connection_limit(leaf: tuple[trustme.CA, Path]) -> None:

@@ -10,7 +10,7 @@ from kubeling.kubelet import pod_addresses
 from kubeling.kubelet.pod_addresses import NETWORK, PodAddresses
 from tests.kubelet.cluster import KubeletCluster, condition, shell
 from tests.kubelet.streaming.clients import opened
-from tests.ports import free_port
+from tests.ports import free_base, free_port
 
 # Answers each connection with its own name.
 SERVER = """
@@ -116,7 +116,8 @@ async def test_port_conflict_of_replicas_that_listen_on_all_addresses_gets_an_ev
     cluster: KubeletCluster,
 ) -> None:
     """Fails without the event: a replica that cannot listen looks like a program with an error."""
-    port = free_port()
+    # The kernel selects no such port for a connection, which would have it in use at another address.
+    port = free_base(1)
     container = server(port, value="0.0.0.0") | {"ports": [{"containerPort": port}]}
     await cluster.run("one", container)
     await cluster.until("one", lambda pod: condition(pod, "Ready") == "True")

@@ -31,6 +31,7 @@ class Limits:
     source_connections: int = 0
 
 
+_LOOPBACK, _POD_NETWORK = "127.0.0.1", ipaddress.IPv4Network("127.64.0.0/10")
 LIMITS = Limits()
 # Probes and scrapes come from a few clients, one request at a time.
 PROBE_LIMITS = Limits(connections=64, source_connections=16, head_bytes=16 * 1024)
@@ -60,19 +61,25 @@ class SourceConnections:
 
 
 def source_network(source: str) -> str:
-    """Return the /64 of an IPv6 address, and other addresses unchanged.
+    """Return the network of an address that has one share: usually the address itself.
 
-    A host with one IPv6 address usually controls its whole /64.
+    A host with one IPv6 address usually controls its whole /64. A process of this machine may use each
+    address of 127.0.0.0/8, so all are one source, except 127.64.0.0/10, the pods of a local cluster.
     """
-    return _network_prefix(source) if ":" in source else source
+    if ":" in source or source.startswith("127."):
+        return _network_prefix(source)
+    return source
 
 
 @lru_cache(maxsize=4096)
 def _network_prefix(source: str) -> str:
     try:
-        address = ipaddress.IPv6Address(source.partition("%")[0])
+        address = ipaddress.ip_address(source.partition("%")[0])
     except ValueError:
         return source
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if isinstance(address, ipaddress.IPv4Address):
+        is_local = address.is_loopback and address not in _POD_NETWORK
+        return _LOOPBACK if is_local else str(address)
     return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))

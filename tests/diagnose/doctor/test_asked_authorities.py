@@ -33,7 +33,8 @@ GRANTED = {"outcome": "granted", "token_sha256": "a"}
 def find(*hops: dict[str, Any], address: str = "127.9.9.9", state: str = "ended") -> list[str]:
     """Return the fixes that doctor reports for the other authority."""
     status = build_status("app", STOPPED[state] if state else {"running": {}}, restarts=0)
-    pod = {"status": {**status, "podIP": address, "startTime": f"{START}Z"}}
+    late = {"podIP": address, "startTime": "2026-01-02T03:00:01Z"}
+    pod = {"status": {**status, **late}, "metadata": {"creationTimestamp": f"{START}Z"}}
     cluster = replace(_cluster(), namespace_name="default", pod_name="web", pod=pod)
     asked = AskedAuthorities(HopAssigner().assign_all(hop(**each) for each in hops)).find(cluster)
     found = examine(Facts(cluster=cluster, cloud=replace(CLOUD, asked=asked))).findings
@@ -57,3 +58,22 @@ def test_other_authority_of_a_shared_address_is_reported_for_a_failing_pod_only(
     authorities = [{"container": "app", "asked": "https://login.microsoftonline.us/"}]
     admitted = {"stage": "admission", **POD, "pod": "other", "authorities": authorities}
     assert find(admitted, ASKED) == []
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "127.64.0.9"])
+def test_pods_that_ask_the_same_host_are_told_apart_by_their_addresses(address: str) -> None:
+    """The variable of another pod does not explain the request of a program that ignores its own."""
+    authorities = [{"container": "app", "asked": "https://login.microsoftonline.us/"}]
+    admitted = {"stage": "admission", **POD, "pod": "other", "authorities": authorities}
+    asked = {**ASKED, "source": address}
+    assert find(admitted, asked, address=address) == ["change `environment`"]
+    assert find(asked) == []
+
+
+def test_hop_of_a_host_that_two_pods_have_is_of_no_known_pod() -> None:
+    authorities = [{"container": "app", "asked": "https://login.microsoftonline.us/"}]
+    admitted = {"stage": "admission", **POD, "authorities": authorities}
+    for other, owner in (("web", "web"), ("other", "")):
+        hops = (admitted, {**admitted, "pod": other}, admitted, ASKED)
+        *_, last = HopAssigner().assign_all(hop(**each) for each in hops)
+        assert last.workload.pod == owner

@@ -240,10 +240,10 @@ def test_tenant_endpoints_and_issuers_are_allowed_audiences() -> None:
     expected = {
         f"https://o/{name}/{rest}"
         for name in ("t", "d.test", "D.test")
-        for rest in ("oauth2/v2.0/token", "oauth2/token", "v2.0")
+        for rest in ("oauth2/v2.0/token", "oauth2/token", "oauth2/token?api-version=1.0", "v2.0")
     }
     assert set(found) == expected | {"https://sts.windows.net/t/"}
-    assert len(found) == 10
+    assert len(found) == 13
 
 
 SHA256 = jose.b64encode(hashlib.sha256(DER).digest())

@@ -18,7 +18,7 @@ import trustme
 from podpass.http.server import Limits, Receive, Reply, Scope, Send, bind, respond, serving
 from podpass.lab.data import ports
 from podpass.lab.gateway import gateway, sni, tunnel
-from podpass.lab.gateway.pod_targets import Address
+from podpass.lab.gateway.pod_targets import Address, PodTargets, TargetRefused
 from podpass.lab.gateway.refused_hosts import RefusedHosts
 from podpass.lab.gateway.tunnel_sources import TunnelSources
 from podpass.log import AUTHORITY_NOT_SERVED
@@ -347,42 +347,55 @@ async def test_unresolvable_host_is_refused_with_502(host: str) -> None:
         writer.close()
 
 
-async def test_host_that_was_not_reached_is_logged_with_its_client(
+async def test_authority_that_was_not_reached_is_logged_with_its_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A client that asks another authority than the instance's; each host is logged once a minute."""
-    hosts = ["login.no-such-cloud.invalid", "LOGIN.no-such-cloud.invalid.", "b.invalid"]
-    async with _gateway({}) as proxy:
-        for host in hosts:
-            reader, writer = await asyncio.open_connection(*proxy, local_addr=(OTHER, 0))
-            writer.write(f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
-            assert (await reader.read()).startswith(b"HTTP/1.1 502")
-            writer.close()
-    found = [vars(each) for each in caplog.records if each.getMessage() == AUTHORITY_NOT_SERVED]
-    assert [(each["host"], each["source"]) for each in found] == [
-        ("login.no-such-cloud.invalid", OTHER),
-        ("b.invalid", OTHER),
+    caplog.set_level("DEBUG", "podpass.lab.gateway.refused_hosts")
+    authority = "login.microsoftonline.us"
+
+    async def find(*_: object) -> Sequence[Address]:
+        raise TargetRefused("the host is not for pods")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PodTargets, "find", find)
+        async with _gateway({}, pods=(pods := bind("127.0.0.1", 0))):
+            for host in (authority, "LOGIN.microsoftonline.us.", "b.invalid"):
+                reader, writer = await asyncio.open_connection(
+                    *pods.getsockname()[:2], local_addr=(OTHER, 0)
+                )
+                writer.write(f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
+                assert (await reader.read()).startswith(b"HTTP/1.1 502")
+                writer.close()
+    found = [vars(each) for each in caplog.records if "host" in vars(each)]
+    assert [(each["msg"], each["levelname"], each["host"], each["source"]) for each in found] == [
+        (AUTHORITY_NOT_SERVED, "WARNING", authority, OTHER),
+        ("host_not_reached", "DEBUG", "b.invalid", OTHER),
     ]
-    assert "does not resolve" in found[0]["cause"]
+    assert found[0]["cause"].endswith("AzureUSGovernment: the host is not for pods")
+    assert found[1]["cause"] == "the host is not for pods"
 
 
 def test_log_of_hosts_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     """The attack: a client asks for hosts without end, or one address hides those of the others."""
-    now = [0.0]
+    caplog.set_level("DEBUG", "podpass.lab.gateway.refused_hosts")
+    now, authority = [0.0], "login.microsoftonline.us"
     hosts = RefusedHosts(lambda: now[0])
     for number in range(100):
         hosts.report(f"{number}.invalid", 443, OTHER, "")
-    hosts.report("login.microsoftonline.us", 443, "127.0.0.3", "")
-    assert [vars(each)["source"] for each in caplog.records] == [OTHER] * 16 + ["127.0.0.3"]
-    assert vars(caplog.records[-1])["is_authority"]
+    hosts.report(f"{OTHER}.invalid", 443, "127.64.0.3", "")
+    assert [vars(each)["source"] for each in caplog.records] == [OTHER] * 16 + ["127.64.0.3"]
     for number in range(1000):
         hosts.report("x" * 1000, 443, f"10.0.{number // 250}.{number % 250}", "")
     assert len(caplog.records) == 256
     assert len(vars(caplog.records[-1])["host"]) == 253
+    for number in range(1000):
+        hosts.report(authority, 443, f"10.0.{number // 250}.{number % 250}", "")
+    assert len(caplog.records) == 512, "other hosts hide no authority"
     now[0] = 61.0
     hosts.report_connected("example.org", 443, OTHER)
     hosts.report_connected("Login.microsoftonline.us.", 443, OTHER)
-    assert len(caplog.records) == 257
+    assert len(caplog.records) == 513
 
 
 async def test_host_that_resets_the_connection_at_once_is_a_refusal(
@@ -486,7 +499,53 @@ async def test_tunnels_above_the_limit_are_refused_until_one_closes() -> None:
         third.close()
 
 
-OTHER = "127.0.0.2"  # another client: all of 127.0.0.0/8 is loopback
+async def test_tunnel_whose_service_has_closed_ends_before_its_client_closes() -> None:
+    """The attack: a client keeps tunnels to closed services, and so its share, until it closes them."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        writer.close()
+
+    host = "vault.azure.net"
+    async with (
+        _listening(close) as service,
+        _gateway({host: service}, tunnels=1, half_open_seconds=0.1) as own,
+        asyncio.timeout(60),
+    ):
+        _, (reader, first) = await _connect(own, f"{host}:443")
+        first.write(b"x")
+        assert await reader.read() == b""
+        status = b" 503 "
+        while b" 503 " in status:
+            status, (_, writer) = await _connect(own, f"{host}:443")
+            writer.close()
+        assert b" 200 " in status
+        first.close()
+
+
+async def test_half_open_tunnel_that_makes_progress_is_not_cut() -> None:
+    """A client may end its request, as programs that relay a file do, and then read a long response."""
+
+    async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        for _ in range(8):
+            writer.write(b"x")
+            await asyncio.sleep(1)
+        writer.close()
+
+    host = "vault.azure.net"
+    async with (
+        _listening(respond_slowly) as service,
+        _gateway({host: service}, half_open_seconds=5) as own,
+        asyncio.timeout(60),
+    ):
+        _, (reader, writer) = await _connect(own, f"{host}:443")
+        writer.write_eof()
+        assert await reader.read() == b"x" * 8
+        writer.close()
+
+
+OTHER = "127.64.0.2"  # another client, with the address of a pod
 
 
 @asynccontextmanager

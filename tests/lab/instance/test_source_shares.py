@@ -21,11 +21,13 @@ def test_address_takes_only_its_share_of_the_api_server(running: Podpass) -> Non
     address = (str(server.hostname), int(server.port or 0))
     with ExitStack() as stack:
         for _ in range(shared_limits().source_connections):
-            stack.enter_context(socket.create_connection(address, 30, ("127.0.0.2", 0)))
+            stack.enter_context(socket.create_connection(address, 30, ("127.64.0.2", 0)))
         with pytest.raises(ConnectionResetError):
-            socket.create_connection(address, 5, ("127.0.0.2", 0)).recv(1)
+            socket.create_connection(address, 5, ("127.64.0.2", 0)).recv(1)
         tls = ssl.create_default_context(cafile=found["ca_file"])
-        client = http.client.HTTPSConnection(*address, context=tls, source_address=("127.0.0.3", 0))
+        client = http.client.HTTPSConnection(
+            *address, context=tls, source_address=("127.64.0.3", 0)
+        )
         client.request("GET", "/version")
         assert json.load(client.getresponse())["major"] == "1"
         client.close()

@@ -20,7 +20,7 @@ from podpass.lab.names import messages, resolver
 from tests.lab.names.corefiles import SERVED
 from tests.lab.names.server import ADDRESSES, HOST, Cloud, running
 
-OTHER = "127.0.0.2"  # another client
+OTHER = "127.64.0.2"  # another client, with the address of a pod
 QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
 
 

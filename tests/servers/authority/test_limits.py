@@ -22,7 +22,7 @@ from tests.servers.authority.running import (
 pytestmark = pytest.mark.processes
 
 HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
-LOOP, OTHER = "127.0.0.1", "127.0.0.2"
+LOOP, OTHER = "127.0.0.1", "127.64.0.2"
 
 
 def _send_invalid_request(

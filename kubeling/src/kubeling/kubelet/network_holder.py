@@ -29,7 +29,7 @@ _REQUEST, _ACK, _REPLACE, _EXCLUSIVE, _CREATE, _APPEND = 0x1, 0x4, 0x100, 0x200,
 _NEWLINK, _NEWADDR, _DELADDR, _NEWROUTE = 16, 20, 21, 24
 _UP, _NESTED = 1, 0x8000
 _LOOPBACK_INDEX, _POD_INDEX, _FIRST_INDEX = 1, 2, 10
-_FORWARDING, _ROUTE_LOCALNET = 1, 26
+_FORWARDING, _RP_FILTER, _ROUTE_LOCALNET = 1, 8, 26
 _MAIN, _LOCAL_TABLE = 254, 255
 _MAX_MESSAGE = 64 * 1024
 
@@ -134,7 +134,8 @@ class NodeNamespace:
             self._check(self._libc.setns(self._own, _NEWNET))
         try:
             self._netlink.add_interface(index, pod)
-            self._netlink.start(index, (_FORWARDING, _ROUTE_LOCALNET))
+            # Strict: otherwise a container with NET_ADMIN could send from the address of another pod.
+            self._netlink.start(index, (_FORWARDING, _RP_FILTER, _ROUTE_LOCALNET))
             self._netlink.add_route(address, 32, index)
             _start_loopback(netlink, local)
             netlink.add_address(address, 32, _POD_INDEX)

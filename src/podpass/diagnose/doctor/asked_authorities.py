@@ -9,7 +9,8 @@ from podpass.diagnose.trace.assignment import AssignedHop
 from podpass.diagnose.trace.hop import Hop, HopResult
 from podpass.log import AUTHORITY_NOT_SERVED
 
-_LOOPBACK = "127."
+# The source of each pod that has no network of its own.
+_SHARED = "127.0.0.1"
 
 
 class AskedAuthorities:
@@ -17,12 +18,14 @@ class AskedAuthorities:
 
     def __init__(self, found: Iterable[AssignedHop]) -> None:
         self._asked: list[Hop] = []
+        self._unexplained: list[Hop] = []
         self._exchanged: set[tuple[str, str]] = set()
         for each in found:
             if each.hop.event == AUTHORITY_NOT_SERVED:
+                self._asked.append(each.hop)
                 # The variable of a container explains the hop if a pod is known.
                 if not each.workload.account:
-                    self._asked.append(each.hop)
+                    self._unexplained.append(each.hop)
             elif each.hop.stage == "exchange" and each.hop.result is HopResult.PASSED:
                 self._exchanged.add((each.workload.namespace, each.workload.pod))
 
@@ -36,14 +39,17 @@ class AskedAuthorities:
         if not cluster.pod_name or not isinstance(pod, Mapping):
             return None
         status: Mapping[str, Any] = pod.get("status") or {}
-        address, start = str(status.get("podIP") or ""), str(status.get("startTime") or "")
+        # Not the start in the status: the kubelet writes it late under load, after the program has asked.
+        created = str((pod.get("metadata") or {}).get("creationTimestamp") or "")
+        address = str(status.get("podIP") or "")
         own = [each for each in self._asked if each.fact("source") == address]
         is_failing = find_stopped(dict(pod), cluster.now) is not None
         has_exchanged = (cluster.namespace_name, cluster.pod_name) in self._exchanged
-        if not own and address.startswith(_LOOPBACK) and is_failing and not has_exchanged and start:
-            shared = (each for each in self._asked if each.fact("source").startswith(_LOOPBACK))
+        if not own and address.startswith("127.") and is_failing and not has_exchanged and created:
+            # Other addresses are those of pods with networks of their own.
+            shared = (each for each in self._unexplained if each.fact("source") == _SHARED)
             # Both times are RFC 3339 in UTC; that of the pod has whole seconds.
-            own = [each for each in shared if each.time[:19] >= start[:19]]
+            own = [each for each in shared if each.time[:19] >= created[:19]]
         if not own:
             return None
         return AskedAuthority(own[-1].fact("source"), own[-1].cause, own[-1].fact("fix"))

@@ -117,7 +117,9 @@ class HopAssigner:
         if hop.stage in ("account", "admission", "assertion"):
             workload = _named(hop.facts)
             for host in () if hop.is_dry_run else _list_hosts(hop.facts.get("authorities")):
-                self._authorities.put(host, workload)
+                # The gateway knows only an address: which of several pods has asked is unknown.
+                is_one = self._authorities.get(host) in (None, workload)
+                self._authorities.put(host, workload if is_one else TokenOwner())
             if hop.stage == "assertion" and fingerprint:
                 self._assertions.put(fingerprint, workload)
             if workload.uid:

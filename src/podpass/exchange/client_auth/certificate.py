@@ -54,6 +54,8 @@ def allowed_audiences(
         for name in {tenant.id, segment, *tenant.domains}:
             yield f"{origin}/{name}/oauth2/v2.0/token"
             yield f"{origin}/{name}/oauth2/token"
+            # ADAL for Go, which kubelogin uses with --legacy, signs the query too.
+            yield f"{origin}/{name}/oauth2/token?api-version=1.0"
             yield f"{origin}/{name}/v2.0"
     yield cloud.v1_issuer(tenant.id)
 

@@ -30,6 +30,7 @@ from podpass.lab.gateway.proxy_response import respond, respond_without_tunnel
 from podpass.lab.gateway.refused_hosts import RefusedHosts
 from podpass.lab.gateway.tunnel import (
     CHUNK_BYTES,
+    HALF_OPEN_SECONDS,
     MAX_HEAD_BYTES,
     Stream,
     abort,
@@ -59,13 +60,15 @@ class GatewayLimits:
     """Limits of a gateway.
 
     `tunnels` and `waiting` are for all source addresses, each of which has a share; `waiting` are the
-    connections that have not sent their request or ClientHello, which a client sends at once.
+    connections that have not sent their request or ClientHello, which a client sends at once. A tunnel of
+    which one direction has ended ends when no data has passed for `half_open_seconds`.
     """
 
     tunnels: int = 2000
     waiting: int = 1024
     head_seconds: float = 10.0
     hello_seconds: float = 3.0
+    half_open_seconds: float = HALF_OPEN_SECONDS
 
 
 LIMITS = GatewayLimits()
@@ -233,7 +236,7 @@ class Gateway:
             except (BadProxyRequest, HostUnreachable, TargetRefused) as exc:
                 return await respond(writer, exc.status, exc.message)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await relay((reader, writer), remote)
+            await self._relay((reader, writer), remote)
         return None
 
     async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -255,7 +258,10 @@ class Gateway:
                     self._refused.report("tunnels_refused", exc)
                 return
             remote[1].write(hello)
-            await relay((reader, writer), remote)
+            await self._relay((reader, writer), remote)
+
+    async def _relay(self, client: Stream, remote: Stream) -> None:
+        await relay(client, remote, half_open_seconds=self._limits.half_open_seconds)
 
     @asynccontextmanager
     async def _open(

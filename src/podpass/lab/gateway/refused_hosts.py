@@ -1,7 +1,8 @@
-"""Log the hosts that clients asked the gateway for and did not reach, as hops of the exchange.
+"""Log the authorities that clients asked the gateway for and did not reach, as hops of the exchange.
 
 A client whose authority is not that of the instance sends no request to the token service, so only the
-gateway knows which host it asked. `podpass trace` shows these lines.
+gateway knows which host it asked. `podpass trace` shows these lines. Other hosts that a client did not reach
+have nothing to do with tokens: they are logged at the level debug.
 """
 
 import logging
@@ -15,7 +16,7 @@ from podpass.http.limits import source_network
 _log = logging.getLogger(__name__)
 
 _PERIOD_SECONDS = 60.0
-# In each period: for all addresses, and for one.
+# In each period, of authorities and of other hosts: for all addresses, and for one.
 _MAX_HOSTS, _MAX_OF_SOURCE = 256, 16
 _MAX_CHARS = 253
 _FIX = (
@@ -30,8 +31,8 @@ class RefusedHosts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: set[tuple[str, str]] = set()
-        self._of_source: Counter[str] = Counter()
+        # Counted separately: the many other hosts of a program must not hide its authority.
+        self._authorities, self._others = _SeenHosts(), _SeenHosts()
         self._end = 0.0
 
     def report_connected(self, host: str, port: int, source: str) -> None:
@@ -41,19 +42,19 @@ class RefusedHosts:
 
     def report(self, host: str, port: int, source: str, reason: str) -> None:
         """Log a host that a client did not reach."""
-        now, network = self._clock(), source_network(source)
+        now = self._clock()
         if now >= self._end:
-            self._seen.clear()
-            self._of_source.clear()
+            self._authorities, self._others = _SeenHosts(), _SeenHosts()
             self._end = now + _PERIOD_SECONDS
         name = host[:_MAX_CHARS].lower().removesuffix(".")
-        is_full = len(self._seen) >= _MAX_HOSTS or self._of_source[network] >= _MAX_OF_SOURCE
-        if is_full or (network, name) in self._seen:
-            return
-        self._seen.add((network, name))
-        self._of_source[network] += 1
         cloud = find_cloud(name)
-        about = f", the authority of {cloud.name}" if cloud else ""
+        seen = self._others if cloud is None else self._authorities
+        if not seen.add(source_network(source), name):
+            return
+        if cloud is None:
+            facts = {"host": name, "port": port, "source": source, "cause": reason}
+            _log.debug("host_not_reached", extra=facts)
+            return
         log.hop(
             _log,
             log.AUTHORITY_NOT_SERVED,
@@ -64,8 +65,25 @@ class RefusedHosts:
             level=logging.WARNING,
             outcome=log.AUTHORITY_NOT_SERVED,
             host=name,
-            is_authority=cloud is not None,
+            is_authority=True,
             source=source,
-            cause=f"given {names.LOGIN_ALIASES[0]}, asked {name}{about}: {reason}",
+            cause=f"given {names.LOGIN_ALIASES[0]}, asked {name}, the authority of {cloud.name}: {reason}",
             fix=_FIX,
         )
+
+
+class _SeenHosts:
+    """The hosts of each source in one period, up to a limit."""
+
+    def __init__(self) -> None:
+        self._hosts: set[tuple[str, str]] = set()
+        self._of_source: Counter[str] = Counter()
+
+    def add(self, network: str, name: str) -> bool:
+        """Return whether a host is new and within the limits."""
+        is_full = len(self._hosts) >= _MAX_HOSTS or self._of_source[network] >= _MAX_OF_SOURCE
+        if is_full or (network, name) in self._hosts:
+            return False
+        self._hosts.add((network, name))
+        self._of_source[network] += 1
+        return True

@@ -14,6 +14,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 MAX_HEAD_BYTES = 16 * 1024
 CHUNK_BYTES = 64 * 1024
+HALF_OPEN_SECONDS = 30.0
 
 
 async def read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
@@ -64,23 +65,38 @@ async def connect_service(address: Address, on_begin: Callable[[Address], None])
         raise
 
 
-async def relay(client: Stream, remote: Stream) -> None:
-    """Copy in both directions until both have ended; an error in one direction ends both."""
+async def relay(
+    client: Stream, remote: Stream, *, half_open_seconds: float = HALF_OPEN_SECONDS
+) -> None:
+    """Copy in both directions until both have ended; an error in one direction ends both.
+
+    After the end of one direction, the other ends when no data has passed for `half_open_seconds`. Without
+    this limit, a client that never closes would keep a tunnel of its share to a service that has closed.
+    """
+    loop, is_half_open = asyncio.get_running_loop(), False
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        nonlocal is_half_open
+        while data := await source.read(CHUNK_BYTES):
+            sink.write(data)
+            # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
+            await sink.drain()
+            extend()
+        if sink.can_write_eof() and not sink.is_closing():
+            sink.write_eof()
+        is_half_open = True
+        extend()
+
+    def extend() -> None:
+        if is_half_open and not limit.expired():
+            limit.reschedule(loop.time() + half_open_seconds)
+
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(client[0], remote[1]))
-            group.create_task(_copy(remote[0], client[1]))
-    except* OSError:
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+            group.create_task(copy(client[0], remote[1]))
+            group.create_task(copy(remote[0], client[1]))
+    except* OSError:  # also the TimeoutError of the limit
         pass
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(CHUNK_BYTES):
-        sink.write(data)
-        # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
-        await sink.drain()
-    if sink.can_write_eof() and not sink.is_closing():
-        sink.write_eof()
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

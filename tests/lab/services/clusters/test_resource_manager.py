@@ -280,6 +280,18 @@ async def test_only_the_user_of_a_cluster_with_entra_integration_signs_in_to_ent
     assert list(found.values()) == [True, False, True]
 
 
+async def test_cluster_without_local_accounts_has_no_static_credentials(manager: Any) -> None:
+    body = cluster(**ON, aadProfile={"managed": True}, disableLocalAccounts=True)
+    _, shown, _ = await manager.send("PUT", ONE, body)
+    assert shown["properties"]["aadProfile"]["tenantID"]
+    found = {
+        verb: await manager.send("POST", f"{ONE}/list{verb}Credential")
+        for verb in ("ClusterUser", "ClusterAdmin", "ClusterMonitoringUser")
+    }
+    assert [status for status, _, _ in found.values()] == [200, 400, 400]
+    assert found["ClusterAdmin"][1]["error"]["code"] == "BadRequest"
+
+
 async def test_access_profile_returns_a_kubeconfig(manager: Any) -> None:
     await manager.send("PUT", ONE, cluster(**ON))
     path = f"{ONE}/accessProfiles/clusterUser/listCredential"

@@ -238,6 +238,12 @@ async def issue_kubeconfig(
 ) -> str:
     """Return a kubeconfig in Base64 and record it in the audit: most grant cluster administration."""
     entra = profile == _ENTRA_PROFILE and cluster_wire.has_entra_integration(cluster.document)
+    if not entra and not cluster_wire.has_local_accounts(cluster.document):
+        raise errors.bad_request(
+            "BadRequest",
+            "The local accounts of this cluster are disabled, so it has no static credentials. Sign in with"
+            " Entra: az aks get-credentials without --admin.",
+        )
     user = f"{profile}_{cluster.group}_{cluster.name}"
     with converting_refusals():
         content = cluster_of(context).kubeconfig(cluster.name, user, entra=entra)

@@ -107,6 +107,11 @@ def has_entra_integration(document: Mapping[str, Any]) -> bool:
     return bool(document.get("properties", {}).get("aadProfile"))
 
 
+def has_local_accounts(document: Mapping[str, Any]) -> bool:
+    """Return whether certificates of the cluster's own administrators are handed out."""
+    return not document.get("properties", {}).get("disableLocalAccounts")
+
+
 def record_features(
     document: Mapping[str, Any], *, issuer: bool, workload_identity: bool
 ) -> dict[str, Any]:
@@ -179,6 +184,8 @@ def _properties(
             "workloadIdentity": {"enabled": cluster_backend.workload_identity},
         },
     }
+    if aad := given.get("aadProfile"):
+        properties["aadProfile"] = {"tenantID": context.subscription.tenant_id, **aad}
     return {name: value for name, value in properties.items() if value is not None}
 
 
