@@ -16,7 +16,7 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.clouds import CLOUDS
 from podpass.crypto import jose
-from podpass.directory.claims_expression import KubernetesIssuers, is_public_issuer
+from podpass.directory.claims_expression import SERVICE_ACCOUNT, KubernetesIssuers, is_public_issuer
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.exchange.client_auth import certificate, managed_identity_assertion
 from podpass.exchange.client_auth.assertion import (
@@ -150,6 +150,8 @@ class ClientAuthenticator:
         record.add(credential=credential.name)
         if credential.expression and not is_public_issuer(credential.issuer):
             record.add(not_in_entra="flexible credential of a cluster")
+        if self._settings.require_pod_claims:
+            check_pod(assertion)
         check_lifetime(assertion, self._settings.assertion_seconds)
         await self._check_signature(assertion, credential, record)
         check_time(assertion, self._clock(), self._settings.early_seconds)
@@ -269,6 +271,17 @@ def check_credential_parameters(request: TokenRequest) -> None:
             numbers.MALFORMED_REQUEST, reason=f"client_assertion_type is not {names.JWT_BEARER}"
         )
         raise other.with_response(step="credential")
+
+
+def check_pod(assertion: UnverifiedAssertion) -> None:
+    """Check that the token of a ServiceAccount is bound to a pod.
+
+    Raises AadstsError 90014.
+    """
+    if assertion.subject.startswith(SERVICE_ACCOUNT) and not read_pod(assertion.token):
+        raise AadstsError(numbers.MISSING_CLAIM, claim="kubernetes.io.pod").with_response(
+            step="trust"
+        )
 
 
 def check_lifetime(assertion: UnverifiedAssertion, longest: int) -> None:

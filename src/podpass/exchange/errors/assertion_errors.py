@@ -50,7 +50,9 @@ ASSERTION_ROWS = (
         step="assertion",
         error="invalid_request",
         text="The required field '{claim}' is missing from the credential.",
-        cause="A claim is missing or has the wrong type: iss, sub, aud or exp; or nbf has the wrong type.",
+        cause="A claim is missing or has the wrong type: iss, sub, aud or exp; or nbf has the wrong type. "
+        "With `podpass authority --require-pod-claims` or `podpass up --require-pod-claims` also "
+        "kubernetes.io.pod: a controller that gets a token by TokenRequest has none.",
         resolution="Send a projected ServiceAccount token; `podpass token inspect FILE` shows its claims",
     ),
     AadstsEntry(

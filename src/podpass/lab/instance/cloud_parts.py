@@ -286,6 +286,7 @@ async def _start_authority(
         propagation_seconds=context.settings.propagation_seconds,
         issuer_refetch_seconds=context.refetch_seconds(REFETCH_SECONDS),
         assertion_algorithms=tuple(context.settings.assertion_algorithms.split(",")),
+        require_pod_claims=context.settings.require_pod_claims,
         flexible_kubernetes=tuple(context.expressions.issuers),
         allow_wide=context.expressions.allow_wide,
         cluster_issuer="" if cluster is None else cluster.issuer,
