@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.instance.instances import Podpass
+from podpass import names
+from tests.lab.instance.instances import CLIENT, Podpass
 
 POLICY = "policies: [{definition: 2571b7c3-3056-4a61-b00a-9bc5232234f5}]\n"
 SEED = """
@@ -39,6 +40,23 @@ def test_seed_without_findings_and_invalid_seed(podpass: Podpass, tmp_path: Path
     done = podpass("lint", write(tmp_path, "identities: [{nam: web}]"))
     assert done.returncode == 2
     assert "unknown key 'nam'" in done.stderr
+
+
+@pytest.mark.processes
+def test_identities_that_cannot_be_read_are_reported_with_exit_code_3(running: Podpass) -> None:
+    """The caller is a workload that may read a vault and no identity."""
+    annotation = f"{names.CLIENT_ID}={CLIENT}"
+    for words in (("create", "serviceaccount", "web"), ("annotate", "sa", "web", annotation)):
+        assert running("run", "--", "kubectl", *words).returncode == 0
+    command = (*running.command("lint")[:3], "lint", "--auth-method", "default", "-o", "json")
+    subscription = ("--subscription-id", running.status()["subscription_id"])
+    done = running("run", "-q", "--as", "web", "--", *command, *subscription)
+    assert done.returncode == 3, done.stderr
+    document = json.loads(done.stdout)
+    assert document["findings"] == []
+    unread = {each.partition(":")[0] for each in document["unread"]}
+    assert unread == {"applications", "managed identities"}
+    assert "podpass: not read: applications: Microsoft Graph refused" in done.stderr
 
 
 @pytest.mark.processes

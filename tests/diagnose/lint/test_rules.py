@@ -60,6 +60,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
             "expression": "claims['sub'] matches 'repo:contoso@1/app@2:*' and claims['repository_id'] eq '2'",
         },
     ),
+    # The id of the owner fixes what the pattern does not.
+    (
+        "github_by_name",
+        {
+            "issuer": GITHUB,
+            "expression": "claims['sub'] matches 'repo:contoso*' and claims['repository_owner_id'] eq '1'",
+        },
+    ),
     ("", {"subject": "repo:contoso/app:environment:prod"}),
     ("gitlab_by_path", {"issuer": GITLAB, "subject": "project_path:a/b:ref_type:branch:ref:main"}),
     ("", {"issuer": GITLAB, "subject": "project_id:7:ref_type:branch:ref:main"}),
@@ -117,6 +125,9 @@ def test_application_that_trusts_a_federated_identity_is_a_second_hop() -> None:
     assert codes(identity(credential(), object_id=TENANT), application) == []
     # A seed has no object ids.
     assert codes(identity(credential(), object_id=""), application) == ["second_hop"]
+    assert codes(identity(hop, kind=IdentityKind.APPLICATION, object_id="")) == []
+    other = identity(credential(issuer="https://other.example/", subject=OBJECT), name="app")
+    assert codes(identity(credential()), other) == []
     other = identity(credential(issuer=ENTRA, subject="/eid1/c/pub/t/a/b"), name="app")
     assert codes(identity(credential(), object_id=""), other) == []
 
