@@ -99,6 +99,24 @@ async def test_github_job_gets_tokens_for_the_audiences_that_it_asks_for(caller:
     assert (job["ARM_OIDC_REQUEST_URL"], job["ARM_OIDC_REQUEST_TOKEN"]) == (url, bearer)
 
 
+async def test_tokens_of_a_job_have_the_shorter_lifetime_that_it_was_started_with(
+    caller: Caller,
+) -> None:
+    job = caller.issuer.start_job(GITHUB, "30")
+    url, bearer = job["ACTIONS_ID_TOKEN_REQUEST_URL"], job["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    _, body = await caller.send("GET", url, bearer)
+    assert read(caller, body["value"])["exp"] == NOW + 30
+    gitlab = caller.issuer.start_job("gitlab:contoso/app:ref_type:branch:ref:main", "1")
+    assert read(caller, gitlab["GITLAB_OIDC_TOKEN"])["exp"] == NOW + 1
+
+
+@pytest.mark.parametrize("seconds", ["0", "301", "-1", "1e9", "x"])
+def test_lifetime_that_the_platform_does_not_have_is_refused(caller: Caller, seconds: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        caller.issuer.start_job(GITHUB, seconds)
+    assert refused.value.hint == "--token-seconds can be 1 to 300"
+
+
 async def test_azure_devops_job_gets_tokens_of_its_service_connection_alone(
     caller: Caller,
 ) -> None:

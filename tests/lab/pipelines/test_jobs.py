@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from podpass.lab.pipelines.platforms import parse_job
+from podpass.pytest.tokens import decode
 from tests.lab.instance.instances import Podpass
 
 pytestmark = pytest.mark.processes
@@ -124,6 +125,17 @@ def test_unknown_job_is_refused_with_an_example(running: Podpass) -> None:
     refused = running("run", "--as", "github:app", "--", "true")
     assert refused.returncode == 2
     assert "github:contoso/app:ref:refs/heads/main" in refused.stderr
+
+
+def test_shorter_lifetime_is_for_jobs_and_reaches_the_token(running: Podpass) -> None:
+    job = "gitlab:7:ref_type:branch:ref:main"
+    words = ("run", "--as", job, "--token-seconds", "30", "--", "printenv", "GITLAB_OIDC_TOKEN")
+    claims = decode(running(*words).stdout.strip())
+    assert claims["exp"] - claims["iat"] == 30
+    refused = running("run", "--as", job, "--token-seconds", "301", "--", "true")
+    assert (refused.returncode, "1 to 300" in refused.stderr) == (2, True)
+    refused = running("run", "--token-seconds", "30", "--", "true")
+    assert (refused.returncode, "only for a job" in refused.stderr) == (2, True)
 
 
 def test_job_has_no_sign_in_of_az(running: Podpass) -> None:

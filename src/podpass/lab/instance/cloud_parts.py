@@ -91,9 +91,9 @@ class CloudHalf:
         seal = self.keys.authority.token_sealer
         return refresh_tokens.issue(seal, admin, AZURE_CLI, clock=self.context.clock)
 
-    async def start_job(self, job: str) -> dict[str, str]:
+    async def start_job(self, query: "Mapping[str, str]") -> dict[str, str]:
         """Return the environment of a job of a pipeline. Raises UsageError."""
-        return self.pipelines.start_job(job)
+        return self.pipelines.start_job(query.get("job", ""), query.get("seconds", ""))
 
     async def describe_storage(self) -> dict[str, Any]:
         """Return the storage accounts, the services that are served, and the accounts that Azurite has.

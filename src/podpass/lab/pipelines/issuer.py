@@ -9,6 +9,7 @@ The bearer token is signed too and contains the name of the job, so the instance
 import logging
 import uuid
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -68,13 +69,15 @@ class PipelineIssuer:
     def _ring(self) -> KeyRing:
         return self._open_ring()
 
-    def start_job(self, text: str) -> dict[str, str]:
-        """Return the environment of a job. Raises UsageError."""
-        job = self._parse(text)
+    def start_job(self, text: str, seconds: str = "") -> dict[str, str]:
+        """Return the environment of a job. Raises UsageError.
+
+        `seconds` shortens the lifetime of its tokens; without it, the lifetime is that of the platform.
+        """
+        job = self._parse(text, seconds)
         now = int(self._clock())
-        request_token = self._ring.sign(
-            {"iss": _REQUESTS, "sub": text, "iat": now, "exp": now + _REQUEST_SECONDS}
-        )
+        request = {"iss": _REQUESTS, "sub": text, "seconds": seconds}
+        request_token = self._ring.sign({**request, "iat": now, "exp": now + _REQUEST_SECONDS})
         return describe_environment(
             job,
             self._base,
@@ -83,8 +86,15 @@ class PipelineIssuer:
             names.EXCHANGE_AUDIENCE,
         )
 
-    def _parse(self, text: str) -> Job:
+    def _parse(self, text: str, seconds: str) -> Job:
         job = parse_job(text)
+        if seconds:
+            if not (seconds.isdecimal() and 0 < int(seconds) <= job.seconds):
+                raise UsageError(
+                    f"a token of {job.platform} cannot be valid for {seconds} seconds",
+                    hint=f"--token-seconds can be 1 to {job.seconds}",
+                )
+            job = replace(job, seconds=int(seconds))
         enabled = self._find_platforms()
         if job.platform not in enabled:
             wanted = ",".join(sorted({*enabled, job.platform}))
@@ -170,7 +180,7 @@ class PipelineIssuer:
             # A token of a job has the issuer of its platform, so it is never a request token.
             if claims.get("iss") != _REQUESTS or self._clock() >= float(claims["exp"]):
                 return None
-            return self._parse(str(claims["sub"]))
+            return self._parse(str(claims["sub"]), str(claims["seconds"]))
         except (jose.MalformedToken, jose.BadSignature, KeyError, ValueError, UsageError):
             return None
 
