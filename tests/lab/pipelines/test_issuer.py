@@ -11,8 +11,9 @@ import pytest
 from podpass import names
 from podpass.assertion.keys import KeyRing
 from podpass.crypto import jose
+from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.errors import UsageError
-from podpass.lab.pipelines.issuer import PATH, PipelineIssuer
+from podpass.lab.pipelines.issuer import PATH, EntraSigner, PipelineIssuer
 from podpass.lab.pipelines.platforms import parse_job
 from tests import rsa_keys
 
@@ -20,6 +21,9 @@ NOW = 1_800_000_000
 GITHUB = "github:contoso/app:ref:refs/heads/main"
 DEVOPS = "azure-devops:contoso/project/connection"
 BASE = "https://localhost:1"
+TENANT, ID = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+KEY = jose.SigningKey(kid="entra", key=rsa_keys.KEY)
+ENTRA = EntraSigner(tenant_id=TENANT, sign=KEY.sign)
 
 
 class Caller:
@@ -68,7 +72,7 @@ def caller(tmp_path: Path, now: list[float]) -> Caller:
     ring = KeyRing(tmp_path, (), lambda: now[0])
     ring.rotate(rsa_keys.KEY)
     platforms = ("github", "azure-devops", "gitlab", "terraform")
-    return Caller(PipelineIssuer(lambda: ring, lambda: platforms, BASE, lambda: now[0]))
+    return Caller(PipelineIssuer(lambda: ring, lambda: platforms, BASE, lambda: now[0], ENTRA))
 
 
 def read(caller: Caller, token: str) -> dict[str, Any]:
@@ -133,6 +137,19 @@ async def test_azure_devops_job_gets_tokens_of_its_service_connection_alone(
     assert (await caller.send("POST", url, bearer))[0] == 404
 
 
+async def test_connection_of_ids_gets_tokens_that_the_tenant_issues(caller: Caller) -> None:
+    job = caller.issuer.start_job(f"azure-devops:{ID}/{ID.upper()}")
+    query = f"?serviceConnectionId={ID}"
+    url, bearer = job["SYSTEM_OIDCREQUESTURI"] + query, job["SYSTEM_ACCESSTOKEN"]
+    _, body = await caller.send("POST", url, bearer)
+    claims = jose.parse(body["oidcToken"]).claims
+    assert claims["iss"] == f"https://login.microsoftonline.com/{TENANT}/v2.0"
+    tenant, client = "EREREREREUGBEREREREREQ", "rISbSSETf0KqFyZ8ppdXmA"
+    assert claims["sub"] == f"/eid1/c/pub/t/{tenant}/a/{client}/sc/{ID}/{ID}"
+    assert (claims["aud"], claims["tid"]) == (EXCHANGE_APP_ID, TENANT)
+    assert jose.parse(body["oidcToken"]).header["kid"] == "entra"
+
+
 def test_other_platforms_have_their_token_in_a_variable(caller: Caller) -> None:
     gitlab = caller.issuer.start_job("gitlab:contoso/app:ref_type:branch:ref:main")
     assert read(caller, gitlab["GITLAB_OIDC_TOKEN"])["exp"] == NOW + 300
@@ -184,7 +201,7 @@ def test_documents_of_other_issuers_are_not_answered(caller: Caller, url: str) -
 def test_platform_that_the_user_did_not_enable_is_refused(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path, (), lambda: NOW)
     ring.rotate(rsa_keys.KEY)
-    issuer = PipelineIssuer(lambda: ring, lambda: ("gitlab",), BASE, lambda: NOW)
+    issuer = PipelineIssuer(lambda: ring, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
     with pytest.raises(UsageError) as refused:
         issuer.start_job(GITHUB)
     assert "--pipelines github,gitlab" in refused.value.hint

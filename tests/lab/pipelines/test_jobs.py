@@ -15,6 +15,8 @@ pytestmark = pytest.mark.processes
 
 CLIENT = "22222222-aaaa-4bbb-8ccc-000000000001"
 DEVOPS = "azure-devops:contoso/project/connection"
+CONNECTED = "22222222-aaaa-4bbb-8ccc-000000000002"
+CONNECTION = f"azure-devops:{CLIENT}/{CONNECTED}"
 SEED = f"""
 identities:
   - name: deploy
@@ -83,13 +85,24 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podpass]:
         *("--seed", str(folder / "seed.yaml")),
         *("--pipelines", "github,gitlab,terraform,azure-devops"),
     )
+    # Entra's own tokens have the tenant in issuer and subject.
+    job = parse_job(CONNECTION).of_tenant(podpass.status()["tenant_id"])
+    (folder / "entra.yaml").write_text(f"""
+identities:
+  - name: connected
+    client_id: {CONNECTED}
+    federated_credentials: [{{name: devops, issuer: "{job.issuer}", subject: "{job.subject}"}}]
+vaults: [{{name: jobs-vault, access: [{{identity: connected, role: Key Vault Secrets User}}]}}]
+""")
+    applied = podpass("apply", "-f", str(folder / "entra.yaml"))
+    assert applied.returncode == 0, applied.stderr
     yield podpass
     podpass("down")
 
 
-def read_secret(running: Podpass, job: str) -> str:
+def read_secret(running: Podpass, job: str, client: str = CLIENT) -> str:
     program: Path = running.data_dir.parent / "program.py"
-    words = (sys.executable, str(program), running.status()["tenant_id"], CLIENT)
+    words = (sys.executable, str(program), running.status()["tenant_id"], client)
     return running("run", "--as", job, "--", *words).stdout.strip()
 
 
@@ -119,6 +132,14 @@ def test_job_reads_the_secret_by_the_credential_of_its_platform(running: Podpass
 )
 def test_other_job_of_the_platform_is_refused(running: Podpass, job: str, code: str) -> None:
     assert f"{code}:" in read_secret(running, job)
+
+
+def test_connection_with_entra_as_issuer_reads_the_secret_as_a_managed_identity(
+    running: Podpass,
+) -> None:
+    assert read_secret(running, CONNECTION, CONNECTED) == "hello"
+    other = f"azure-devops:{CLIENT}/{CLIENT}"
+    assert "AADSTS700213:" in read_secret(running, other, CONNECTED)
 
 
 def test_unknown_job_is_refused_with_an_example(running: Podpass) -> None:

@@ -217,8 +217,8 @@ RULES = (
     LintRule(
         "connection_by_name",
         _find_connection_name,
-        "use the issuer and the subject that Azure DevOps shows for a new connection: Entra's issuer, and"
-        " a subject with ids",
+        "use the issuer and the subject that Azure DevOps shows for a new connection: Entra's issuer and a"
+        " subject with ids; `podpass run --as azure-devops:ORGANIZATION_ID/CONNECTION_ID` tries it",
     ),
     LintRule(
         "wildcard_in_subject",

@@ -172,9 +172,10 @@ class ClientAuthenticator:
             self._cloud,
         )
         record.add(credential=credential.name)
-        issuing = managed_identity_assertion.issuing_client_id(assertion)
-        found = await self._directory.find_identity(tenant.id, issuing) if issuing else None
-        managed_identity_assertion.check_issuing_identity(assertion, found)
+        if not managed_identity_assertion.is_service_connection(assertion, tenant):
+            issuing = managed_identity_assertion.issuing_client_id(assertion)
+            found = await self._directory.find_identity(tenant.id, issuing) if issuing else None
+            managed_identity_assertion.check_issuing_identity(assertion, found)
         check_lifetime(assertion, settings.assertion_seconds)
         managed_identity_assertion.check_signature(assertion, credential, self._keys.published)
         check_time(assertion, now, settings.early_seconds)

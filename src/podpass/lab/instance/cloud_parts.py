@@ -147,10 +147,12 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
     )
 
 
-def open_pipelines(context: CloudContext, issuers: "IssuerRegistry") -> "PipelineIssuer":
+def open_pipelines(
+    context: CloudContext, issuers: "IssuerRegistry", keys: CloudKeys
+) -> "PipelineIssuer":
     """Return the issuer of the pipelines that an option or a seed enables."""
     from podpass.assertion.keys import KeyRing
-    from podpass.lab.pipelines.issuer import PipelineIssuer
+    from podpass.lab.pipelines.issuer import EntraSigner, PipelineIssuer
 
     chosen = frozenset(filter(None, context.settings.pipelines.split(",")))
     return PipelineIssuer(
@@ -159,6 +161,10 @@ def open_pipelines(context: CloudContext, issuers: "IssuerRegistry") -> "Pipelin
         lambda: chosen | issuers.platforms,
         context.config.direct_origin("azure"),
         context.clock,
+        EntraSigner(
+            tenant_id=context.config.tenant_id,
+            sign=lambda claims: keys.authority.active.sign(claims, {"typ": "JWT"}),
+        ),
     )
 
 
@@ -172,7 +178,7 @@ async def start_cloud_half(
 
     directory, admin = await start("directory", _open_directory(context, database))
     issuers = IssuerRegistry(context.data_dir.path("issuers.json"))
-    pipelines = open_pipelines(context, issuers)
+    pipelines = open_pipelines(context, issuers, keys)
     fetcher = pipelines.wrap_fetcher(NamedIssuerFetcher(issuers, context.create_issuer_fetcher()))
     authority = await start("authority", _start_authority(context, keys, directory, admin, fetcher))
     issuers.on_change = authority.issuer_keys.clear

@@ -9,7 +9,7 @@ The bearer token is signed too and contains the name of the job, so the instance
 import logging
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +20,7 @@ from podpass import names
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
 from podpass.crypto import jose
+from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.errors import UsageError
 from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
 from podpass.http.server import JSON, App, Receive, Scope, Send, header, respond
@@ -50,6 +51,14 @@ _ISSUER_HOSTS = {
 _METHODS = {GITHUB: "GET", AZURE_DEVOPS: "POST"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntraSigner:
+    """The tenant, and the function that signs claims with the key of its token service."""
+
+    tenant_id: str
+    sign: Callable[[dict[str, Any]], str]
+
+
 class PipelineIssuer:
     """The issuers of the enabled platforms, with one set of keys, which is opened when it is needed."""
 
@@ -59,11 +68,13 @@ class PipelineIssuer:
         find_platforms: Callable[[], Collection[str]],
         base: str,
         clock: Clock,
+        entra: EntraSigner,
     ) -> None:
         self._open_ring = open_ring
         self._find_platforms = find_platforms
         self._base = base + PATH
         self._clock = clock
+        self._entra = entra
 
     @cached_property
     def _ring(self) -> KeyRing:
@@ -95,6 +106,7 @@ class PipelineIssuer:
                     hint=f"--token-seconds can be 1 to {job.seconds}",
                 )
             job = replace(job, seconds=int(seconds))
+        job = job.of_tenant(self._entra.tenant_id)
         enabled = self._find_platforms()
         if job.platform not in enabled:
             wanted = ",".join(sorted({*enabled, job.platform}))
@@ -111,7 +123,10 @@ class PipelineIssuer:
         now = int(self._clock())
         times = {"iat": now, "nbf": now, "exp": now + job.seconds}
         identifiers = {"iss": job.issuer, "sub": job.subject, "aud": audience}
-        return self._ring.sign({"jti": str(uuid.uuid4()), **identifiers, **job.claims, **times})
+        claims = {"jti": str(uuid.uuid4()), **identifiers, **job.claims, **times}
+        if not job.is_entra:
+            return self._ring.sign(claims)
+        return self._entra.sign({**claims, "aud": EXCHANGE_APP_ID, "tid": self._entra.tenant_id})
 
     def find_document(self, url: str) -> dict[str, Any] | None:
         """Return the discovery document or the keys of an enabled platform's issuer; None for another URL."""
@@ -157,7 +172,7 @@ class PipelineIssuer:
             return 401, {"message": "the bearer token is not the request token of a job"}
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if platform == AZURE_DEVOPS:
-            if query.get("serviceConnectionId") != [job.claims["service_connection_id"]]:
+            if query.get("serviceConnectionId") != [job.connection]:
                 return 404, {"message": "the job has no service connection with this id"}
             return 200, {"oidcToken": self._sign(job, names.EXCHANGE_AUDIENCE)}
         default = f"https://github.com/{job.claims['repository_owner']}"

@@ -13,10 +13,16 @@ import re
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from podpass import guids
 from podpass.errors import UsageError
+from podpass.exchange.client_auth.managed_identity_assertion import (
+    DEVOPS_CLIENT,
+    FEDERATION_CLAIM,
+    connection_prefix,
+)
 from podpass.settings.azure import PIPELINES
 
 GITHUB, GITLAB, TERRAFORM, AZURE_DEVOPS = PIPELINES
@@ -30,6 +36,8 @@ _GITHUB_SUBJECT = re.compile(
     r":(?P<context>pull_request|environment:(?P<environment>[^:]+)|ref:(?P<ref>refs/(?:heads|tags)/[^:]+))"
     r"(?::job_workflow_ref:(?P<called>[^:]+))?"
 )
+# The claim of a service connection that was recorded from Entra.
+_CONNECTION_MARK = "CAAQARgAIAA"
 _RUN_PHASES = ("plan", "apply")
 
 
@@ -38,6 +46,8 @@ class Job:
     """A job of a platform.
 
     `claims` has everything but `aud` and the times. Units: `seconds` is the lifetime of its tokens.
+    `connection` is the id of a service connection. With `is_entra`, Entra issues the tokens: `of_tenant`
+    completes the issuer and the subject.
     """
 
     platform: str
@@ -45,6 +55,16 @@ class Job:
     subject: str
     claims: Mapping[str, Any]
     seconds: int
+    connection: str = ""
+    is_entra: bool = False
+
+    def of_tenant(self, tenant_id: str) -> "Job":
+        """Return the job as a tenant knows it."""
+        if not self.is_entra:
+            return self
+        issuer = f"https://login.microsoftonline.com/{tenant_id}/v2.0"
+        subject = connection_prefix(tenant_id) + self.subject
+        return replace(self, issuer=issuer, subject=subject)
 
 
 def parse_job(text: str) -> Job:
@@ -188,6 +208,19 @@ def _parse_terraform(rest: str) -> Job | None:
 
 
 def _parse_azure_devops(rest: str) -> Job | None:
+    """Parse ORGANIZATION/PROJECT/CONNECTION, or the ids ORGANIZATION/CONNECTION with Entra as the issuer."""
+    ids = re.fullmatch(rf"({guids.PATTERN})/({guids.PATTERN})", rest)
+    if ids is not None:
+        client = {"azp": DEVOPS_CLIENT, "azpacr": "2", "idtyp": "app", "ver": "2.0"}
+        return Job(
+            platform=AZURE_DEVOPS,
+            issuer="",
+            subject=rest.lower(),
+            claims={**client, FEDERATION_CLAIM: _CONNECTION_MARK},
+            seconds=600,
+            connection=ids[2].lower(),
+            is_entra=True,
+        )
     found = re.fullmatch(rf"({_PART})/([^/:]+)/([^/:]+)", rest)
     if found is None:
         return None
@@ -197,6 +230,7 @@ def _parse_azure_devops(rest: str) -> Job | None:
         subject=f"sc://{rest}",
         claims={"service_connection_id": _guid(rest)},
         seconds=600,
+        connection=_guid(rest),
     )
 
 
@@ -239,7 +273,7 @@ def describe_environment(
             "TF_BUILD": "True",
             "SYSTEM_OIDCREQUESTURI": f"{base}/azure-devops",
             "SYSTEM_ACCESSTOKEN": request_token,
-            "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": job.claims["service_connection_id"],
+            "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": job.connection,
         }
     if job.platform == GITLAB:
         return {"GITLAB_CI": "true", "GITLAB_OIDC_TOKEN": sign(audience)}
