@@ -94,10 +94,8 @@ def is_service_connection(assertion: UnverifiedAssertion, tenant: Tenant) -> boo
 
     No other token has such a subject: that of an identity is its object ID, that of a user a hash.
     """
-    return (
-        assertion.subject.startswith(connection_prefix(tenant.id))
-        and issuing_client_id(assertion) == DEVOPS_CLIENT
-    )
+    prefix = connection_prefix(tenant.id)
+    return issuing_client_id(assertion) == DEVOPS_CLIENT and assertion.subject.startswith(prefix)
 
 
 def _is_v2(issuer: str, origins: Sequence[str]) -> bool:
