@@ -16,17 +16,24 @@ CLIENT = "22222222-aaaa-4bbb-8ccc-000000000009"
 GITHUB = "github:contoso@1/app@2:environment:prod"
 TERRAFORM = "terraform:contoso/net/prod:run_phase:plan"
 AZURE_DEVOPS = "azure-devops:contoso/project/connection"
+# The tenant issues the tokens of a connection with ids.
+CONNECTION = (
+    "azure-devops:33333333-3333-4333-8333-333333333333/44444444-4444-4444-8444-444444444444"
+)
 # `terraform` is HashiCorp's package with which its providers for Azure sign in.
 CLIENTS = ("python", "node", "java", "azidentity", "terraform")
 
 
 @pytest.fixture(scope="module")
 def jobs(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Instance:
-    """Return the instance with an application that trusts three jobs, whose platforms a seed enables."""
-    trusted = {job.platform: job for job in map(parse_job, (GITHUB, TERRAFORM, AZURE_DEVOPS))}
+    """Return the instance with an application that trusts four jobs, whose platforms a seed enables."""
+    trusted = [
+        parse_job(each).of_tenant(instance.status["tenant_id"])
+        for each in (GITHUB, TERRAFORM, AZURE_DEVOPS, CONNECTION)
+    ]
     credentials = [
-        {"name": name, "issuer": job.issuer, "subject": job.subject}
-        for name, job in trusted.items()
+        {"name": f"job-{number}", "issuer": job.issuer, "subject": job.subject}
+        for number, job in enumerate(trusted)
     ]
     application = {
         "name": "pipelines",
@@ -39,7 +46,11 @@ def jobs(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Instan
         "secrets": {"greeting": "hello from a job"},
         "access": [{"identity": "pipelines", "role": "Key Vault Secrets User"}],
     }
-    seed = {"pipelines": [*trusted], "identities": [application], "vaults": [vault]}
+    seed = {
+        "pipelines": ["github", "terraform", "azure-devops"],
+        "identities": [application],
+        "vaults": [vault],
+    }
     file = tmp_path_factory.mktemp("pipelines") / "seed.yaml"
     file.write_text(json.dumps(seed))
     instance.podpass("apply", "-f", str(file))
@@ -51,7 +62,7 @@ def run_job(jobs: Instance, job: str, client: str) -> CompletedProcess[str]:
     return jobs.podpass("run", "--as", job, "--", *command, check=False)
 
 
-@pytest.mark.parametrize("job", [GITHUB, AZURE_DEVOPS])
+@pytest.mark.parametrize("job", [GITHUB, AZURE_DEVOPS, CONNECTION])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_client_reads_the_secret_as_a_job(jobs: Instance, client: str, job: str) -> None:
     done = run_job(jobs, job, client)
