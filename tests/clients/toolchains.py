@@ -145,6 +145,34 @@ def storage(language: str) -> list[str]:
     return [str(folder / "client")]
 
 
+def pipelines(language: str) -> list[str]:
+    """Return the program that is a job of a pipeline, in Python, Node, Java or Go."""
+    programs = PROGRAMS / "pipelines"
+    if language == "python":
+        *interpreter, _ = python("azure_identity", NEWEST)
+        return [*interpreter, str(programs / "pipelines.py")]
+    if language == "node":
+        files = [programs / "package.json", programs / "pipelines.cjs"]
+        return [find_tool("node"), str(npm("node-pipelines", files, NEWEST) / "pipelines.cjs")]
+    if language == "java":
+        *_, path, _ = java("AzureIdentity", NEWEST)
+        libraries = Path(path.partition(":")[0]).with_name("lib")
+        build = [find_tool("javac"), "--release", "11", "-cp", f"{libraries}/*", "Pipelines.java"]
+        sources = [programs / "Pipelines.java"]
+        folder = run_installation("java-pipelines", sources, build, newest=False)
+        return [find_tool("java"), *JAVA_OPTIONS, "-cp", f"{folder}:{libraries}/*", "Pipelines"]
+    compiler = find_tool("go")
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    folder = run_installation(
+        "go-pipelines",
+        [programs / name for name in ("go.mod", "go.sum", "main.go")],
+        [compiler, "build", "-mod=readonly", "-o", "client", "."],
+        newest=False,
+        made_with=version.stdout,
+    )
+    return [str(folder / "client"), language]
+
+
 def clock() -> Path:
     """Return the library that changes the time of a program when it is preloaded."""
     if sys.platform != "linux":

@@ -317,7 +317,7 @@ async def _serve_control(
         return await cloud.describe_storage()
 
     async def start_job(query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return await cloud.start_job(query.get("job", ""))
+        return await cloud.start_job(query)
 
     more = {
         "/pipelines/jobs": ("POST", start_job),
