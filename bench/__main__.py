@@ -14,6 +14,7 @@ MODULES = (
     "lookups",
     "start",
     "plugin",
+    "keys",
     "cluster",
     "kubeling",
     "plane",

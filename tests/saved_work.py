@@ -41,7 +41,7 @@ _parse = functools.lru_cache(maxsize=256)(serialization.load_pem_private_key)
 
 
 def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> Any:
-    return _parse(bytes(data), password, unsafe_skip_rsa_key_validation=True, **options)
+    return _parse(bytes(data), password, **options | {"unsafe_skip_rsa_key_validation": True})
 
 
 serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]

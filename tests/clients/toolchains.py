@@ -173,6 +173,49 @@ def pipelines(language: str) -> list[str]:
     return [str(folder / "client"), language]
 
 
+def keys(language: str) -> list[str]:
+    """Return the program that uses keys of a vault, in Python (`oldest` or `newest`), Node, Java or Go."""
+    programs = PROGRAMS / "keys"
+    if language in (OLDEST, NEWEST):
+        listed = programs / f"python-{language}.txt"
+        commands = python_commands("-r", listed.name)
+        folder = run_installation(
+            f"keys-{language}", [listed], *commands, newest=language == NEWEST
+        )
+        return [str(folder / "bin" / "python"), str(programs / "keys.py")]
+    if language == "node":
+        files = [programs / "package.json", programs / "keys.cjs"]
+        return [find_tool("node"), str(npm("keys-node", files, NEWEST) / "keys.cjs")]
+    if language == "java":
+        maven = [
+            find_tool("mvn"),
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=lib",
+        ]
+        javac = [find_tool("javac"), "--release", "11", "-d", "classes", "-cp", "lib/*"]
+        folder = run_installation(
+            "keys-java",
+            [programs / "pom.xml", programs / "Keys.java"],
+            maven,
+            [*javac, "Keys.java"],
+            newest=False,
+        )
+        path = f"{folder}/classes:{folder}/lib/*"
+        return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, "Keys"]
+    compiler = find_tool("go")
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    folder = run_installation(
+        "keys-go",
+        [programs / name for name in ("go.mod", "go.sum", "keys.go")],
+        [compiler, "build", "-mod=readonly", "-o", "client", "."],
+        newest=False,
+        made_with=version.stdout,
+    )
+    return [str(folder / "client")]
+
+
 def clock() -> Path:
     """Return the library that changes the time of a program when it is preloaded."""
     if sys.platform != "linux":

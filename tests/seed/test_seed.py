@@ -456,7 +456,7 @@ vaults:
         "seed.yaml:9: identity web: federated credential: name is missing",
         "seed.yaml:9: identity web: federated credential: subject is missing",
         "seed.yaml:12: vault Demo: name 'Demo': want 3 to 24",
-        "seed.yaml:13: vault Demo: secret a_b: A secret's name is 1 to 127",
+        "seed.yaml:13: vault Demo: secret a_b: A name is 1 to 127",
         "seed.yaml:15: vault Demo: access: role 'Ownerr' does not exist; did you mean Owner?",
     ]
     for begin in begins:

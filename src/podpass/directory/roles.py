@@ -21,6 +21,8 @@ BACKUP_SECRET = f"{SECRETS}/backup/action"
 RESTORE_SECRET = f"{SECRETS}/restore/action"
 RECOVER_SECRET = f"{SECRETS}/recover/action"
 PURGE_SECRET = f"{SECRETS}/purge/action"
+KEYS = "Microsoft.KeyVault/vaults/keys"
+ROTATION_POLICIES = "Microsoft.KeyVault/vaults/keyrotationpolicies"
 
 
 def allows(role: RoleDefinition, action: str, *, data: bool = False) -> bool:

@@ -42,6 +42,7 @@ from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey, generate_key
 from podpass.exchange.token_request import TokenRequest
+from podpass.lab.services.vault import model as vault_model
 from podpass.lab.services.vault.authorization import authorize
 from podpass.lab.services.vault.errors import Forbidden, ForbiddenByPolicy
 from podpass.resource.checks import Principal
@@ -152,7 +153,8 @@ class RandomDirectory:
                 vault,
                 action=OPERATIONS[operation],
                 permission=operation,
-                secret=secret,
+                kind=vault_model.SECRETS,
+                name=secret,
             )
         except (Forbidden, ForbiddenByPolicy):
             return False

@@ -251,11 +251,10 @@ async def test_page_size_out_of_range_is_refused(world: Any, token: str, count: 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/keys", 501, "NotImplemented"),
+        ("GET", "/certificates", 501, "NotImplemented"),
         ("POST", "/certificates/x/create", 501, "NotImplemented"),
-        ("POST", "/keys/x/create", 501, "NotImplemented"),
         ("GET", "/storage", 501, "NotImplemented"),
-        ("POST", "/rng", 501, "NotImplemented"),
+        ("GET", "/keys/x/versions/more", 404, "NotFound"),
         ("POST", "/secrets/x/backup", 404, "SecretNotFound"),
         ("POST", "/secrets/restore", 400, "BadParameter"),
         ("POST", "/secrets/other", 405, "MethodNotAllowed"),

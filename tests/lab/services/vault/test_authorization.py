@@ -15,6 +15,7 @@ from podpass.directory.model import (
 )
 from podpass.lab.services.vault.authorization import authorize, find_vault
 from podpass.lab.services.vault.errors import Forbidden, ForbiddenByPolicy, VaultNotFound
+from podpass.lab.services.vault.model import SECRETS
 from podpass.resource.checks import Principal, TokenRefused, check_scope
 
 USER = roles.RoleCatalogue().find("Key Vault Secrets User")
@@ -56,7 +57,9 @@ async def authorized_by(
     secret: str = "",
     permission: str = "get",
 ) -> str:
-    return await authorize(known, who, one, action=action, permission=permission, secret=secret)
+    return await authorize(
+        known, who, one, action=action, permission=permission, kind=SECRETS, name=secret
+    )
 
 
 async def test_single_vault_is_found_without_its_name() -> None:

@@ -35,13 +35,17 @@ class MintingCredential:
 
 
 async def run_client(
-    world: Any, who: Any, work: Callable[[SecretClient], Any], url: str = VAULT_URL
+    world: Any,
+    who: Any,
+    work: Callable[[Any], Any],
+    url: str = VAULT_URL,
+    kind: Callable[..., Any] = SecretClient,
 ) -> Any:
     """Run synchronous client code in a thread, because the servers run in this event loop."""
     credential = MintingCredential(lambda **changes: world.authority.mint(who, **changes))
 
     def run() -> Any:
-        with SecretClient(
+        with kind(
             url,
             credential,
             proxies={"https": proxy},

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from podpass.lab.services.vault import operations, wire
+from podpass.lab.services.vault import router, wire
 
 PAGE = Path(__file__).parents[4] / "docs" / "openapi" / "keyvault.json"
 DOCUMENT: dict[str, Any] = json.loads(PAGE.read_text())
-_SIGNS = {"{secret-name}": "*", "{secret-version}": "+"}
+_SIGNS = {
+    f"{{{kind}-{part}}}": sign
+    for kind in ("secret", "key")
+    for part, sign in (("name", "*"), ("version", "+"))
+}
 
 
 def described_operations() -> set[tuple[str, tuple[str, ...]]]:
@@ -23,7 +27,7 @@ def described_operations() -> set[tuple[str, tuple[str, ...]]]:
 
 
 def served_operations() -> set[tuple[str, tuple[str, ...]]]:
-    return {(method, path) for path, methods in operations.PATHS.items() for method in methods}
+    return {(method, path) for path, methods in router.PATHS.items() for method in methods}
 
 
 def test_described_and_served_operations_are_equal() -> None:
@@ -33,8 +37,8 @@ def test_described_and_served_operations_are_equal() -> None:
 @pytest.mark.parametrize(("method", "path"), sorted(described_operations()))
 def test_path_of_described_operation_routes_to_it(method: str, path: tuple[str, ...]) -> None:
     filled = [{"*": "a-name", "+": "0" * 32}.get(part, part) for part in path]
-    found, name, version = operations.route(method, filled)
-    assert found is operations.PATHS[path][method]
+    found, name, version = router.route(method, filled)
+    assert found is router.PATHS[path][method]
     assert (name, version) == (
         "a-name" if "*" in path else "",
         "0" * 32 if "+" in path else "",

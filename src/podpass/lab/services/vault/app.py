@@ -37,8 +37,10 @@ from podpass.http.server import (
     header_values,
     read_decoded_body,
 )
-from podpass.lab.services.vault import authorization, errors, hosts, operations, wire
+from podpass.http.shares import Shares
+from podpass.lab.services.vault import authorization, due, errors, hosts, router, wire
 from podpass.lab.services.vault.authorization import VaultDirectory
+from podpass.lab.services.vault.request import VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource import checks, guard
 from podpass.resource.guard import KeySource, Principal
@@ -46,6 +48,8 @@ from podpass.settings import VaultSettings
 
 _NO_CONTENT = 204
 _MAX_SEGMENTS = 10
+# Each of these may run in a thread, or wait for one.
+_COMPUTATIONS = 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +71,7 @@ def create_app(
     return _VaultApp(settings, directory, store, keys, clock)
 
 
-class _VaultApp(ApiFrame[operations.VaultResponse, _Progress]):
+class _VaultApp(ApiFrame[VaultResponse, _Progress]):
     logger = logging.getLogger(__name__)
     stage = "resource"
     answered_event = "vault_request_answered"
@@ -89,53 +93,54 @@ class _VaultApp(ApiFrame[operations.VaultResponse, _Progress]):
         self._guards: dict[str, guard.Guard] = {}
         origins = [origin.resource for origin in settings.origins]
         self._audiences = audiences(VAULT_APP_ID, origins)
+        self._shares = Shares("computing time of the vault", _COMPUTATIONS)
 
     def begin(self, scope: Scope) -> _Progress:
         return _Progress(asked="a vault", **request_ids(scope, b"x-ms-client-request-id"))
 
     def error_outcome(
         self, exc: Exception, progress: _Progress
-    ) -> ErrorOutcome[operations.VaultResponse] | None:
+    ) -> ErrorOutcome[VaultResponse] | None:
         if isinstance(exc, BodyRefused):
             exc = errors.from_refused_body(exc)
         if isinstance(exc, errors.VaultError):
             if isinstance(exc, errors.MethodNotAllowed):
                 progress.allow = ", ".join(exc.allowed)
-            response = exc.status, wire.error_body(exc)
+            response = VaultResponse(body=wire.error_body(exc), status=exc.status)
             return ErrorOutcome(response=response, outcome=_outcome(exc), facts=_cause(exc))
         if isinstance(exc, database.DatabaseFailed):
             error = errors.from_database_error(exc)
             return ErrorOutcome(
-                response=(error.status, wire.error_body(error)),
+                response=VaultResponse(body=wire.error_body(error), status=error.status),
                 outcome=exc.code,
                 facts=exc.facts,
                 level=logging.ERROR,
             )
         return None
 
-    def internal_error(self, progress: _Progress) -> operations.VaultResponse:
+    def internal_error(self, progress: _Progress) -> VaultResponse:
         text = f"The vault had an internal error. Request ID: {progress.request_id}."
-        return 500, {"error": {"code": "InternalServerError", "message": text}}
+        return VaultResponse(
+            body={"error": {"code": "InternalServerError", "message": text}}, status=500
+        )
 
     def encode(
-        self, _scope: Scope, response: operations.VaultResponse, progress: _Progress
+        self, _scope: Scope, response: VaultResponse, progress: _Progress
     ) -> EncodedResponse:
-        status, body = response
-        content = b"" if body is None else orjson.dumps(body)
-        return EncodedResponse(status, content, _headers(progress, status))
+        content = b"" if response.body is None else orjson.dumps(response.body)
+        headers = [*_headers(progress, response.status), *response.headers]
+        return EncodedResponse(response.status, content, headers)
 
-    async def serve(
-        self, scope: Scope, receive: Receive, progress: _Progress
-    ) -> operations.VaultResponse:
+    async def serve(self, scope: Scope, receive: Receive, progress: _Progress) -> VaultResponse:
         host = hosts.parse_host(header(scope, b"host"), self._settings.origins)
         found = await authorization.find_vault(self._directory, host.vault)
         progress.asked = f"{scope['method']} in vault {found.name}"
         progress.facts["vault"] = found.name
         progress.challenge = wire.challenge(host.authority, found.tenant_id, host.resource)
         principal = await self._admit(scope, found, host, progress)
-        operation, name, version = operations.route(scope["method"], _split_path(scope))
+        operation, name, version = router.route(scope["method"], _split_path(scope))
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
-        progress.facts["secret"] = name
+        progress.facts[operation.kind.noun] = name
         query = wire.parse_query(scope["query_string"])
         allowed = await authorization.authorize(
             self._directory,
@@ -143,12 +148,14 @@ class _VaultApp(ApiFrame[operations.VaultResponse, _Progress]):
             found,
             action=operation.action,
             permission=operation.permission,
-            secret=name,
+            kind=operation.kind,
+            name=name,
         )
         progress.checked.append(allowed)
-        request = operations.SecretRequest(
+        request = VaultRequest(
             store=self._store,
             vault=found,
+            kind=operation.kind,
             base=host.base,
             name=name,
             version=version,
@@ -156,7 +163,10 @@ class _VaultApp(ApiFrame[operations.VaultResponse, _Progress]):
             body=await read_decoded_body(scope, receive, operation.max_body),
             now=self._clock(),
             action=operation.action,
+            principal=principal.object_id,
+            shares=self._shares,
         )
+        await due.run(self._directory, self._store, request.now)
         if not operation.changes:
             return await operation.run(request)
         name_of_caller = await authorization.display_name(self._directory, principal)
@@ -210,7 +220,7 @@ def _headers(progress: _Progress, status: int) -> Headers:
     ]
     if progress.client_request_id is not None:
         headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
-    if status == errors.Unavailable.status:
+    if status in (errors.Unavailable.status, errors.Throttled.status):
         headers.append((b"retry-after", str(database.DatabaseBusy.retry_seconds).encode()))
     if status == errors.Unauthorized.status:
         headers.append((b"www-authenticate", progress.challenge.encode()))

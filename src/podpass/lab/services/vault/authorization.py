@@ -17,6 +17,7 @@ from podpass.directory.model import (
     VaultAccess,
 )
 from podpass.lab.services.vault import errors
+from podpass.lab.services.vault.model import SECRETS, Kind
 from podpass.resource.checks import Principal
 
 _ALL, _PURGE = "all", "purge"
@@ -62,23 +63,24 @@ async def authorize(
     *,
     action: str,
     permission: str,
-    secret: str,
+    kind: Kind,
+    name: str,
 ) -> str:
-    """Return the role or access policy that allows an action on a secret, or, without a secret, on the vault.
+    """Return the role or access policy that allows an action on an object, or, without a name, on the vault.
 
     Roles are checked for `action`, access policies for `permission`; a vault uses one of the two. Raises
     Forbidden, with the least privileged role that is sufficient; ForbiddenByPolicy.
     """
     if vault.access is VaultAccess.POLICIES:
-        if not any(_policy_allows(policy, principal, permission) for policy in vault.policies):
-            raise errors.policy_denied(principal, vault, permission)
+        if not any(_policy_allows(each, principal, kind, permission) for each in vault.policies):
+            raise errors.policy_denied(principal, vault, permission, kind)
         return f"access policy of vault {vault.name}: {permission}"
-    scope = f"{vault.resource_id}/secrets/{secret}" if secret else vault.resource_id
-    assigned = await directory.roles_for(principal.object_id, scope)
+    path = f"/{kind.plural}/{name}" if name else ""
+    assigned = await directory.roles_for(principal.object_id, vault.resource_id + path)
     role = next((each for each in assigned if roles.allows(each, action, data=True)), None)
     if role is None:
-        name = await display_name(directory, principal)
-        raise errors.rbac_denied(principal, name, vault, action, secret)
+        caller = await display_name(directory, principal)
+        raise errors.rbac_denied(principal, caller, vault, action, path)
     return f"role {role.name} on vault {vault.name}"
 
 
@@ -90,7 +92,7 @@ async def display_name(directory: VaultDirectory, principal: Principal) -> str:
     return identity.name if identity else principal.app_id
 
 
-def _policy_allows(policy: AccessPolicy, principal: Principal, permission: str) -> bool:
+def _policy_allows(policy: AccessPolicy, principal: Principal, kind: Kind, permission: str) -> bool:
     # Object IDs are unique only within a tenant, so the tenant of the policy must match too.
     if (policy.tenant_id, policy.object_id) != (principal.tenant_id, principal.object_id):
         return False
@@ -98,4 +100,5 @@ def _policy_allows(policy: AccessPolicy, principal: Principal, permission: str) 
     if policy.application_id not in (None, principal.app_id):
         return False
     # `all` is older than `purge` and does not include it.
-    return permission in policy.secrets or (_ALL in policy.secrets and permission != _PURGE)
+    held = policy.secrets if kind is SECRETS else policy.document.get(kind.plural, ())
+    return permission in held or (_ALL in held and permission != _PURGE)

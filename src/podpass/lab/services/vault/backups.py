@@ -1,4 +1,4 @@
-"""Serialize a secret with all its versions for a backup. Pure.
+"""Serialize an object with all its versions for a backup. Pure.
 
 A backup is sealed with the key of the instance, for vaults of one tenant and subscription, so its owner can
 neither read nor change it.
@@ -35,7 +35,10 @@ def seal_context(owner: str) -> str:
 def serialize(versions: Sequence[SecretVersion]) -> Secret:
     """Serialize the versions, oldest first."""
     items = [
-        {"value": one.value.reveal()} | {name: getattr(one, name) for name in _STORED_FIELDS}
+        {"value": one.value.reveal()}
+        | {name: getattr(one, name) for name in _STORED_FIELDS}
+        # Older versions of podpass restore secrets, and know no other fields.
+        | {name: found for name in ("document", "settings") if (found := getattr(one, name))}
         for one in versions
     ]
     return Secret(json.dumps(items, default=dict, ensure_ascii=False, separators=(",", ":")))

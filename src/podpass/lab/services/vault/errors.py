@@ -12,6 +12,7 @@ from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
 from podpass.http.server import BodyRefused
+from podpass.lab.services.vault.model import Kind
 from podpass.resource.checks import Check, Principal, TokenRefused
 
 
@@ -68,12 +69,33 @@ class SecretDisabled(VaultError):
     status = 403
 
 
-class SecretNotFound(VaultError):
-    """The secret or version does not exist."""
+class ObjectNotFound(VaultError):
+    """The object or version does not exist; `not_found` sets the codes of its kind."""
 
-    code = "secret_not_found"
-    wire_code = "SecretNotFound"
     status = 404
+
+
+class ManagedObject(VaultError):
+    """A key or a secret that is a view of a certificate, which only the certificate changes."""
+
+    wire_code = "Forbidden"
+    status = 403
+
+
+class OutdatedState(VaultError):
+    """Another request changed the object after this request read it."""
+
+    code = "object_changed"
+    wire_code = "Conflict"
+    status = 409
+
+
+class Throttled(VaultError):
+    """The caller has used its share of the vault's computing time."""
+
+    code = "vault_throttled"
+    wire_code = "Throttled"
+    status = 429
 
 
 class VaultNotFound(VaultError):
@@ -86,18 +108,16 @@ class VaultNotFound(VaultError):
 
 
 class NameTaken(VaultError):
-    """A deleted secret still has the name."""
+    """A deleted object still has the name."""
 
-    code = "secret_deleted_but_recoverable"
     wire_code = "Conflict"
     inner_code = "ObjectIsDeletedButRecoverable"
     status = 409
 
 
 class NameInUse(VaultError):
-    """A secret with the name in the backup already exists."""
+    """An object with the name already exists."""
 
-    code = "secret_already_exists"
     wire_code = "Conflict"
     status = 409
 
@@ -110,15 +130,14 @@ class InvalidBackup(BadParameter):
 
 
 class BackupTooLarge(BadParameter):
-    """A secret has more or larger versions than a backup may contain."""
+    """An object has more or larger versions than a backup may contain."""
 
     code = "backup_too_large"
 
 
-class SecretPurgeProtected(VaultError):
-    """Purge protection prevents the purge of a deleted secret during its retention time."""
+class ObjectPurgeProtected(VaultError):
+    """Purge protection prevents the purge of a deleted object during its retention time."""
 
-    code = "secret_purge_protected"
     wire_code = "Forbidden"
     status = 403
 
@@ -207,53 +226,77 @@ def from_token_error(refused: TokenRefused, issuer: str, resource: str) -> Unaut
     return Unauthorized(text, hint=refused.hint, check=refused.check.value)
 
 
-def not_found(name: str) -> SecretNotFound:
-    """Return the error for a secret, or a version of a secret, that does not exist."""
-    return SecretNotFound(
-        f"The vault has no secret {name}. If it was deleted, `az keyvault secret list-deleted` lists it"
-        " and `az keyvault secret recover` recovers it.",
+def not_found(kind: Kind, name: str) -> ObjectNotFound:
+    """Return the error for an object, or a version of an object, that does not exist."""
+    command = f"az keyvault {kind.noun}"
+    error = ObjectNotFound(
+        f"The vault has no {kind.noun} {name}. If it was deleted, `{command} list-deleted` lists it"
+        f" and `{command} recover` recovers it.",
         name=name,
     )
+    error.code, error.wire_code = f"{kind.noun}_not_found", f"{kind.wire_name}NotFound"
+    return error
 
 
-def name_taken(name: str) -> NameTaken:
-    """Return the error for a name that a deleted secret has."""
-    return NameTaken(
-        f"A deleted secret has the name {name}. Recover it, or purge it and then create the new secret.",
+def managed(kind: Kind, name: str) -> ManagedObject:
+    """Return the error for a change of a key or a secret that is a view of a certificate."""
+    error = ManagedObject(
+        f"The {kind.noun} {name} belongs to the certificate {name}. Change the certificate instead, with"
+        " `az keyvault certificate`.",
         name=name,
     )
+    error.code = f"{kind.noun}_managed"
+    error.inner_code = f"{kind.wire_name}ManagedByKeyVault"
+    return error
 
 
-def name_in_use(name: str, *, deleted: bool) -> VaultError:
-    """Return the error for a restore to a name that a secret, deleted or not, already has."""
+def name_taken(kind: Kind, name: str) -> NameTaken:
+    """Return the error for a name that a deleted object has."""
+    error = NameTaken(
+        f"A deleted {kind.noun} has the name {name}. Recover it, or purge it and then create the new"
+        f" {kind.noun}.",
+        name=name,
+    )
+    error.code = f"{kind.noun}_deleted_but_recoverable"
+    return error
+
+
+def name_in_use(kind: Kind, name: str, *, deleted: bool) -> VaultError:
+    """Return the error for a new object with a name that another object, deleted or not, already has."""
     if deleted:
-        return name_taken(name)
-    return NameInUse(
-        f"The secret {name} already exists, and a restore never replaces a secret. Delete and purge it "
-        "first, or restore the backup into another vault.",
+        return name_taken(kind, name)
+    error = NameInUse(
+        f"The {kind.noun} {name} already exists, and is never replaced. Delete and purge it first, or use"
+        " another vault.",
         name=name,
     )
+    error.code = f"{kind.noun}_already_exists"
+    return error
 
 
-def purge_protected(vault: Vault) -> SecretPurgeProtected:
+def purge_protected(vault: Vault, kind: Kind) -> ObjectPurgeProtected:
     """Return the error for a purge in a vault with purge protection."""
-    return SecretPurgeProtected(
-        "The vault has purge protection: deleted secrets cannot be purged manually. They are purged "
+    error = ObjectPurgeProtected(
+        f"The vault has purge protection: deleted {kind.plural} cannot be purged manually. They are purged "
         f"automatically after {vault.retention_days} days.\r\n"
         f"Vault: {vault.name};location={vault.location}",
         vault=vault.name,
     )
+    error.code = f"{kind.noun}_purge_protected"
+    return error
 
 
-def policy_denied(principal: Principal, vault: Vault, permission: str) -> ForbiddenByPolicy:
+def policy_denied(
+    principal: Principal, vault: Vault, permission: str, kind: Kind
+) -> ForbiddenByPolicy:
     """Return the error for a missing permission, with the command that grants it."""
     issuer = names.v1_issuer(principal.tenant_id)
     resolution = (
         f"Grant it with `az keyvault set-policy --name {vault.name} --object-id {principal.object_id} "
-        f"--secret-permissions {permission}`."
+        f"--{kind.noun}-permissions {permission}`."
     )
     return ForbiddenByPolicy(
-        f"No access policy of the vault {vault.name} grants the caller {permission} on secrets. "
+        f"No access policy of the vault {vault.name} grants the caller {permission} on {kind.plural}. "
         f"{resolution}\r\n"
         f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}\r\n"
         f"Vault: {vault.name};location={vault.location}",
@@ -278,15 +321,15 @@ def _grant_instruction(principal: Principal, caller: str, vault: Vault, role: st
 
 
 def rbac_denied(
-    principal: Principal, identity: str | None, vault: Vault, action: str, secret: str
+    principal: Principal, identity: str | None, vault: Vault, action: str, path: str
 ) -> Forbidden:
     """Return the error for a missing role, with the vault and the command that grants the role.
 
-    `identity` is the caller's name in the directory; `secret` may be empty.
+    `identity` is the caller's name in the directory; `path` is that of the object, and may be empty.
     """
     role = least_for(action).name
     issuer = names.v1_issuer(principal.tenant_id)
-    scope = vault.resource_id.lower() + (f"/secrets/{secret}" if secret else "")
+    scope = vault.resource_id.lower() + path
     caller = identity or principal.app_id
     missing = f"Missing role: '{role}' on vault {vault.name} for {caller}."
     resolution = f"{missing} {_grant_instruction(principal, caller, vault, role)}"

@@ -1,13 +1,41 @@
-"""Data types of the vault: versions of a secret, and its attributes. Times are seconds since 1970."""
+"""Data types of the vault: objects, their versions and attributes. Times are seconds since 1970."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from podpass.crypto.secret import Secret
 from podpass.directory.model import AuditEntry, Vault
 from podpass.directory.store import audit_writer
 
 _MAX_DAYS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of objects of a vault; `suffix` is the end of the shelf that the store keeps them on."""
+
+    noun: str
+    suffix: str
+
+    @property
+    def plural(self) -> str:
+        return f"{self.noun}s"
+
+    @property
+    def wire_name(self) -> str:
+        """Return the name in the codes of errors."""
+        return self.noun.capitalize()
+
+
+# A shelf of secrets has no suffix: older versions of podpass had secrets only.
+SECRETS = Kind(noun="secret", suffix="")
+KEYS = Kind(noun="key", suffix="/keys")
+CERTIFICATES = Kind(noun="certificate", suffix="/certificates")
+# Objects without versions: the issuers of certificates, and the contacts of a vault.
+ISSUERS = Kind(noun="issuer", suffix="/issuers")
+CONTACTS = Kind(noun="contact", suffix="/contacts")
+_BY_SUFFIX = {each.suffix: each for each in (SECRETS, KEYS, CERTIFICATES, ISSUERS, CONTACTS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +58,67 @@ def recovery_policy(vault: Vault) -> RecoveryPolicy:
 
 
 def vault_key(vault: Vault) -> str:
-    """Return the key under which a vault's secrets are stored: its ID, or its name if it has none."""
+    """Return the key under which a vault's objects are stored: its ID, or its name if it has none."""
     return vault.uid or vault.name
 
 
-def backup_owner(vault: Vault) -> str:
-    """Return the owner of backups: a backup can be restored only in the same tenant and subscription."""
+def shelf(vault: Vault, kind: Kind) -> str:
+    """Return the key under which a vault's objects of one kind are stored."""
+    return f"{vault_key(vault)}{kind.suffix}"
+
+
+def list_shelves(vault: str) -> list[str]:
+    """Return the shelves of a vault, by its key."""
+    return [f"{vault}{suffix}" for suffix in _BY_SUFFIX]
+
+
+def vault_of(shelf: str) -> str:
+    """Return the key of the vault that a shelf belongs to."""
+    return shelf.partition("/")[0]
+
+
+def kind_of(shelf: str) -> Kind:
+    """Return the kind of the objects on a shelf."""
+    return _BY_SUFFIX[shelf.removeprefix(vault_of(shelf))]
+
+
+def backup_owner(vault: Vault, kind: Kind = SECRETS) -> str:
+    """Return the owner of backups: a backup can be restored only in the same tenant and subscription.
+
+    A backup of one kind is none of another kind.
+    """
     parts = vault.resource_id.lower().split("/")
     subscription = parts[2] if parts[1:2] == ["subscriptions"] and len(parts) > 2 else ""
-    return f"{vault.tenant_id}\n{subscription}"
+    return f"{vault.tenant_id}\n{subscription}{kind.suffix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectState:
+    """An object without its versions.
+
+    `settings` is JSON, such as a rotation policy; `next_action` is the time of the next rotation or renewal.
+    """
+
+    vault: str
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    next_action: int | None = None
+    deleted: int | None = None
+    purge_on: int | None = None
+
+    @property
+    def managed(self) -> bool:
+        """Return whether the object is a view of a certificate."""
+        return self.settings.get("managed") is True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretVersion:
-    """One version of a secret.
+    """One version of a secret, a key or a certificate.
 
-    `vault` is the key of the vault; `version` is 32 hex digits; `ordinal` increases with every version, so
-    the latest version has the highest one, independent of the clock. `deleted` and `purge_on` are set for all
-    versions of a deleted secret.
+    `vault` is the shelf; `version` is 32 hex digits; `ordinal` increases with every version, so the latest
+    version has the highest one, independent of the clock. `document` is JSON that is not sealed. `settings`,
+    `deleted` and `purge_on` belong to the object, and are the same for all its versions.
     """
 
     vault: str
@@ -62,8 +133,15 @@ class SecretVersion:
     expires: int | None = None
     created: int = 0
     updated: int = 0
+    document: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     deleted: int | None = None
     purge_on: int | None = None
+
+    @property
+    def managed(self) -> bool:
+        """Return whether the object is a view of a certificate."""
+        return self.settings.get("managed") is True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +154,20 @@ class SecretAttributes:
     enabled: bool = True
     not_before: int | None = None
     expires: int | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditContext:
-    """The values of an audit entry: the action, the base URL of the vault's secrets, the time."""
+    """The values of an audit entry: the action, the base URL of the vault's objects, the time."""
 
     action: str
     base: str
     now: float
 
-    def entry(self, path: str) -> AuditEntry:
-        """Return the audit entry of a change at a path of the vault."""
+    def entry(self, found: "ObjectState | SecretVersion", *, deleted: bool = False) -> AuditEntry:
+        """Return the audit entry of the change of an object or a version."""
+        path = f"{'deleted' if deleted else ''}{kind_of(found.vault).plural}/{found.name}"
+        if isinstance(found, SecretVersion):
+            path = f"{path}/{found.version}"
         return audit_writer.create_entry(self.action, f"{self.base}/{path}", self.now)

@@ -1,4 +1,4 @@
-"""The periodic purge of expired deleted vaults and secrets, and of secrets of purged vaults."""
+"""The periodic work of the vaults: purge what is expired or has no vault, run the actions that are due."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ from typing import Self
 
 from podpass.clock import Clock
 from podpass.database import DatabaseFailed
+from podpass.lab.services.vault import due
 from podpass.lab.services.vault.authorization import VaultDirectory
 from podpass.lab.services.vault.store import SecretStore
 
@@ -48,7 +49,7 @@ class PurgeJob:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._purge()
+        await self._work()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -61,12 +62,13 @@ class PurgeJob:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            await self._purge()
+            await self._work()
 
-    async def _purge(self) -> None:
-        # A failed purge must not prevent the start, and the next purge may succeed.
+    async def _work(self) -> None:
+        # A failure must not prevent the start, and the next attempt may succeed.
         try:
             await purge(self._directory, self._store, self._clock)
+            await due.run(self._directory, self._store, self._clock())
         except DatabaseFailed as exc:
             _log.error("purge_failed", extra={"stage": "resource", **exc.facts})
         except Exception:  # noqa: BLE001 a bug must not stop the job

@@ -1,19 +1,19 @@
-"""Statements that read secrets, and the conversion between rows and model objects."""
+"""Statements that read objects and versions, and the conversion between rows and model objects."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
 from podpass.crypto.secret import Secret
 from podpass.database import row_decoder
-from podpass.lab.services.vault.model import SecretAttributes, SecretVersion
+from podpass.lab.services.vault.model import ObjectState, SecretAttributes, SecretVersion
 from podpass.lab.services.vault.schema import secrets, versions
 
-_SELECT = select(secrets.c.name, secrets.c.deleted, secrets.c.purge_on, versions).select_from(
-    secrets.join(versions)
-)
+_SELECT = select(
+    secrets.c.name, secrets.c.deleted, secrets.c.purge_on, secrets.c.settings, versions
+).select_from(secrets.join(versions))
 
 
 def select_version(vault: str, name: str, version: str = "") -> Select[Any]:
@@ -76,9 +76,33 @@ def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> SecretV
         expires=row.expires,
         created=row.created,
         updated=row.updated,
+        document=_load(row.document),
+        settings=_load(row.settings),
         deleted=row.deleted,
         purge_on=row.purge_on,
     )
+
+
+@row_decoder(secrets, key=lambda row: f"{row.vault}/{row.key}")
+def to_state(row: Row[Any]) -> ObjectState:
+    """Decode the row of an object. Raises CorruptRowError."""
+    return ObjectState(
+        vault=row.vault,
+        name=row.name,
+        settings=_load(row.settings),
+        next_action=row.next_action,
+        deleted=row.deleted,
+        purge_on=row.purge_on,
+    )
+
+
+def _load(text: str | None) -> dict[str, Any]:
+    return {} if text is None else dict(json.loads(text))
+
+
+def dump(document: Mapping[str, Any]) -> str | None:
+    """Return the column of a document. The same document has the same text."""
+    return json.dumps(dict(document), sort_keys=True) if document else None
 
 
 def columns(attributes: SecretAttributes | SecretVersion) -> dict[str, Any]:
@@ -89,4 +113,5 @@ def columns(attributes: SecretAttributes | SecretVersion) -> dict[str, Any]:
         "enabled": attributes.enabled,
         "not_before": attributes.not_before,
         "expires": attributes.expires,
+        "document": dump(attributes.document),
     }

@@ -1,6 +1,7 @@
 """Tables of the vault. A change here needs a new migration in `migrations`.
 
-Names of secrets are compared without case: `key` is the name in lower case. `vault` is the vault's own id.
+The tables have the objects of every kind; `vault` is the shelf: the vault's own id, and the kind. Names are
+compared without case: `key` is the name in lower case.
 """
 
 from sqlalchemy import (
@@ -15,7 +16,7 @@ from sqlalchemy import (
 from podpass.database.column_types import Flag, Text, WholeNumber, strict_table
 from podpass.database.migrate import MigrationChain
 
-CHAIN = MigrationChain(name="vault", package="podpass.lab.services.vault.migrations", head="0001")
+CHAIN = MigrationChain(name="vault", package="podpass.lab.services.vault.migrations", head="0002")
 metadata = MetaData()
 STORE = (metadata, CHAIN)
 
@@ -27,7 +28,10 @@ secrets = strict_table(
     Column("name", Text, nullable=False),
     Column("deleted", WholeNumber),
     Column("purge_on", WholeNumber),
+    Column("settings", Text),
+    Column("next_action", WholeNumber),
     Index("secrets_due", "purge_on"),
+    Index("secrets_next_action", "next_action"),
 )
 
 versions = strict_table(
@@ -46,6 +50,7 @@ versions = strict_table(
     Column("expires", WholeNumber),
     Column("created", WholeNumber, nullable=False),
     Column("updated", WholeNumber, nullable=False),
+    Column("document", Text),
     ForeignKeyConstraint(["vault", "key"], ["secrets.vault", "secrets.key"], ondelete="CASCADE"),
     UniqueConstraint("vault", "key", "version"),
     Index("secret_versions_latest", "vault", "key", "ordinal"),

@@ -1,14 +1,16 @@
-"""Secrets and their versions on a SQL database. When a write returns, it is on the disk.
+"""Objects and their versions on a SQL database. When a write returns, it is on the disk.
 
-The directory stores the vaults. In this store, a vault is only an id.
+The directory stores the vaults. In this store, a `vault` is only the key of a shelf, which has the objects of
+one kind in one vault.
 """
 
+import base64
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from podpass.crypto.envelope import InvalidSealingKey, Sealer
 from podpass.crypto.secret import Secret
@@ -17,9 +19,13 @@ from podpass.directory.store import audit_writer
 from podpass.lab.services.vault import backups, errors, rows
 from podpass.lab.services.vault.model import (
     AuditContext,
+    ObjectState,
     RecoveryPolicy,
     SecretAttributes,
     SecretVersion,
+    kind_of,
+    list_shelves,
+    vault_of,
 )
 from podpass.lab.services.vault.schema import CHAIN, metadata, secrets, versions
 
@@ -27,11 +33,12 @@ from podpass.lab.services.vault.schema import CHAIN, metadata, secrets, versions
 _KEY_SAMPLE = 5
 _DAY = 24 * 3600
 
-Changed = TypeVar("Changed", SecretVersion, SecretVersion | None)
+Changed = TypeVar("Changed", SecretVersion, SecretVersion | None, ObjectState)
+Restored = tuple[Sequence[SecretVersion], Sequence[ObjectState]]
 
 
 class SecretStore:
-    """Versions of secrets, sealed with a key from a separate file.
+    """Versions of secrets, keys and certificates, sealed with a key from a separate file.
 
     The database is that of the directory, so that a change and its audit entry are one transaction.
     """
@@ -91,17 +98,48 @@ class SecretStore:
             rows.select_version(vault, name).where(secrets.c.deleted.is_not(None))
         )
 
+    async def find(self, vault: str, name: str, *, deleted: bool = False) -> ObjectState | None:
+        """Return an object without its versions, or a deleted one."""
+        query = select(secrets).filter_by(vault=vault, key=name.lower())
+        query = query.where(_is_deleted(deleted))
+        row = await self._database.read(lambda one: one.execute(query).first())
+        return None if row is None else rows.to_state(row)
+
+    async def page_states(
+        self, vault: str, *, after: str, limit: int, deleted: bool = False
+    ) -> Sequence[ObjectState]:
+        """List objects without their versions, after the name `after`."""
+        query = select(secrets).where(secrets.c.vault == vault, secrets.c.key > after.lower())
+        query = query.where(_is_deleted(deleted)).order_by(secrets.c.key)
+        return await self._database.read(
+            lambda one: decode_full_page(
+                limit, lambda size: one.execute(query.limit(size)).all(), rows.to_state
+            )
+        )
+
+    async def due(self, now: float) -> Sequence[ObjectState]:
+        """List the objects of all vaults whose next action is due, the earliest first."""
+        query = select(secrets).where(
+            secrets.c.next_action <= int(now), secrets.c.deleted.is_(None)
+        )
+        query = query.order_by(secrets.c.next_action)
+        found = await self._database.read(lambda one: one.execute(query).all())
+        return decode_rows(found, rows.to_state)
+
     async def counts(self) -> Mapping[str, int]:
         """Count the secrets of each vault, without deleted ones."""
-        query = select(secrets.c.vault, func.count()).where(secrets.c.deleted.is_(None))
+        query = select(secrets.c.vault, func.count()).where(
+            secrets.c.deleted.is_(None), secrets.c.vault.not_like("%/%")
+        )
         query = query.group_by(secrets.c.vault)
         found = await self._database.read(lambda one: one.execute(query).all())
         return {str(vault): int(count) for vault, count in found}
 
     async def vaults(self) -> frozenset[str]:
-        """Return the ids of all vaults that have secrets or deleted secrets."""
+        """Return the keys of all vaults that have objects or deleted objects."""
         query = select(secrets.c.vault).distinct()
-        return await self._database.read(lambda one: frozenset(one.scalars(query)))
+        found = await self._database.read(lambda one: one.scalars(query).all())
+        return frozenset(map(vault_of, found))
 
     async def page(
         self, vault: str, *, after: str, limit: int, deleted: bool = False
@@ -119,23 +157,26 @@ class SecretStore:
         return await self._list(rows.select_versions(vault, name, after=after), limit)
 
     async def backup(self, vault: str, name: str, owner: str) -> bytes | None:
-        """Return a sealed backup of all versions of a secret, for one owner; None if it does not exist.
+        """Return a sealed backup of all versions of an object, for one owner; None if it does not exist.
 
-        Raises BackupTooLarge.
+        Raises BackupTooLarge, ManagedObject.
         """
         found = await self._fetch_all(
             rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
         )
         if not found:
             return None
+        if found[0].managed:
+            raise errors.managed(kind_of(vault), name)
         if len(found) > backups.MAX_VERSIONS:
             raise errors.BackupTooLarge(
-                f"The secret has more than {backups.MAX_VERSIONS} versions.", name=name
+                f"The {kind_of(vault).noun} has more than {backups.MAX_VERSIONS} versions.",
+                name=name,
             )
         text = backups.serialize(found)
         if len(text.reveal().encode()) > backups.MAX_BYTES:
             raise errors.BackupTooLarge(
-                f"The secret's versions together are over {backups.MAX_BYTES} bytes.", name=name
+                f"The versions together are over {backups.MAX_BYTES} bytes.", name=name
             )
         return self._seals.seal(text.reveal().encode(), backups.seal_context(owner))
 
@@ -152,21 +193,61 @@ class SecretStore:
     ) -> SecretVersion:
         """Write a new version, which becomes the latest.
 
-        Raises NameTaken while a deleted secret has the name.
+        Raises NameTaken while a deleted secret has the name; ManagedObject.
         """
-        key, version = name.lower(), uuid.uuid4().hex
-        row = {"created": int(now), "updated": int(now), **rows.columns(attributes)}
+        version = SecretVersion(
+            vault=vault,
+            name=name,
+            version=uuid.uuid4().hex,
+            ordinal=0,
+            value=value,
+            content_type=attributes.content_type,
+            tags=attributes.tags,
+            enabled=attributes.enabled,
+            not_before=attributes.not_before,
+            expires=attributes.expires,
+            created=int(now),
+            updated=int(now),
+            document=attributes.document,
+        )
+        return await self.put([version], audit)
+
+    async def put(
+        self,
+        new: Sequence[SecretVersion],
+        audit: AuditContext | None = None,
+        *,
+        states: Sequence[ObjectState] = (),
+        expected: ObjectState | None = None,
+    ) -> SecretVersion:
+        """Write new versions, which become the latest ones, and states of objects, all or nothing.
+
+        Objects that do not exist are created. Return the first version as it is stored. Raises NameTaken,
+        NameInUse, ManagedObject; OutdatedState if `expected` is no longer the state of its object.
+        """
 
         def step(connection: Connection) -> SecretVersion:
-            found = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
-            if found is None:
-                connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
-            elif found.deleted is not None:
-                raise errors.name_taken(found.name)
-            self._insert(connection, (vault, key, version), value, row)
-            return self._read(connection.execute(rows.select_version(vault, name, version)).one())
+            self._put(connection, new, states, expected)
+            first = new[0]
+            query = rows.select_version(first.vault, first.name, first.version)
+            return self._read(connection.execute(query).one())
 
         return await self._write(step, audit)
+
+    async def put_states(
+        self,
+        states: Sequence[ObjectState],
+        audit: AuditContext | None = None,
+        *,
+        expected: ObjectState | None = None,
+    ) -> None:
+        """Write states of objects without new versions. Raises as `put`."""
+
+        def step(connection: Connection) -> ObjectState:
+            self._put(connection, (), states, expected)
+            return states[0]
+
+        await self._write(step, audit)
 
     async def update(
         self,
@@ -176,8 +257,13 @@ class SecretStore:
         attributes: SecretAttributes,
         now: float,
         audit: AuditContext | None = None,
+        *,
+        views: Sequence[str] = (),
     ) -> SecretVersion | None:
-        """Change the given attributes of one version, or the latest; None if it does not exist."""
+        """Change the given attributes of one version, or the latest; None if it does not exist.
+
+        The versions of the same name and ID on the shelves `views` change too. Raises ManagedObject.
+        """
         columns = rows.columns(attributes)
         changed = {column: columns[column] for column in attributes.given}
 
@@ -186,7 +272,13 @@ class SecretStore:
             found = connection.execute(query).first()
             if found is None:
                 return None
-            statement = update(versions).where(versions.c.ordinal == found.ordinal)
+            if rows.to_version(found, lambda *_: Secret("")).managed:
+                raise errors.managed(kind_of(vault), found.name)
+            statement = update(versions).where(
+                versions.c.vault.in_((vault, *views)),
+                versions.c.key == found.key,
+                versions.c.version == found.version,
+            )
             connection.execute(statement.values(**changed, updated=int(now)))
             return self._read(
                 connection.execute(rows.select_version(vault, name, found.version)).one()
@@ -201,59 +293,122 @@ class SecretStore:
         now: float,
         recovery: RecoveryPolicy,
         audit: AuditContext | None = None,
+        *,
+        views: Sequence[str] = (),
     ) -> SecretVersion | None:
-        """Soft-delete a secret; None if it does not exist."""
+        """Soft-delete an object, also from the shelves `views`.
+
+        Return its latest version; None if it does not exist or has no version. Raises ManagedObject.
+        """
         values = {"deleted": int(now), "purge_on": int(now) + recovery.days * _DAY}
-        return await self._write(
-            _set_deleted(self._read, vault, name, was_deleted=False, **values), audit
-        )
+        return await self._set_deleted((vault, *views), name, audit, values, was_deleted=False)
 
     async def recover(
-        self, vault: str, name: str, audit: AuditContext | None = None
+        self,
+        vault: str,
+        name: str,
+        audit: AuditContext | None = None,
+        *,
+        views: Sequence[str] = (),
     ) -> SecretVersion | None:
-        """Recover a deleted secret; None if it does not exist."""
+        """Recover a deleted object, with the results of `delete`."""
         values = {"deleted": None, "purge_on": None}
-        return await self._write(
-            _set_deleted(self._read, vault, name, was_deleted=True, **values), audit
-        )
+        return await self._set_deleted((vault, *views), name, audit, values, was_deleted=True)
+
+    async def _set_deleted(
+        self,
+        shelves: Sequence[str],
+        name: str,
+        audit: AuditContext | None,
+        values: Mapping[str, int | None],
+        *,
+        was_deleted: bool,
+    ) -> SecretVersion | None:
+        vault, key = shelves[0], name.lower()
+        statement = update(secrets).where(secrets.c.vault.in_(shelves), secrets.c.key == key)
+
+        def step(connection: Connection) -> SecretVersion | None:
+            state = _find_own(connection, vault, key, deleted=was_deleted)
+            if state is None:
+                return None
+            connection.execute(statement.where(_is_deleted(was_deleted)).values(**values))
+            row = connection.execute(rows.select_version(vault, name)).first()
+            version = None if row is None else self._read(row)
+            _audit(connection, audit, version or state)
+            return version
+
+        return await self._database.write(step)
 
     async def restore(
-        self, vault: str, blob: bytes, owner: str, audit: AuditContext | None = None
+        self,
+        vault: str,
+        blob: bytes,
+        owner: str,
+        audit: AuditContext | None = None,
+        *,
+        prepare: Callable[[Sequence[SecretVersion]], Restored] | None = None,
     ) -> SecretVersion:
         """Write all versions of a backup, and return the latest.
 
-        Raises InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
+        `prepare` returns the versions and the states to write; by default those of the backup. Raises
+        InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
         """
         found = backups.deserialize(self._open_backup(blob, owner), vault)
-        name, key = found[0].name, found[0].name.lower()
+        name = found[-1].name
+        state = ObjectState(vault=vault, name=name, settings=found[-1].settings)
+        new, states = prepare(found) if prepare else (found, (state,))
 
         def step(connection: Connection) -> SecretVersion:
-            existing = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
-            if existing is not None:
-                raise errors.name_in_use(existing.name, deleted=existing.deleted is not None)
-            connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
-            for one in found:
-                row = {"created": one.created, "updated": one.updated, **rows.columns(one)}
-                self._insert(connection, (vault, key, one.version), one.value, row)
+            for shelf in {each.vault for each in states}:
+                existing = _find(connection, shelf, name.lower())
+                if existing is not None:
+                    deleted = existing.deleted is not None
+                    raise errors.name_in_use(kind_of(shelf), existing.name, deleted=deleted)
+            self._put(connection, new, states, None)
             return self._read(connection.execute(rows.select_version(vault, name)).one())
 
         return await self._write(step, audit)
 
-    async def purge(self, vault: str, name: str, audit: AuditContext | None = None) -> bool:
-        """Purge a deleted secret with all its versions. Return whether it existed."""
-        condition = (secrets.c.vault == vault, secrets.c.key == name.lower())
-        statement = delete(secrets).where(*condition, secrets.c.deleted.is_not(None))
+    async def purge(
+        self,
+        vault: str,
+        name: str,
+        audit: AuditContext | None = None,
+        *,
+        views: Sequence[str] = (),
+    ) -> bool:
+        """Purge a deleted object with all its versions, also from the shelves `views`.
+
+        Return whether it existed. Raises ManagedObject.
+        """
+        key = name.lower()
+        statement = delete(secrets).where(
+            secrets.c.vault.in_((vault, *views)), secrets.c.key == key, _is_deleted(True)
+        )
 
         def step(connection: Connection) -> bool:
-            purged = connection.execute(statement).rowcount > 0
-            if purged and audit is not None:
-                audit_writer.write_entries(connection, [audit.entry(f"deletedsecrets/{name}")])
-            return purged
+            state = _find_own(connection, vault, key, deleted=True)
+            if state is not None:
+                connection.execute(statement)
+                _audit(connection, audit, state, deleted=True)
+            return state is not None
+
+        return await self._database.write(step)
+
+    async def remove(self, vault: str, name: str, audit: AuditContext | None = None) -> bool:
+        """Delete an object that has no soft delete, such as an issuer. Return whether it existed."""
+
+        def step(connection: Connection) -> bool:
+            state = _find_own(connection, vault, name.lower(), deleted=False)
+            if state is not None:
+                connection.execute(delete(secrets).filter_by(vault=vault, key=name.lower()))
+                _audit(connection, audit, state)
+            return state is not None
 
         return await self._database.write(step)
 
     async def purge_expired(self, now: float) -> int:
-        """Purge deleted secrets whose retention time is over. Return their number."""
+        """Purge deleted objects whose retention time is over. Return their number."""
         due = secrets.c.purge_on <= int(now)
         query = select(secrets.c.key).where(due).limit(1)
         if await self._database.read(lambda one: one.execute(query).first()) is None:
@@ -263,9 +418,22 @@ class SecretStore:
         )
 
     async def clear(self, vaults: Collection[str]) -> int:
-        """Purge every secret of these vaults. Return their number."""
-        statement = delete(secrets).where(secrets.c.vault.in_(vaults))
+        """Purge every object of these vaults. Return their number."""
+        shelves = [shelf for vault in vaults for shelf in list_shelves(vault)]
+        statement = delete(secrets).where(secrets.c.vault.in_(shelves))
         return await self._database.write(lambda one: one.execute(statement).rowcount)
+
+    # Sealed values in the settings of an object
+
+    def seal_text(self, value: Secret, state: ObjectState) -> str:
+        """Seal a value for the settings of an object; it opens for this object only."""
+        sealed = self._seals.seal(value.reveal().encode(), _settings_context(state))
+        return base64.b64encode(sealed).decode()
+
+    def open_text(self, sealed: str, state: ObjectState) -> Secret:
+        """Open a value in the settings of an object. Raises InvalidSealingKey."""
+        found = self._seals.open(base64.b64decode(sealed), _settings_context(state))
+        return Secret(found.decode())
 
     # Internal
 
@@ -274,21 +442,51 @@ class SecretStore:
     ) -> Changed:
         def whole(connection: Connection) -> Changed:
             changed = step(connection)
-            if changed is not None and audit is not None:
-                entry = audit.entry(f"secrets/{changed.name}/{changed.version}")
-                audit_writer.write_entries(connection, [entry])
+            if changed is not None:
+                _audit(connection, audit, changed)
             return changed
 
         # No topic: no cache holds secrets.
         return await self._database.write(whole)
 
-    def _insert(
-        self, connection: Connection, key: tuple[str, str, str], value: Secret, row: Any
+    def _put(
+        self,
+        connection: Connection,
+        new: Sequence[SecretVersion],
+        states: Sequence[ObjectState],
+        expected: ObjectState | None,
     ) -> None:
-        vault, name, version = key
-        sealed = self._seals.seal(value.reveal().encode(), rows.value_context(vault, name, version))
-        values = {"vault": vault, "key": name, "version": version, "sealed": sealed, **row}
-        connection.execute(insert(versions).values(**values))
+        if expected is not None:
+            found = _find(connection, expected.vault, expected.name.lower())
+            if found != expected:
+                raise errors.OutdatedState(f"{expected.name} was changed by another request.")
+        written = {(each.vault, each.name.lower()) for each in states}
+        for state in states:
+            _put_object(connection, state)
+            connection.execute(
+                update(secrets)
+                .filter_by(vault=state.vault, key=state.name.lower())
+                .values(settings=rows.dump(state.settings), next_action=state.next_action)
+            )
+        for one in new:
+            if (one.vault, one.name.lower()) not in written:
+                _put_object(connection, ObjectState(vault=one.vault, name=one.name))
+            self._insert(connection, one)
+
+    def _insert(self, connection: Connection, new: SecretVersion) -> None:
+        key = new.name.lower()
+        context = rows.value_context(new.vault, key, new.version)
+        connection.execute(
+            insert(versions).values(
+                vault=new.vault,
+                key=key,
+                version=new.version,
+                sealed=self._seals.seal(new.value.reveal().encode(), context),
+                created=new.created,
+                updated=new.updated,
+                **rows.columns(new),
+            )
+        )
 
     def _check_key(self, newest: Sequence[Row[Any]]) -> None:
         """Reject a key that opens no existing value: old and new values would need different keys."""
@@ -336,22 +534,53 @@ class SecretStore:
             raise ValueError(exc.message) from exc
 
 
-def _set_deleted(
-    read: Callable[[Row[Any]], SecretVersion],
-    vault: str,
-    name: str,
+def _find(connection: Connection, vault: str, key: str) -> ObjectState | None:
+    row = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
+    return None if row is None else rows.to_state(row)
+
+
+def _find_own(connection: Connection, vault: str, key: str, *, deleted: bool) -> ObjectState | None:
+    """Return an object that a caller may change. Raises ManagedObject."""
+    state = _find(connection, vault, key)
+    if state is None or (state.deleted is not None) is not deleted:
+        return None
+    if state.managed:
+        raise errors.managed(kind_of(vault), state.name)
+    return state
+
+
+def _put_object(connection: Connection, state: ObjectState) -> None:
+    """Create an object unless it exists. Raises NameTaken, NameInUse, ManagedObject."""
+    kind, key = kind_of(state.vault), state.name.lower()
+    existing = _find(connection, state.vault, key)
+    if existing is None:
+        row = {"vault": state.vault, "key": key, "name": state.name}
+        connection.execute(insert(secrets).values(**row))
+        return
+    if existing.managed and not state.managed:
+        raise errors.managed(kind, existing.name)
+    if existing.deleted is not None:
+        raise errors.name_taken(kind, existing.name)
+    # A certificate never takes over a secret or a key of the caller.
+    if state.managed and not existing.managed:
+        raise errors.name_in_use(kind, existing.name, deleted=False)
+
+
+def _is_deleted(deleted: bool) -> ColumnElement[bool]:
+    return secrets.c.deleted.is_not(None) if deleted else secrets.c.deleted.is_(None)
+
+
+def _audit(
+    connection: Connection,
+    audit: AuditContext | None,
+    changed: ObjectState | SecretVersion,
     *,
-    was_deleted: bool,
-    **values: int | None,
-) -> Callable[[Connection], SecretVersion | None]:
-    """Return the step that marks a secret as deleted or recovered."""
-    state = secrets.c.deleted.is_not(None) if was_deleted else secrets.c.deleted.is_(None)
-    condition = (secrets.c.vault == vault, secrets.c.key == name.lower())
-    statement = update(secrets).where(*condition, state).values(**values)
+    deleted: bool = False,
+) -> None:
+    if audit is not None:
+        audit_writer.write_entries(connection, [audit.entry(changed, deleted=deleted)])
 
-    def step(connection: Connection) -> SecretVersion | None:
-        if connection.execute(statement).rowcount == 0:
-            return None
-        return read(connection.execute(rows.select_version(vault, name)).one())
 
-    return step
+def _settings_context(state: ObjectState) -> str:
+    # Every context of a value has two separators and no line break.
+    return f"settings\n{state.vault}/{state.name.lower()}"

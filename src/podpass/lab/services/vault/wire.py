@@ -13,7 +13,16 @@ from podpass.crypto import jose
 from podpass.crypto.secret import Secret
 from podpass.lab.services.vault import backups
 from podpass.lab.services.vault.errors import BadParameter, VaultError
-from podpass.lab.services.vault.model import RecoveryPolicy, SecretAttributes, SecretVersion
+from podpass.lab.services.vault.model import (
+    KEYS,
+    SECRETS,
+    Kind,
+    ObjectState,
+    RecoveryPolicy,
+    SecretAttributes,
+    SecretVersion,
+    kind_of,
+)
 
 MAX_VALUE_BYTES = 25 * 1024
 MAX_PAGE = 25
@@ -31,24 +40,24 @@ _API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d{1,2})(?:-preview(?:\.\d{1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaultContext:
-    """The values of a vault in responses: the origin in the IDs of secrets, and the recovery policy."""
+    """The values of a vault in responses: the origin in the IDs of objects, and the recovery policy."""
 
     base: str
     recovery: RecoveryPolicy
 
 
 def check_name(name: str) -> str:
-    """Check that a name is valid for a secret; path separators are refused. Raises BadParameter."""
+    """Check that a name is valid for an object; path separators are refused. Raises BadParameter."""
     if not _NAME.fullmatch(name):
         raise BadParameter(
-            "A secret's name is 1 to 127 letters, digits and '-'.",
+            "A name is 1 to 127 letters, digits and '-'.",
             hint="use '-' instead of '_', '.', '/' and blanks",
         )
     return name
 
 
 def is_version(text: str) -> bool:
-    """Return whether a text has the form of a secret's version."""
+    """Return whether a text has the form of a version."""
     return _VERSION.fullmatch(text) is not None
 
 
@@ -89,7 +98,7 @@ def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
 
 def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
     """Parse the value and the attributes of a new version. Raises BadParameter."""
-    given = _parse_object(body)
+    given = parse_object(body)
     value = given.get("value")
     if not isinstance(value, str):
         raise BadParameter("The body must contain 'value', as a string.")
@@ -97,17 +106,17 @@ def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
         raise BadParameter(
             f"The value is larger than {MAX_VALUE_BYTES} bytes.", limit=MAX_VALUE_BYTES
         )
-    return Secret(value), _parse_attributes(given)
+    return Secret(value), parse_attributes(given)
 
 
 def parse_update(body: bytes) -> SecretAttributes:
     """Parse the changed attributes of a version, which cannot include its value. Raises BadParameter."""
-    return _parse_attributes(_parse_object(body))
+    return parse_attributes(parse_object(body))
 
 
 def parse_restore(body: bytes) -> bytes:
     """Parse a backup in a request. Raises BadParameter."""
-    value = _parse_object(body).get("value")
+    value = parse_object(body).get("value")
     if not isinstance(value, str):
         raise BadParameter("The body must contain 'value', as a base64url string.")
     try:
@@ -117,14 +126,16 @@ def parse_restore(body: bytes) -> bytes:
         raise BadParameter("'value' is not base64url.") from exc
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse the object in the body of a request. Raises BadParameter."""
     try:
         return jose.loads_object(body)
     except jose.MalformedToken as exc:
         raise BadParameter("The body is not a JSON object with unique members.") from exc
 
 
-def _parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
+def parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
+    """Parse the attributes and tags of a version. Raises BadParameter."""
     attributes = given.get("attributes") or {}
     if not isinstance(attributes, dict):
         raise BadParameter("attributes must be an object.")
@@ -168,9 +179,9 @@ def _time(name: str, value: object) -> int:
     return value
 
 
-def secret_id(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> str:
-    """Return the ID of a secret, or of one version of it."""
-    return f"{site.base}/secrets/{secret.name}" + (f"/{secret.version}" if version else "")
+def object_id(site: VaultContext, found: SecretVersion, kind: Kind, *, version: bool = True) -> str:
+    """Return the ID of an object, or of one version of it, as one of `kind`."""
+    return f"{site.base}/{kind.plural}/{found.name}" + (f"/{found.version}" if version else "")
 
 
 def bundle(site: VaultContext, secret: SecretVersion) -> dict[str, Any]:
@@ -180,33 +191,45 @@ def bundle(site: VaultContext, secret: SecretVersion) -> dict[str, Any]:
 
 def item(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> dict[str, Any]:
     """Return the JSON of a version without its value."""
-    attributes: dict[str, Any] = {"enabled": secret.enabled}
-    if secret.not_before is not None:
-        attributes["nbf"] = secret.not_before
-    if secret.expires is not None:
-        attributes["exp"] = secret.expires
-    attributes |= {
-        "created": secret.created,
-        "updated": secret.updated,
-        "recoveryLevel": site.recovery.level,
-        "recoverableDays": site.recovery.days,
-    }
     written: dict[str, Any] = {}
     if secret.content_type is not None:
         written["contentType"] = secret.content_type
-    address = secret_id(site, secret, version=version)
-    return {**written, "id": address, "attributes": attributes, "tags": dict(secret.tags)}
-
-
-def deleted_item(
-    site: VaultContext, secret: SecretVersion, *, version: bool = True
-) -> dict[str, Any]:
-    """Return the JSON of a deleted secret, with its recovery ID and purge date."""
+    if secret.managed:
+        written |= {"managed": True, "kid": object_id(site, secret, KEYS)}
+    address = object_id(site, secret, SECRETS, version=version)
     return {
-        "recoveryId": f"{site.base}/deletedsecrets/{secret.name}",
-        "deletedDate": secret.deleted,
-        "scheduledPurgeDate": secret.purge_on,
-        **item(site, secret, version=version),
+        **written,
+        "id": address,
+        "attributes": attributes(site, secret),
+        "tags": dict(secret.tags),
+    }
+
+
+def attributes(site: VaultContext, found: SecretVersion) -> dict[str, Any]:
+    """Return the JSON of the attributes of a version."""
+    written: dict[str, Any] = {"enabled": found.enabled}
+    if found.not_before is not None:
+        written["nbf"] = found.not_before
+    if found.expires is not None:
+        written["exp"] = found.expires
+    return {
+        **written,
+        "created": found.created,
+        "updated": found.updated,
+        "recoveryLevel": site.recovery.level,
+        "recoverableDays": site.recovery.days,
+    }
+
+
+def deleted(
+    site: VaultContext, found: ObjectState | SecretVersion, item: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the JSON of a deleted object, with its recovery ID and purge date."""
+    return {
+        "recoveryId": f"{site.base}/deleted{kind_of(found.vault).plural}/{found.name}",
+        "deletedDate": found.deleted,
+        "scheduledPurgeDate": found.purge_on,
+        **item,
     }
 
 

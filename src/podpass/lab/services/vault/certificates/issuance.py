@@ -29,7 +29,7 @@ from podpass.lab.services.vault.errors import BadParameter
 # Azure's certificates begin this long before their creation.
 BACKDATE = timedelta(minutes=10)
 _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-_CURVES: Mapping[str | None, ec.EllipticCurve] = {
+CURVES: Mapping[str, ec.EllipticCurve] = {
     "P-256": ec.SECP256R1(),
     "P-384": ec.SECP384R1(),
     "P-521": ec.SECP521R1(),
@@ -64,12 +64,12 @@ def generate_key(wanted: KeyProperties) -> PrivateKey:
     """Generate a key pair."""
     if wanted.kty == RSA:
         return rsa.generate_private_key(65537, wanted.size or 2048)
-    return ec.generate_private_key(_CURVES[wanted.curve])
+    return ec.generate_private_key(CURVES[wanted.curve or "P-256"])
 
 
 def curve_name(curve: ec.EllipticCurve) -> str:
     """Return the name of a curve in Key Vault."""
-    return next(str(name) for name, known in _CURVES.items() if known.name == curve.name)
+    return next(name for name, known in CURVES.items() if known.name == curve.name)
 
 
 def parse_subject(text: str) -> x509.Name:

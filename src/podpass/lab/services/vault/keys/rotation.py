@@ -1,0 +1,137 @@
+"""Write versions of keys, and rotate keys at a request or when their rotation policies say so."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from podpass.crypto.x509 import PrivateKey
+from podpass.database import CorruptRowError
+from podpass.directory.roles import KEYS as ACTIONS
+from podpass.lab.services.vault.errors import OutdatedState
+from podpass.lab.services.vault.keys import jwk, parameters, views
+from podpass.lab.services.vault.model import (
+    AuditContext,
+    ObjectState,
+    SecretAttributes,
+    SecretVersion,
+)
+from podpass.lab.services.vault.store import Restored, SecretStore
+
+ROTATE_KEY = f"{ACTIONS}/rotate/action"
+_log = logging.getLogger(__name__)
+# A change of the same key by another request is rare, several in sequence are rarer.
+_ATTEMPTS = 5
+
+
+def new_version(
+    shelf: str,
+    name: str,
+    key: PrivateKey,
+    operations: Sequence[str],
+    attributes: SecretAttributes,
+    now: float,
+) -> SecretVersion:
+    """Return a version to write."""
+    return SecretVersion(
+        vault=shelf,
+        name=name,
+        version=uuid.uuid4().hex,
+        ordinal=0,
+        value=views.stored_value(key),
+        tags=attributes.tags,
+        enabled=attributes.enabled,
+        not_before=attributes.not_before,
+        expires=attributes.expires,
+        created=int(now),
+        updated=int(now),
+        document=jwk.describe(key, operations),
+    )
+
+
+def plan(state: ObjectState, latest: SecretVersion) -> ObjectState:
+    """Return a key's state with the time of its next rotation."""
+    due = views.policy(state).next_rotation(latest.created, latest.expires)
+    return replace(state, next_action=due)
+
+
+async def put(store: SecretStore, new: SecretVersion, audit: AuditContext) -> SecretVersion:
+    """Write a version, and when the key is rotated next. Raises NameTaken, ManagedObject."""
+    for _ in range(_ATTEMPTS):
+        state = await store.find(new.vault, new.name)
+        if state is None or "rotation" not in state.settings:
+            return await store.put([new], audit)
+        try:
+            return await store.put([new], audit, states=[plan(state, new)], expected=state)
+        except OutdatedState:
+            continue
+    raise OutdatedState("Other requests change the key at the same time.")
+
+
+async def change_settings(
+    store: SecretStore,
+    shelf: str,
+    name: str,
+    change: Callable[[ObjectState], ObjectState] = lambda state: state,
+    audit: AuditContext | None = None,
+) -> SecretVersion | None:
+    """Change a key's settings and when it is rotated next; return its latest version, None without a key."""
+    for _ in range(_ATTEMPTS):
+        state = await store.find(shelf, name)
+        latest = await store.get(shelf, name)
+        if state is None or latest is None:
+            return None
+        changed = plan(change(state), latest)
+        try:
+            await store.put_states([changed], audit, expected=state)
+        except OutdatedState:
+            continue
+        return replace(latest, settings=changed.settings)
+    raise OutdatedState("Other requests change the key at the same time.")
+
+
+def generate_next(latest: SecretVersion, now: float) -> SecretVersion:
+    """Return the next version, like the latest one, with the lifetime of the policy."""
+    key = parameters.like(views.load(latest.value).public_key()).generate()
+    lifetime = views.policy(latest).expiry
+    attributes = SecretAttributes(
+        given=frozenset(),
+        tags=latest.tags,
+        expires=None if lifetime is None else lifetime.after(int(now)),
+    )
+    operations = views.permitted(latest)
+    return new_version(latest.vault, latest.name, key, operations, attributes, now)
+
+
+async def rotate_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
+    """Rotate a key whose rotation is due, unless another request does so."""
+    try:
+        latest = await store.get(found.vault, found.name)
+    except CorruptRowError as exc:
+        # Without a next action: every request to the vault would fail at this key.
+        _log.error("key_rotation_failed", extra={"stage": "resource", **exc.facts})
+        await _put_state(store, replace(found, next_action=None), found)
+        return
+    if latest is None:
+        return
+    new = await asyncio.to_thread(generate_next, latest, audit.now)
+    try:
+        rotated = replace(audit, action=ROTATE_KEY)
+        await store.put([new], rotated, states=[plan(found, new)], expected=found)
+    except OutdatedState:
+        return
+
+
+async def _put_state(store: SecretStore, state: ObjectState, expected: ObjectState) -> None:
+    try:
+        await store.put_states([state], expected=expected)
+    except OutdatedState:
+        return
+
+
+def restore(found: Sequence[SecretVersion]) -> Restored:
+    """Return what to write for a backup: its versions, the rotation policy, the next rotation."""
+    latest = found[-1]
+    state = ObjectState(vault=latest.vault, name=latest.name, settings=latest.settings)
+    return found, [plan(state, latest)]

@@ -1,0 +1,114 @@
+"""A request to a vault, its response, and the operation that serves it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from podpass.directory.model import Vault
+from podpass.http.server import Headers
+from podpass.http.shares import ShareExceeded, Shares
+from podpass.lab.services.vault import errors, wire
+from podpass.lab.services.vault.model import (
+    SECRETS,
+    AuditContext,
+    Kind,
+    SecretVersion,
+    recovery_policy,
+    shelf,
+)
+from podpass.lab.services.vault.store import SecretStore
+
+# Enough for a value of 25 KB with every byte escaped, and its attributes.
+MAX_BODY_BYTES = 256 * 1024
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultResponse:
+    """A response: JSON, or nothing."""
+
+    body: dict[str, Any] | None = None
+    status: int = 200
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultRequest:
+    """An authorized request: `name` and `version` may be empty, `base` is the origin in IDs of objects.
+
+    `principal` is the object ID of the caller; `shares` is the computing time of the vault.
+    """
+
+    store: SecretStore
+    vault: Vault
+    kind: Kind
+    base: str
+    name: str
+    version: str
+    query: Mapping[str, str]
+    body: bytes
+    now: float
+    action: str
+    principal: str
+    shares: Shares
+
+    @property
+    def shelf(self) -> str:
+        """Return the key of the vault's objects of this kind in the store."""
+        return shelf(self.vault, self.kind)
+
+    @property
+    def audit(self) -> AuditContext:
+        """Return the context of the audit entry."""
+        return AuditContext(action=self.action, base=self.base, now=self.now)
+
+    @property
+    def context(self) -> wire.VaultContext:
+        """Return the values of the vault in responses."""
+        return wire.VaultContext(base=self.base, recovery=recovery_policy(self.vault))
+
+    def require_found(self, found: SecretVersion | None) -> SecretVersion:
+        """Return a version that was found. Raises ObjectNotFound."""
+        if found is None:
+            path = f"{self.name}/{self.version}" if self.version else self.name
+            raise errors.not_found(self.kind, path)
+        return found
+
+    async def compute(
+        self,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run a function in a thread, within the caller's share. Raises Throttled."""
+        try:
+            with self.shares.hold(self.principal):
+                return await asyncio.to_thread(function, *args, **kwargs)
+        except ShareExceeded as exc:
+            raise errors.Throttled(
+                "The caller has used its share of the vault's computing time.",
+                hint="repeat the request after the time in Retry-After",
+            ) from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation, with the data action or the access policy permission that it needs.
+
+    `permission` is one for objects of `kind`, in lower case. `changes` is set for operations with an audit
+    entry.
+    """
+
+    title: str
+    action: str
+    permission: str
+    run: Callable[[VaultRequest], Awaitable[VaultResponse]]
+    kind: Kind = SECRETS
+    changes: bool = False
+    max_body: int = MAX_BODY_BYTES
+
+
+Paths = dict[tuple[str, ...], dict[str, Operation]]
+"""Operations by path, in which `*` is a name and `+` a version or an empty segment, then by method."""
