@@ -5,6 +5,7 @@ release before workload identity.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def go(program: str, age: str) -> list[str]:
     return [str(folder / program)]
 
 
+def _go_client(name: str, files: Sequence[Path]) -> str:
+    """Return the binary of a module with one program, built as its go.mod and go.sum pin it."""
+    compiler = find_tool("go")
+    version = run_text([compiler, "version"], check=True)
+    build = [compiler, "build", "-mod=readonly", "-o", "client", "."]
+    folder = run_installation(name, files, build, newest=False, made_with=version.stdout)
+    return str(folder / "client")
+
+
 def go_static(age: str) -> Path:
     """Return the binary `client` without a C library, for an image without any."""
     programs = PROGRAMS / "go"
@@ -96,16 +106,12 @@ def go_static(age: str) -> Path:
 def go_managed(age: str) -> list[str]:
     """Return the binary that uses the managed identity credentials."""
     programs = PROGRAMS / "go" / "managed"
-    compiler = find_tool("go")
-    version = run_text([compiler, "version"], check=True)
-    folder = run_installation(
-        f"go-managed-{age}",
-        [programs / age / "go.mod", programs / age / "go.sum", programs / "main.go"],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
-    )
-    return [str(folder / "client")]
+    return [
+        _go_client(
+            f"go-managed-{age}",
+            [programs / age / "go.mod", programs / age / "go.sum", programs / "main.go"],
+        )
+    ]
 
 
 def azmcp() -> list[str]:
@@ -133,16 +139,9 @@ def storage(language: str) -> list[str]:
     if language == "node":
         files = [programs / "package.json", programs / "accounts.cjs"]
         return [find_tool("node"), str(npm("storage-node", files, NEWEST) / "accounts.cjs")]
-    compiler = find_tool("go")
-    version = run_text([compiler, "version"], check=True)
-    folder = run_installation(
-        "storage-go",
-        [programs / name for name in ("go.mod", "go.sum", "accounts.go")],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
-    )
-    return [str(folder / "client")]
+    return [
+        _go_client("storage-go", [programs / name for name in ("go.mod", "go.sum", "accounts.go")])
+    ]
 
 
 def pipelines(language: str) -> list[str]:
@@ -161,16 +160,10 @@ def pipelines(language: str) -> list[str]:
         sources = [programs / "Pipelines.java"]
         folder = run_installation("java-pipelines", sources, build, newest=False)
         return [find_tool("java"), *JAVA_OPTIONS, "-cp", f"{folder}:{libraries}/*", "Pipelines"]
-    compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
-    folder = run_installation(
-        "go-pipelines",
-        [programs / name for name in ("go.mod", "go.sum", "main.go")],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
+    client = _go_client(
+        "go-pipelines", [programs / name for name in ("go.mod", "go.sum", "main.go")]
     )
-    return [str(folder / "client"), language]
+    return [client, language]
 
 
 def keys(language: str) -> list[str]:
@@ -204,16 +197,7 @@ def keys(language: str) -> list[str]:
         )
         path = f"{folder}/classes:{folder}/lib/*"
         return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, "Keys"]
-    compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
-    folder = run_installation(
-        "keys-go",
-        [programs / name for name in ("go.mod", "go.sum", "keys.go")],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
-    )
-    return [str(folder / "client")]
+    return [_go_client("keys-go", [programs / name for name in ("go.mod", "go.sum", "keys.go")])]
 
 
 def clock() -> Path:

@@ -563,13 +563,11 @@ async def test_tunnel_of_a_client_that_reads_nothing_ends() -> None:
         asyncio.timeout(60),
     ):
         _, (reader, first) = await _connect(own, f"{host}:443")
-        first.transport.pause_reading()
         status = b" 503 "
         while b" 503 " in status:
             status, (_, writer) = await _connect(own, f"{host}:443")
             writer.close()
         assert b" 200 " in status
-        first.transport.resume_reading()
         assert await reader.read()  # what its kernel had accepted, and the end
         first.close()
 
