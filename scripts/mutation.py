@@ -89,7 +89,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "verify": (
         "exchange/client_credentials.py",
         [
-            "tests/exchange/test_client_credentials.py",
+            "tests/exchange/test_settings.py",
             f"{ATTACKS}19_resources.py",
             f"{ATTACKS}20_tenants.py::test_multi_tenant_names_are_refused",
             "tests/exchange/test_roles_and_delay.py",

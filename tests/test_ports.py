@@ -1,17 +1,15 @@
 """Ports that tests reserve."""
 
-import subprocess
 import sys
 import threading
 
 from tests.ports import exclusive_port, free_port
+from tests.run_program import run_text
 
 
 def test_reserved_ports_are_closed_when_the_process_exits() -> None:
     code = "from tests.ports import free_base, free_port; free_base(2); free_port()"
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=True
-    )
+    done = run_text([sys.executable, "-X", "dev", "-c", code], check=True)
     assert done.stderr == ""
 
 

@@ -15,6 +15,7 @@ from podpass.admission.handler import create_app
 from podpass.http.server import Receive, Scope, Send, bind, read_body, respond, serving
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.settings import WebhookSettings
+from tests.waiting import eventually
 
 Function = Callable[..., Any]
 Object = dict[str, Any]
@@ -106,16 +107,11 @@ async def recorder(kubernetes: Kubernetes, now: Now) -> AsyncIterator[RefusalRec
         yield made
 
 
-async def _wait_until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 there is no event for the condition
-        await asyncio.sleep(0.002)
-
-
 async def test_refusal_becomes_a_warning_event_on_the_controller(
     kubernetes: Kubernetes, recorder: RefusalRecorder
 ) -> None:
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "Pod shop/web-: wrong; fix it")
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     event = kubernetes.get_only_event
     assert event["involvedObject"] == ABOUT
     assert (event["type"], event["reason"]) == ("Warning", "WorkloadIdentityRefused")
@@ -131,15 +127,15 @@ async def test_equal_refusals_are_counted_and_written_once_a_minute(
 ) -> None:
     for _ in range(500):
         recorder.refused("shop", build_owned_pod(), "bad_annotation", "first")
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     for _ in range(500):
         recorder.refused("shop", build_owned_pod(), "bad_annotation", "second")
     recorder.refused("other", build_owned_pod(), "bad_annotation", "written after all of them")
-    await _wait_until(lambda: len(kubernetes.events) == 2)
+    await eventually(lambda: len(kubernetes.events) == 2)
     assert len(kubernetes.writes) == 2
     now.seconds += events.QUIET_SECONDS
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "third")
-    await _wait_until(lambda: len(kubernetes.writes) == 3)
+    await eventually(lambda: len(kubernetes.writes) == 3)
     event = next(iter(kubernetes.events.values()))
     assert (event["count"], event["message"]) == (1001, "third")
     assert event["lastTimestamp"] == "2023-11-14T22:14:20Z"
@@ -152,18 +148,18 @@ async def test_other_reason_or_controller_gets_a_separate_event(
     recorder.refused("shop", build_owned_pod(), "account_not_found", "m")
     recorder.refused("shop", build_owned_pod({**OWNER, "uid": "other"}), "bad_annotation", "m")
     recorder.refused("two", build_owned_pod(), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.events) == 4)
+    await eventually(lambda: len(kubernetes.events) == 4)
 
 
 async def test_expired_event_is_created_again(
     kubernetes: Kubernetes, recorder: RefusalRecorder, now: Now
 ) -> None:
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     kubernetes.events.clear()
     now.seconds += 7200
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     assert kubernetes.get_only_event["count"] == 2
 
 
@@ -179,13 +175,13 @@ async def test_event_budget_is_per_namespace(
 
     refuse_many(1000)
     refuse_many(1, "quiet")
-    await _wait_until(lambda: len(kubernetes.events) == events.BURST + 1)
+    await eventually(lambda: len(kubernetes.events) == events.BURST + 1)
     now.seconds += 3 * events.SECONDS_EACH
     refuse_many(1000)
-    await _wait_until(lambda: len(kubernetes.events) == events.BURST + 4)
+    await eventually(lambda: len(kubernetes.events) == events.BURST + 4)
     now.seconds += 1_000_000
     refuse_many(1000)
-    await _wait_until(lambda: len(kubernetes.events) == 2 * events.BURST + 4)
+    await eventually(lambda: len(kubernetes.events) == 2 * events.BURST + 4)
 
 
 async def test_number_of_tracked_refusals_is_bounded(
@@ -199,14 +195,14 @@ async def test_number_of_tracked_refusals_is_bounded(
     assert recorder.recorder.queue.qsize() == events.MAX_WAITING
     assert max(len(each.message) for each in recorder.recorder.correlator.series.values()) == 1024
     kubernetes.gate.set()
-    await _wait_until(lambda: len(kubernetes.events) == events.MAX_WAITING)
+    await eventually(lambda: len(kubernetes.events) == events.MAX_WAITING)
 
 
 async def test_number_of_namespace_budgets_is_bounded(recorder: RefusalRecorder) -> None:
     for n in range(events.MAX_KNOWN + 50):
         recorder.refused(f"n{n}", build_owned_pod(), "bad_annotation", "m")
         if n % 50 == 0:
-            await _wait_until(recorder.recorder.queue.empty)
+            await eventually(recorder.recorder.queue.empty)
     assert len(recorder.recorder.correlator.buckets) == events.MAX_KNOWN
 
 
@@ -216,11 +212,11 @@ async def test_refused_event_write_is_logged_once(
     kubernetes.status = 403
     for n in range(3):
         recorder.refused("shop", build_owned_pod({**OWNER, "uid": f"u-{n}"}), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.writes) == 3)
+    await eventually(lambda: len(kubernetes.writes) == 3)
     await asyncio.sleep(0)
     kubernetes.status = 200
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     (line,) = log_lines()
     assert (line["event"], line["status"]) == ("event_write_failed", 403)
     assert "create and patch events" in line["hint"]
@@ -232,11 +228,11 @@ async def test_failed_event_write_is_retried_later(
 ) -> None:
     kubernetes.status = 500
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.writes) == 1)
+    await eventually(lambda: len(kubernetes.writes) == 1)
     kubernetes.status = 200
     now.seconds += events.QUIET_SECONDS
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     assert kubernetes.get_only_event["count"] == 2
 
 
@@ -246,7 +242,7 @@ async def test_unavailable_api_server_does_not_stop_the_recorder(now: Now) -> No
     sock.close()
     async with KubeClient(target) as client, RefusalRecorder(client, now) as recorder:
         recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
-        await _wait_until(lambda: recorder.recorder.is_failing)
+        await eventually(lambda: recorder.recorder.is_failing)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +300,7 @@ async def test_refused_pod_causes_an_event_with_the_message(
     pod = make_pod({names.TOKEN_EXPIRATION: "1"})
     pod["metadata"]["ownerReferences"] = [OWNER]
     response = await refusing.review(pod)
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     assert kubernetes.get_only_event["message"] == response["status"]["message"]
 
 
@@ -321,7 +317,7 @@ async def test_dry_run_and_allowed_pod_write_no_event(
     last = make_pod(serviceAccountName="late")
     last["metadata"]["ownerReferences"] = [{**OWNER, "uid": "last"}]
     await refusing.review(last)
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
     assert kubernetes.get_only_event["involvedObject"]["uid"] == "last"
 
 
@@ -334,7 +330,7 @@ async def test_response_does_not_wait_for_the_event(
     assert not (await refusing.review(pod))["allowed"]
     assert kubernetes.writes == []
     kubernetes.gate.set()
-    await _wait_until(lambda: len(kubernetes.events) == 1)
+    await eventually(lambda: len(kubernetes.events) == 1)
 
 
 async def test_event_budget_of_all_namespaces_is_bounded(
@@ -345,13 +341,13 @@ async def test_event_budget_of_all_namespaces_is_bounded(
     async def refuse_in_each_namespace(word: str) -> None:
         for n in range(2 * events.BURST_OF_ALL):
             recorder.refused(f"{word}{n}", build_owned_pod(), "bad_annotation", "m")
-            await _wait_until(recorder.recorder.queue.empty)
+            await eventually(recorder.recorder.queue.empty)
 
     await refuse_in_each_namespace("n")
-    await _wait_until(lambda: len(kubernetes.events) == events.BURST_OF_ALL)
+    await eventually(lambda: len(kubernetes.events) == events.BURST_OF_ALL)
     now.seconds += 3 * events.SECONDS_EACH_OF_ALL
     await refuse_in_each_namespace("m")
-    await _wait_until(lambda: len(kubernetes.events) == events.BURST_OF_ALL + 3)
+    await eventually(lambda: len(kubernetes.events) == events.BURST_OF_ALL + 3)
 
 
 @pytest.mark.parametrize(

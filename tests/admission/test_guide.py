@@ -1,5 +1,6 @@
-"""The guide and the code agree: every warning and its text, every refusal, every name."""
+"""The guide and the code agree on each warning, refusal and name; entries of the webhook configuration."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from podpass.admission import events
 from podpass.admission.metrics_reasons import REASON_LABELS
 from podpass.admission.sidecar import ENDPOINT_VARIABLES, build_endpoint_variables
 from podpass.admission.warnings import TEXTS
+from podpass.admission.webhook_configuration import build_advice_entry, build_mutation_entry
 from podpass.settings import WebhookSettings
 
 GUIDE = (Path(__file__).parents[2] / "docs/operate/admission.md").read_text()
@@ -60,3 +62,54 @@ def test_guide_has_the_variables_of_the_mode_env() -> None:
     assert named == {each for each in ENDPOINT_VARIABLES if not each.startswith("PODPASS_")}
     assert f"one of the {_NUMBERS[len(named)]}." in part.replace("\n", " ")
     assert f"none of the {_NUMBERS[len(rows)]} variables" in part.replace("\n", " ")
+
+
+SERVICE = {"service": {"name": "azure-wi-webhook-webhook-service", "namespace": "ns"}}
+
+
+def test_first_entry_equals_the_reference_except_side_effects() -> None:
+    entry = build_mutation_entry(SERVICE)
+    assert (entry["name"], entry["failurePolicy"]) == (names.WEBHOOK_NAME, "Fail")
+    assert entry["objectSelector"] == {"matchLabels": {"azure.workload.identity/use": "true"}}
+    assert (entry["reinvocationPolicy"], entry["matchPolicy"]) == ("IfNeeded", "Equivalent")
+    assert entry["clientConfig"] == SERVICE
+    (rule,) = entry["rules"]
+    assert (rule["operations"], rule["resources"]) == (["CREATE"], ["pods"])
+    assert entry["sideEffects"] == "NoneOnDryRun", (
+        "an Event is a side effect, and a dry run writes none"
+    )
+
+
+def test_second_entry_cannot_block_change_or_delay_pods() -> None:
+    entry = build_advice_entry(SERVICE, ["kube-system", "ns"])
+    assert entry["failurePolicy"] == "Ignore"
+    assert entry["reinvocationPolicy"] == "Never"
+    assert entry["sideEffects"] == "None"
+    assert entry["timeoutSeconds"] == 1
+    assert entry["name"] != names.WEBHOOK_NAME
+    assert entry["name"].count(".") >= 2, (
+        "an API server requires three parts in the name of a webhook"
+    )
+    (namespaces,) = entry["namespaceSelector"]["matchExpressions"]
+    assert (namespaces["operator"], namespaces["values"]) == ("NotIn", ["kube-system", "ns"])
+
+
+def test_no_pod_matches_both_entries() -> None:
+    (expression,) = build_advice_entry(SERVICE, [])["objectSelector"]["matchExpressions"]
+    assert expression == {"key": names.USE_LABEL, "operator": "NotIn", "values": ["true"]}
+    assert build_mutation_entry(SERVICE)["objectSelector"]["matchLabels"] == {
+        names.USE_LABEL: "true"
+    }
+
+
+def test_guide_shows_the_second_entry() -> None:
+    guide = (Path(__file__).parents[2] / "docs/operate/admission.md").read_text()
+    block = guide.partition("```json\n")[2].partition("```")[0]
+    config = {
+        "service": {
+            "name": "azure-wi-webhook-webhook-service",
+            "namespace": names.SYSTEM_NAMESPACE,
+            "path": names.ADVICE_PATH,
+        }
+    }
+    assert json.loads(block) == build_advice_entry(config, ["kube-system", names.SYSTEM_NAMESPACE])

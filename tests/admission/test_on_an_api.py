@@ -10,8 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
-from kubeling.service_account.signer import RsaSigner
+from kubeling.cluster import UserInfo
 
 from podpass import names
 from podpass.admission import webhook_configuration as registration
@@ -19,12 +18,12 @@ from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
 from podpass.admission.service_accounts import ServiceAccountCache
 from podpass.crypto.secret import Secret
-from podpass.http.server import bind, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
 from podpass.lab.cluster.registration import apply_rbac, webhook_configuration
 from podpass.lab.data import ca
 from podpass.settings import WebhookSettings
 from tests.admission.endpoint import Endpoint
+from tests.kubeling.cluster import build_config, start_cluster
 
 Function = Callable[..., Any]
 Object = dict[str, Any]
@@ -77,20 +76,10 @@ class Api:
 async def api(start: Function, settings: WebhookSettings, tmp_path: Path) -> AsyncIterator[Api]:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    config = ClusterConfig(
-        ca_file=tmp_path / "ca.pem",  # for client certificates, which this test does not use
-        database=tmp_path / "kubernetes.db",
-        issuer="https://oidc.example/issuer/",
-        signer=RsaSigner(),
-        tokens=USERS,
-    )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        cluster = await enter(EmbeddedCluster(config))
-        sock = bind("127.0.0.1", 0)
-        server = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        await enter(serving(cluster.app, sock))
-        stack.callback(cluster.drain)
+        # ca.pem is for client certificates, which this test does not use.
+        _, server = await start_cluster(stack, build_config(tmp_path, USERS))
         admin, own = [
             await enter(KubeClient(Target(server=server, token=Secret(user)))) for user in USERS
         ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,6 +18,8 @@ from podpass.admission.service_accounts import (
 )
 from podpass.http.server import Receive, Scope, Send, bind, header, respond, serving
 from podpass.kubernetes.client import KubeClient, Target
+from tests.waiting import eventually
+from tests.watches import Watches, respond_status
 
 CLIENT = {names.CLIENT_ID: "client"}
 
@@ -33,7 +35,7 @@ class Kubernetes:
         self.unwatched = 0  # the response to a refused watch
         self.accepts: list[str] = []
         self._version = 1
-        self._watches: set[asyncio.Queue[bytes | None]] = set()
+        self._watches = Watches()
 
     def put(self, key: str, annotations: dict[str, str] | None, *, notify: bool = True) -> None:
         namespace, _, name = key.partition("/")
@@ -54,13 +56,10 @@ class Kubernetes:
     def expire(self) -> None:
         """Notify every watch that its history has expired."""
         self._notify("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "metadata": {}})
-        for watch in self._watches:
-            watch.put_nowait(None)
+        self._watches.notify(None)
 
     def _notify(self, kind: str, account: dict[str, Any]) -> None:
-        line = json.dumps({"type": kind, "object": account}).encode() + b"\n"
-        for watch in self._watches:
-            watch.put_nowait(line)
+        self._watches.notify(json.dumps({"type": kind, "object": account}).encode() + b"\n")
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode())
@@ -69,11 +68,11 @@ class Kubernetes:
         if self.silent:
             await asyncio.sleep(60)
         if "watch" in query and self.unwatched:
-            await _respond_status(send, self.unwatched)
+            await respond_status(send, self.unwatched)
         elif "watch" in query:
-            await self._watch(receive, send)
+            await self._watches.serve(receive, send)
         elif self.status != 200:
-            await _respond_status(send, self.status)
+            await respond_status(send, self.status)
         elif name == "serviceaccounts":
             metadata = {"resourceVersion": str(self._version)}
             body = {"metadata": metadata, "items": list(self.accounts.values())}
@@ -83,38 +82,9 @@ class Kubernetes:
             self.reads.append(f"{namespace}/{name}")
             found = self.accounts.get(f"{namespace}/{name}")
             if found is None:
-                await _respond_status(send, 404)
+                await respond_status(send, 404)
             else:
                 await respond(send, 200, json.dumps(found).encode())
-
-    async def _watch(self, receive: Receive, send: Send) -> None:
-        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._watches.add(lines)
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        deleted = asyncio.create_task(_is_disconnected(receive, lines))
-        while (line := await lines.get()) is not None:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
-        self._watches.discard(lines)
-        deleted.cancel()
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _is_disconnected(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    lines.put_nowait(None)
-
-
-async def _respond_status(send: Send, code: int) -> None:
-    body = {
-        "kind": "Status",
-        "code": code,
-        "reason": "Whatever",
-        "message": "as sent by the server",
-    }
-    await respond(send, code, json.dumps(body).encode())
 
 
 @pytest.fixture
@@ -138,11 +108,6 @@ async def accounts(kubernetes: Kubernetes) -> AsyncIterator[ServiceAccountCache]
         yield accounts
 
 
-async def _wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
-    while not await holds():  # noqa: ASYNC110 there is no event for the condition
-        await asyncio.sleep(0.005)
-
-
 async def test_listed_accounts_are_read_from_the_cache(
     kubernetes: Kubernetes, accounts: ServiceAccountCache
 ) -> None:
@@ -162,7 +127,7 @@ async def test_changed_account_is_updated_by_the_watch(
     async def is_changed() -> bool:
         return (await accounts.read_annotations("default", "web")) == {names.CLIENT_ID: "other"}
 
-    await _wait_until(is_changed)
+    await eventually(is_changed)
     assert kubernetes.reads == []
 
 
@@ -190,7 +155,7 @@ async def test_deleted_account_is_removed_and_its_successor_is_used(
             return True
         return False
 
-    await _wait_until(is_deleted)
+    await eventually(is_deleted)
     kubernetes.put("default/web", {names.CLIENT_ID: "successor"})
     assert await accounts.read_annotations("default", "web") == {names.CLIENT_ID: "successor"}
 
@@ -207,7 +172,7 @@ async def test_account_deleted_during_a_watch_gap_is_removed(
         await accounts.read_annotations("default", "new")
         return not kubernetes.reads
 
-    await _wait_until(is_relisted)
+    await eventually(is_relisted)
     with pytest.raises(AccountNotFound):
         await accounts.read_annotations("default", "web")
 
@@ -229,7 +194,7 @@ async def test_cache_reads_accounts_live_while_watch_is_forbidden(
         )
         return stale[-1] == "stale"
 
-    await _wait_until(in_doubt)
+    await eventually(in_doubt)
     kubernetes.status = 200
     kubernetes.put("default/web", {names.CLIENT_ID: "other"}, notify=False)
     assert await accounts.read_annotations("default", "web") == {names.CLIENT_ID: "other"}
@@ -240,7 +205,7 @@ async def test_cache_reads_accounts_live_while_watch_is_forbidden(
         await accounts.read_annotations("default", "web")
         return not kubernetes.reads
 
-    await _wait_until(is_watching)
+    await eventually(is_watching)
 
 
 async def test_refused_read_differs_from_missing_account(
@@ -250,7 +215,7 @@ async def test_refused_read_differs_from_missing_account(
     with pytest.raises(AccountUnreadable) as caught:
         await accounts.read_annotations("default", "late")
     assert caught.value.status == 503
-    assert "as sent by the server" in caught.value.message
+    assert "as the server says" in caught.value.message
     assert await accounts.read_annotations("default", "web") == CLIENT, (
         "a cached account is still found"
     )
@@ -266,14 +231,14 @@ async def test_broken_watch_falls_back_to_live_reads_and_restarts(
         await accounts.read_annotations("default", "web")
         return bool(kubernetes.reads)
 
-    await _wait_until(reads_live)
+    await eventually(reads_live)
     assert accounts.count == 0
 
     async def is_relisted() -> bool:
         return accounts.count == 2
 
     async with asyncio.timeout(10):
-        await _wait_until(is_relisted)
+        await eventually(is_relisted)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +285,7 @@ async def test_namespace_is_known_while_it_has_an_account(
     async def is_known() -> bool:
         return accounts.count == 4
 
-    await _wait_until(is_known)
+    await eventually(is_known)
     assert accounts.has_namespace("shop")
     assert not accounts.has_namespace("made-up")
     kubernetes.put("shop/two", CLIENT)
@@ -330,7 +295,7 @@ async def test_namespace_is_known_while_it_has_an_account(
     async def is_removed() -> bool:
         return accounts.count == 2
 
-    await _wait_until(is_removed)
+    await eventually(is_removed)
     assert not accounts.has_namespace("shop")
 
 
@@ -368,9 +333,9 @@ async def test_reason_for_missing_account_list_is_reported(kubernetes: Kubernete
         assert "has not answered yet" in accounts.not_ready_reason()
 
         async def count_results() -> bool:
-            return "as sent by the server" in accounts.not_ready_reason()
+            return "as the server says" in accounts.not_ready_reason()
 
-        await _wait_until(count_results)
+        await eventually(count_results)
         kubernetes.status = 200
         await accounts.wait_ready()
         assert accounts.not_ready_reason() == ""

@@ -2,16 +2,19 @@
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from podpass import names
 from podpass.admission.wire import (
     BadReview,
     build_allow_response,
     build_deny_response,
     parse_review,
 )
+from tests.admission.endpoint import Endpoint
 
 JSON = "application/json"
 
@@ -122,3 +125,191 @@ def test_invalid_review_error_has_the_api_version() -> None:
     with pytest.raises(BadReview) as caught:
         parse_review(b'{"apiVersion":"admission.k8s.io/v1beta1","request":{}}', JSON)
     assert caught.value.facts == {"api_version": "admission.k8s.io/v1beta1"}
+
+
+Function = Callable[..., Any]
+POD = {"group": "", "version": "v1", "kind": "Pod"}
+PODS = {"group": "", "version": "v1", "resource": "pods"}
+CREATE: dict[str, Any] = {"operation": "CREATE", "kind": POD, "resource": PODS}
+
+
+def _review(**request: Any) -> bytes:
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    return json.dumps(review).encode()
+
+
+async def test_null_object_is_refused(webhook: Endpoint, log_lines: Function) -> None:
+    response = await webhook.review(None, **CREATE)
+    assert (response["uid"], response["allowed"]) == ("u-1", False)
+    assert response["status"]["code"] == 400
+    assert "has no object" in response["status"]["message"]
+    assert log_lines()[-1]["code"] == "malformed_pod"
+
+
+async def test_review_without_object_is_refused(webhook: Endpoint) -> None:
+    response = await webhook.answer(_review(uid="u", namespace="default", **CREATE))
+    assert (response["uid"], response["allowed"]) == ("u", False)
+
+
+@pytest.mark.parametrize("operation", ["UPDATE", "DELETE", "CONNECT"])
+@pytest.mark.parametrize("filled", [True, False])
+async def test_operation_that_creates_no_pod_is_allowed_unchanged(
+    webhook: Endpoint, make_pod: Function, operation: str, filled: bool
+) -> None:
+    """A registration that is too wide must not block the deletion of a pod, even of an invalid one."""
+    pod = make_pod({names.TOKEN_EXPIRATION: "bad"}) if filled else None
+    response = await webhook.review(pod, **CREATE | {"operation": operation}, oldObject=make_pod())
+    assert response == {"uid": "u-1", "allowed": True, "status": {"metadata": {}, "code": 200}}
+
+
+async def test_unknown_operation_is_refused(webhook: Endpoint, make_pod: Function) -> None:
+    response = await webhook.review(make_pod(), operation="create")
+    assert (response["uid"], response["allowed"]) == ("u-1", False)
+    assert "'create'" in response["status"]["message"]
+
+
+@pytest.mark.parametrize("part", ["eviction", "binding", "status", "ephemeralcontainers"])
+async def test_pod_subresource_is_allowed_unchanged(webhook: Endpoint, part: str) -> None:
+    """An eviction is CREATE of `pods/eviction`: a refusal would block the draining of a node."""
+    eviction = {"group": "policy", "version": "v1", "kind": "Eviction"}
+    response = await webhook.review(
+        {"apiVersion": "policy/v1", "kind": "Eviction"},
+        **CREATE | {"kind": eviction, "subResource": part},
+    )
+    assert response == {"uid": "u-1", "allowed": True, "status": {"metadata": {}, "code": 200}}
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"resource": {"group": "apps", "version": "v1", "resource": "deployments"}},
+        {"resource": {"group": "", "version": "v2", "resource": "pods"}},
+        {"resource": {"group": "metrics.k8s.io", "version": "v1", "resource": "pods"}},
+        {"resource": "pods"},
+        {"kind": {"group": "apps", "version": "v1", "kind": "Deployment"}},
+        {"kind": ["Pod"]},
+    ],
+)
+async def test_other_resource_is_refused_with_hint_to_the_registration(
+    webhook: Endpoint, make_pod: Function, log_lines: Function, about: dict[str, Any]
+) -> None:
+    response = await webhook.review(make_pod(), **CREATE | about)
+    assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-1", False, 400)
+    assert "MutatingWebhookConfiguration" in response["status"]["message"]
+    assert log_lines()[-1]["code"] == "wrong_resource"
+
+
+async def test_deletion_of_another_resource_is_allowed(webhook: Endpoint) -> None:
+    resource = {"group": "apps", "version": "v1", "resource": "deployments"}
+    response = await webhook.review(None, operation="DELETE", resource=resource)
+    assert response["allowed"]
+
+
+async def test_another_kind_of_object_is_refused(webhook: Endpoint) -> None:
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {}}
+    response = await webhook.review(deployment, **CREATE)
+    assert (response["allowed"], response["status"]["code"]) == (False, 400)
+    assert "'Deployment'" in response["status"]["message"]
+
+
+async def test_pod_of_another_namespace_is_refused(webhook: Endpoint, make_pod: Function) -> None:
+    response = await webhook.review(make_pod(), **CREATE | {"namespace": "other"})
+    assert (response["allowed"], response["status"]["code"]) == (False, 400)
+    assert "'default'" in response["status"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "code"),
+    [
+        (b"", "application/json", 400),
+        (b"{}", "text/plain", 400),
+        (b"nonsense", "application/json", 400),
+        (b"{}", "application/json", 400),
+        (b'{"request":{"object":{}}}', "application/json", 400),
+        (_review(uid="u", namespace="default", object={})[:-20], "application/json", 400),
+        (b'{"request":{"uid":"\xff"}}', "application/json", 400),
+        (b'{"request":{"uid":"\\ud800"}}', "application/json", 400),
+        (b'{"request":{"uid":"u\0"}}', "application/json", 400),
+        (b'{"request":' * 5000 + b"1" + b"}" * 5000, "application/json", 400),
+        (b" " * (3 * 1024 * 1024 + 1), "application/json", 413),
+        (b" " * 10_000_000, "application/json", 413),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_invalid_review_is_denied_with_a_review(
+    webhook: Endpoint, log_lines: Function, body: bytes, content_type: str, code: int
+) -> None:
+    response = await webhook.answer(body, content_type)
+    assert (response["uid"], response["allowed"]) == ("", False)
+    assert response["status"]["code"] == code
+    line = log_lines()[-1]
+    assert line["event"] == "review_refused"
+    assert line["code"] == ("body_too_large" if code == 413 else "bad_review")
+
+
+async def test_huge_pod_within_the_limit_is_mutated(webhook: Endpoint, make_pod: Function) -> None:
+    pod = make_pod({f"example.com/{n}": "x" * 1000 for n in range(3000)})
+    assert (await webhook.review(pod))["allowed"]
+
+
+async def test_deeply_nested_pod_within_the_parser_limit_is_mutated(
+    webhook: Endpoint, make_pod: Function
+) -> None:
+    deep: Any = "end"
+    for _ in range(900):
+        deep = {"a": [deep]} if isinstance(deep, str) else [deep]
+    pod = make_pod(
+        new=deep, nodeName=deep, nodeSelector=deep, tolerations=[deep], securityContext=deep
+    )
+    assert (await webhook.review(pod, **CREATE))["allowed"]
+
+
+async def test_last_duplicate_member_counts(webhook: Endpoint) -> None:
+    """As in an API server, which never sends duplicates."""
+    body = (
+        b'{"request":{"uid":"first","uid":"last","namespace":"default","operation":"CREATE",'
+        b'"object":{"metadata":{"name":"app"},"spec":{"containers":[{"name":"a"},{"name":"b"}]},'
+        b'"spec":{"containers":[{"name":"c"}]}}}}'
+    )
+    response = await webhook.answer(body)
+    assert (response["uid"], response["allowed"]) == ("last", True)
+    operations = json.loads(base64.b64decode(response["patch"]))
+    assert {operation["path"].split("/")[3] for operation in operations[:-1]} == {"0"}
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[31mred", "\u2028", "n" * 100_000])
+async def test_refusal_with_an_unvalidated_name_is_one_short_line(
+    webhook: Endpoint, make_pod: Function, name: str
+) -> None:
+    pod = make_pod({names.TOKEN_EXPIRATION: name}, name=name)
+    pod["spec"]["containers"][0]["name"] = name
+    message = (await webhook.review(pod))["status"]["message"]
+    assert message.isprintable()
+    assert len(message) <= 1025
+
+
+@pytest.mark.parametrize("group", ["containers", "initContainers", "volumes"])
+@pytest.mark.parametrize("wrong", [[{"name": []}], [{"name": {}}], [None], {}, "x", [[]], 7])
+async def test_invalid_list_is_refused_as_malformed_pod(
+    webhook: Endpoint, make_pod: Function, group: str, wrong: Any
+) -> None:
+    response = await webhook.review(make_pod(**{group: wrong}))
+    assert (response["allowed"], response["status"]["code"]) == (False, 400)
+
+
+@pytest.mark.parametrize("wrong", [[{"name": []}], {}, "x", 7])
+async def test_invalid_list_in_a_skipped_container_is_ignored(
+    webhook: Endpoint, make_pod: Function, wrong: Any
+) -> None:
+    container = {"name": "web", "env": wrong, "volumeMounts": wrong}
+    pod = make_pod({names.SKIP_CONTAINERS: "web"}, containers=[container])
+    assert (await webhook.review(pod))["allowed"]
+
+
+async def test_too_long_namespace_is_refused_and_not_recorded(
+    webhook: Endpoint, make_pod: Function
+) -> None:
+    for operation in ("CREATE", "UPDATE"):
+        response = await webhook.review(make_pod(), namespace="n" * 64, operation=operation)
+        assert response["status"]["code"] == 400
+        assert "nnn" not in response["status"]["message"]

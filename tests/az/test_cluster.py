@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 from podpass.crypto import jose
 from tests.az.az_cli import AzCli, names, wait_for_result
 from tests.journey.instance import Instance
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
@@ -49,12 +49,9 @@ def test_cluster_is_shown_and_updated_and_its_credentials_work(
     for more in ("", " --admin"):
         file = tmp_path / f"kubeconfig{more.strip()}"
         az(f"aks get-credentials {where} --file {file}{more}")
-        done = subprocess.run(
+        done = run_text(
             ["kubectl", "get", "namespaces", "-o", "name", "--kubeconfig", str(file)],
             env=dict(az.environ),
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert "namespace/default" in done.stdout, done.stderr
 
@@ -91,17 +88,14 @@ def test_entra_integration_needs_kubelogin_and_rights_in_the_cluster(
 def _kubectl(az: AzCli, kubeconfig: Path, *words: str) -> str:
     command = ["kubectl", "--kubeconfig", str(kubeconfig), *words]
     environ = dict(az.environ)
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    done = run_text(command, env=environ)
     return (done.stdout or done.stderr).strip()
 
 
 def _can_list(az: AzCli, kubeconfig: Path) -> bool:
-    done = subprocess.run(
+    done = run_text(
         ["kubectl", "get", "namespaces", "-o", "name", "--kubeconfig", str(kubeconfig)],
         env=dict(az.environ),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     return "namespace/default" in done.stdout
 
@@ -160,11 +154,9 @@ def _kid(token: str) -> str | None:
 
 def _published_keys(instance: Instance) -> list[str]:
     """Return the key IDs that the cluster publishes, the active key first."""
-    done = subprocess.run(
+    done = run_text(
         ["kubectl", "get", "--raw", "/openid/v1/jwks"],
         env={**os.environ, "KUBECONFIG": instance.status["kubernetes"]["kubeconfig"]},
-        capture_output=True,
-        text=True,
         check=True,
     )
     return [key["kid"] for key in json.loads(done.stdout)["keys"]]

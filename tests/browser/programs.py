@@ -1,10 +1,10 @@
 """The browser of the tests: Chromium of the distribution, driven by Playwright. Run it to install them."""
 
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
+
+from tests import debian
 
 # The program, and the Debian packages that have it, the characters of Chinese texts, and certutil.
 PROGRAM = "chromium"
@@ -29,15 +29,8 @@ def missing_certutil() -> str:
 
 def install() -> None:
     """Install Chromium and certutil where that is possible."""
-    if (
-        (shutil.which(PROGRAM) and not missing_certutil())
-        or os.geteuid() != 0
-        or not shutil.which("apt-get")
-    ):
-        return
-    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *_PACKAGES]):
-        subprocess.run(["apt-get", "-qq", *command], check=False, capture_output=True, env=environ)
+    if not shutil.which(PROGRAM) or missing_certutil():
+        debian.install(_PACKAGES)
 
 
 if __name__ == "__main__":

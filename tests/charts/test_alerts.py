@@ -13,6 +13,7 @@ from tests.charts.alert_cases import OF_A_CHART, Case
 from tests.charts.authority.rendering import AuthorityChart
 from tests.charts.rendering import Helm, Values, find
 from tests.observability import PACK, ROOT
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.kubernetes
 RULES: Values = {"prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}}}
@@ -48,9 +49,7 @@ def _spec(chart: Helm, values: Values | None = None) -> dict[str, Any]:
 
 
 def _run(promtool: str, folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [promtool, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = run_text([promtool, *arguments], cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tests.charts import reference
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm, Object
 from tests.control_plane.plane import PlaneThread
 from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
@@ -54,11 +54,8 @@ class HelmRelease:
         self._helm, self.kubectl, self._home = helm.binary, kubectl, home
 
     def __call__(self, *arguments: str) -> Any:
-        return subprocess.run(
+        return run_text(
             [self._helm, *arguments, "--namespace", NAMESPACE],
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=120,
             env={"HOME": str(self._home), "KUBECONFIG": str(self.kubectl.kubeconfig)},
         )
@@ -182,12 +179,9 @@ def test_account_has_exactly_the_required_permissions(release: HelmRelease) -> N
     account = f"system:serviceaccount:{NAMESPACE}:azure-wi-webhook-admin"
 
     def can_i(*arguments: str) -> bool:
-        done = subprocess.run(
+        done = run_text(
             [release.kubectl.binary, "auth", "can-i", *arguments, f"--as={account}"],
             env=release.kubectl.environ,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         return done.stdout.strip() == "yes"
 

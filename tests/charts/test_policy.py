@@ -4,7 +4,6 @@ import asyncio
 import copy
 import json
 import re
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.manifests import ManifestValues, build_policy_objects
 from podpass.manifests.policy import VOLUME
 from tests.control_plane import plane
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.kubernetes
 
@@ -49,7 +49,7 @@ SINCE = 34
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     command = [str(plane.programs().api_server), "--version"]
-    version = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    version = run_text(command, check=True).stdout
     if (found := re.search(r"v1\.([0-9]+)\.", version)) and int(found[1]) < SINCE:
         pytest.skip(f"mutating policies in v1beta1: 1.{SINCE} or newer; this is {version.strip()}")
     with plane.running(tmp_path_factory.mktemp("plane") / "data", BETA) as running:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from bench.peers.build import CannotBuild, build_program
 from podpass.manifests import ManifestValues, build_webhook_objects
 from tests.charts import reference
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 _MODULE = "github.com/Azure/azure-workload-identity"
@@ -31,7 +31,7 @@ def module() -> Path:
             "the reference's chart: the command `go`, which finds its sources, is not installed"
         )
     command = [go, "mod", "download", "-json", _MODULE]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    done = run_text(command, cwd=place, check=True)
     return Path(json.loads(done.stdout)["Dir"])
 
 
@@ -42,7 +42,7 @@ def test_recorded_objects_equal_the_rendered_chart_of_the_reference(
     chart = str(module / "charts" / "workload-identity-webhook")
     command = [helm.binary, "template", RELEASE, chart, "--namespace", NAMESPACE]
     command += ["--set", f"azureTenantID={TENANT}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_text(command, check=True)
     assert _by_name(yaml.safe_load_all(done.stdout)) == _by_name(reference.OBJECTS)
 
 
@@ -57,7 +57,7 @@ def test_every_value_of_the_references_chart_is_accepted(
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(values | {"azureTenantID": TENANT}))
     command = [helm.binary, "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
-    done = subprocess.run([*command, "-f", str(file)], capture_output=True, text=True, check=False)
+    done = run_text([*command, "-f", str(file)])
     assert done.returncode == 0, done.stderr
 
 

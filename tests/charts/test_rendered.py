@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from podpass.settings import WebhookSettings
+from tests.charts.authority import rendering as authority
 from tests.charts.rendering import (
     CERT_MANAGER,
     CHART,
@@ -21,6 +22,7 @@ from tests.charts.rendering import (
     TENANT,
     Helm,
     Object,
+    Values,
     container,
     find,
     read_objects,
@@ -337,3 +339,88 @@ def test_chart_notes_describe_unusual_settings(helm: Helm, tmp_path: Path) -> No
     assert "With one replica" in notes({"replicaCount": 1})
     assert "provide the certificate and the caBundle" in notes({"disableCertRotation": True})
     assert "Advice is on" in notes({"advice": {"enabled": True}})
+
+
+ACCOUNTS = {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["get", "list", "watch"]}
+ITS_REGISTRATION = {
+    "apiGroups": ["admissionregistration.k8s.io"],
+    "resources": ["mutatingwebhookconfigurations"],
+    "resourceNames": ["azure-wi-webhook-mutating-webhook-configuration"],
+    "verbs": ["get", "watch", "update"],
+}
+EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}
+ITS_SECRET = {
+    "apiGroups": [""],
+    "resources": ["secrets"],
+    "resourceNames": ["azure-wi-webhook-server-cert"],
+    "verbs": ["get", "watch", "update"],
+}
+# RBAC cannot restrict `create` to a name.
+CREATE_SECRETS = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
+
+
+def _rules(helm: Helm, values: Values | None = None) -> dict[str, list[dict[str, Any]]]:
+    return {
+        one["kind"]: one["rules"]
+        for one in helm.render(values)
+        if one["kind"] in ("Role", "ClusterRole")
+    }
+
+
+def test_permissions_are_exactly_the_listed_ones(helm: Helm) -> None:
+    assert _rules(helm) == {
+        "ClusterRole": [ACCOUNTS, ITS_REGISTRATION, EVENTS],
+        "Role": [ITS_SECRET, CREATE_SECRETS],
+    }
+
+
+def test_webhook_without_events_may_not_create_events(helm: Helm) -> None:
+    rules = _rules(helm, {"events": {"enabled": False}})
+    assert rules["ClusterRole"] == [ACCOUNTS, ITS_REGISTRATION]
+
+
+@pytest.mark.parametrize("values", [CERT_MANAGER, {"disableCertRotation": True}])
+def test_webhook_with_an_external_certificate_has_no_access_to_secrets(
+    helm: Helm, values: Values
+) -> None:
+    assert _rules(helm, values) == {"ClusterRole": [ACCOUNTS, EVENTS]}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_no_set_of_values_grants_other_secrets_or_a_wildcard(helm: Helm, name: str) -> None:
+    for kind, rules in _rules(helm, SETS[name]).items():
+        for rule in rules:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            if "secrets" in rule["resources"]:
+                assert kind == "Role"
+                assert rule in (ITS_SECRET, CREATE_SECRETS)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_roles_are_bound_to_its_account_only(helm: Helm, name: str) -> None:
+    found = helm.render(SETS[name])
+    account = find(found, "ServiceAccount")["metadata"]
+    subject = {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    for one in found:
+        if one["kind"].endswith("Binding"):
+            assert one["subjects"] == [subject]
+
+
+OWN, AUTHORITY = Helm, authority.AuthorityChart
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [*((OWN, name) for name in SETS), *((AUTHORITY, name) for name in authority.SETS)],
+)
+def test_helm_lint_reports_no_problem(helm: Helm, kind: type[Helm], name: str) -> None:
+    values = (SETS if kind is OWN else authority.SETS)[name]
+    assert "[WARNING]" not in kind(helm.binary).lint(values)
+
+
+@pytest.mark.parametrize("kind", [OWN, AUTHORITY])
+def test_chart_can_be_a_conditional_dependency_of_another_chart(
+    helm: Helm, kind: type[Helm]
+) -> None:
+    chart = kind(helm.binary)
+    assert chart.render({"global": {"registry": "x"}, "enabled": True}) == chart.render()

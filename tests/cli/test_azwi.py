@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from podpass.cli.azure_cli_profile import find_cli_subscription
 from podpass.cli.commands import cli
 from tests.cli.azure_world import AzureWorld, run_here
 from tests.lab.instance.instances import Podpass
+from tests.run_program import run_text
 
 LINE = re.compile(r'[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ podpass\] "[^"]+"( \w+="[^"]*")*')
 SUBSCRIPTION = "22222222-aaaa-4bbb-8ccc-000000000001"
@@ -166,14 +166,7 @@ def test_link_named_azwi_behaves_like_the_reference_and_prints_its_log_lines(
     environ = {**world.podpass.environ, **world.environ()}
     found = None
     for _ in range(2):
-        done = subprocess.run(
-            [str(link), *words, *issuer, *role],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
-        )
+        done = run_text([str(link), *words, *issuer, *role], env=environ, timeout=90)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
         assert all(LINE.fullmatch(line) for line in done.stderr.splitlines()), done.stderr
         assert re.search(r'"created an AAD application" logger="aad-application"', done.stderr)

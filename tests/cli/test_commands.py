@@ -1,27 +1,40 @@
-"""The command line: help, exit codes, and failures with a hint."""
+"""The command line: help, exit codes, failures with a hint, and notices of an instance."""
 
 import importlib
 import json
 import logging
 import os
 import pty
+import queue
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import click
 import pytest
+import trustme
 import yaml
 
 from podpass import __version__
+from podpass.cli import client, output
+from podpass.cli.account_options import AccountOptions
+from podpass.cli.azure_account import choose_kubeconfig
+from podpass.cli.cluster import find_instance_kubeconfig
 from podpass.cli.commands import SECTIONS, cli
 from podpass.cli.main import run
+from podpass.cli.pod_limits import describe_pods, mount_warning
 from podpass.crypto.secret import Secret
+from podpass.errors import Error, UsageError
+from podpass.lab.data.datadir import DataDir
 from tests.lab.instance.instances import CLIENT, Podpass
+from tests.run_program import run_text
 
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
@@ -60,9 +73,7 @@ def test_help_imports_no_command_and_no_large_library(podpass: Podpass) -> None:
         "import sys; from podpass.cli.main import run; run(['--help']);"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [podpass.command()[0], "-c", program], capture_output=True, text=True, check=True
-    )
+    done = run_text([podpass.command()[0], "-c", program], check=True)
     loaded = set(done.stderr.split())
     heavy = {"asyncio", "aiohttp", "cryptography", "rich", "sqlalchemy", "uvicorn", "yaml", "json"}
     assert not loaded & heavy
@@ -77,9 +88,7 @@ def test_explain_imports_no_large_library_and_no_http_client(podpass: Podpass) -
         "import sys; from podpass.cli.main import run; run(['explain', 'AADSTS700213']);"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [podpass.command()[0], "-c", program], capture_output=True, text=True, check=True
-    )
+    done = run_text([podpass.command()[0], "-c", program], check=True)
     heavy = {"asyncio", "aiohttp", "cryptography", "http.client", "rich", "sqlalchemy", "ssl"}
     assert "AADSTS700213" in done.stdout
     assert not set(done.stderr.split()) & {*heavy, "subprocess", "uvicorn", "yaml"}
@@ -187,13 +196,7 @@ def test_traceback_file_is_private_and_contains_no_secret(
 
 
 def test_debug_variable_prints_the_traceback(podpass: Podpass) -> None:
-    done = subprocess.run(
-        podpass.command("env"),
-        env={**podpass.environ, "PODPASS_DEBUG": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text(podpass.command("env"), env={**podpass.environ, "PODPASS_DEBUG": "1"})
     assert "Traceback" in done.stderr
     assert done.returncode == 1
 
@@ -495,3 +498,96 @@ def test_terminal_shows_the_progress_of_the_start(podpass: Podpass) -> None:
         assert part in drawn.decode()
     assert "✓" in drawn.decode()
     podpass("down")
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [("localhost", "the instance"), ("issuer.example", "issuer.example of this instance")],
+)
+def test_wait_notice_and_error_name_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, service: str
+) -> None:
+    printed: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(output, "_NOTICE_SECONDS", 0)
+    monkeypatch.setattr(output, "print_message", printed.put)
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
+    notices: list[str] = []
+
+    def close_connection(server: socket.socket) -> None:
+        taken, _ = server.accept()
+        notices.append(printed.get())
+        taken.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=close_connection, args=(server,))
+        thread.start()
+        port = server.getsockname()[1]
+        with pytest.raises(Error, match=f"{service} does not respond on port {port}"):
+            client.request(port, tmp_path / "ca.crt", "GET", "/", host=host)
+        thread.join()
+    assert notices == [f"waiting for {service} to respond on port {port}, for up to 30 seconds"]
+
+
+def test_service_that_completes_no_handshake_is_reported_before_the_limit_of_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel accepts the connection of a process that does not run."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
+    monkeypatch.setattr(client, "_HANDSHAKE_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(client.NotResponding, match="did not respond on port"):
+            client.request(port, tmp_path / "ca.crt", "GET", "/")
+
+
+def test_command_that_needs_a_cluster_is_refused_for_the_cloud_half_alone(tmp_path: Path) -> None:
+    status = {"kubernetes": {"kind": "external", "issuer": None}, "pids": {"podpass": 7}}
+    with pytest.raises(client.NoCluster, match="it has no cluster and no console"):
+        client.check_has_cluster(DataDir(tmp_path), status)
+    client.check_has_cluster(DataDir(tmp_path), {"kubernetes": {"kind": "managed"}})
+
+
+def test_cloud_half_alone_has_no_kubeconfig() -> None:
+    external = {"kubernetes": {"kind": "external", "issuer": None}}
+    assert find_instance_kubeconfig(external) is None
+    found = find_instance_kubeconfig({"kubernetes": {"kubeconfig": "/d/kubeconfig"}})
+    assert found == Path("/d/kubeconfig")
+
+
+def test_instance_without_a_cluster_needs_a_kubeconfig() -> None:
+    account = cast("Any", SimpleNamespace(is_instance=True, kubeconfig=None))
+    with pytest.raises(UsageError, match="which has no cluster"):
+        choose_kubeconfig(AccountOptions(), account)
+    chosen = AccountOptions(kubeconfig="/d/kubeconfig")
+    assert choose_kubeconfig(chosen, account) == Path("/d/kubeconfig")
+
+
+def status(sandbox: str, network: str = "pod-addresses") -> dict[str, str]:
+    return {"sandbox": sandbox, "pod_network": network}
+
+
+@pytest.mark.parametrize("manager", ["apt-get", "dnf", "apk", "pacman", "zypper"])
+def test_warning_about_missing_mounts_names_the_command_that_installs_bubblewrap(
+    tmp_path: Path, manager: str
+) -> None:
+    (tmp_path / manager).touch(mode=0o755)
+    text = " ".join(mount_warning(status("rewrite"), str(tmp_path)))
+    assert "volumes are not mounted here" in text
+    assert f"`{manager} " in text
+    assert " bubblewrap`" in text
+
+
+def test_package_is_named_if_there_is_no_known_package_manager(tmp_path: Path) -> None:
+    assert "the package bubblewrap" in " ".join(mount_warning(status("rewrite"), str(tmp_path)))
+
+
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "namespaces"])
+def test_working_mounts_need_no_warning(sandbox: str) -> None:
+    assert mount_warning(status(sandbox), "/usr/bin") == []
+
+
+def test_rows_name_the_sandbox_and_the_network() -> None:
+    rows = dict(describe_pods(status("namespaces", "node-address")))
+    assert "mount namespaces" in rows["containers"]
+    assert "all pods share 127.0.0.1" in rows["pod network"]
+    assert "its own loopback address" in dict(describe_pods(status("rewrite")))["pod network"]

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from podpass.cli import cloud_status, cluster, completion_values, doctor
+from tests.kubeconfigs import build_kubeconfig
 
 _NAMES = {
     "/api/v1/namespaces": ["shop", "other"],
@@ -43,14 +44,7 @@ def context(tmp_path: Path) -> Iterator[click.Context]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        config = {
-            "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [
-                {"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
-            ],
-            "users": [{"name": "u", "user": {}}],
-        }
+        config = build_kubeconfig(f"http://127.0.0.1:{server.server_port}")
         path = tmp_path / "config"
         path.write_text(json.dumps(config))
         context = click.Context(doctor.command)

@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import subprocess
 import sys
 import webbrowser
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 
 from podpass.cli import console
 from tests.lab.instance.instances import CLIENT, Podpass
+from tests.run_program import run_text
 
 
 def get(url: str, cookie: str = "") -> tuple[int, str, str]:
@@ -97,5 +97,5 @@ def test_console_without_an_instance_says_how_to_start_one(podpass: Podpass) -> 
 def test_templates_are_not_imported_before_the_first_request() -> None:
     """Most consoles are never opened: the start and the memory of an instance must not grow."""
     code = "import sys, podpass.lab.instance.console; print('jinja2' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_text([sys.executable, "-c", code], check=True)
     assert done.stdout == "False\n"

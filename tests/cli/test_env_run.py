@@ -13,6 +13,7 @@ import pytest
 
 from tests import processes
 from tests.lab.instance.instances import Podpass
+from tests.run_program import run_text
 
 WANTED = {
     "HTTPS_PROXY",
@@ -34,11 +35,9 @@ WANTED = {
 def test_env_output_can_be_evaluated_by_a_shell(running: Podpass) -> None:
     done = running("env")
     assert all(line.startswith("export ") for line in done.stdout.splitlines())
-    evaluated = subprocess.run(
+    evaluated = run_text(
         ["sh", "-c", 'eval "$PRINTED"; env'],
         env={"PRINTED": done.stdout, "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
         check=True,
     )
     values = dict(line.split("=", 1) for line in evaluated.stdout.splitlines() if "=" in line)
@@ -70,21 +69,12 @@ def test_eval_of_env_fails_without_an_instance(
         pytest.skip(f"{shell} is not on this machine")
     env = {**podpass.environ, "PODPASS_ENV": "stale", "KUBECONFIG": "mine", "AZURE_CONFIG_DIR": ""}
     line = f'eval "$({shlex.join(podpass.command("env", *arguments))})"'
-    strict = subprocess.run(
-        [shell, "-c", f"set -e; {line}; echo continued"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    strict = run_text([shell, "-c", f"set -e; {line}; echo continued"], env=env)
     assert (strict.returncode, strict.stdout) == (1, "")
     # A script that ignores the failure reaches neither the cluster nor the subscription of the user.
-    careless = subprocess.run(
+    careless = run_text(
         [shell, "-c", f'{line}; echo "${{PODPASS_ENV-unset}}:$KUBECONFIG:$AZURE_CONFIG_DIR"'],
         env=env,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     data = podpass.data_dir
     assert careless.stdout == f"unset:{data}/kubeconfig:{data}/azure\n"
@@ -103,22 +93,14 @@ def test_eval_of_env_fails_after_the_instance_was_killed(podpass: Podpass) -> No
     status = podpass.up()
     processes.kill(status["pids"]["podpass"])
     line = f'set -e; eval "$({shlex.join(podpass.command("env"))})"; echo continued'
-    done = subprocess.run(
-        ["sh", "-c", line], env=podpass.environ, capture_output=True, text=True, check=False
-    )
+    done = run_text(["sh", "-c", line], env=podpass.environ)
     assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_tutorial_script_does_not_run_without_the_environment_of_an_instance() -> None:
     script = Path(__file__).parents[2] / "examples" / "tutorial" / "tutorial.sh"
     environ = {name: value for name, value in os.environ.items() if name != "PODPASS_ENV"}
-    done = subprocess.run(
-        ["bash", str(script)],
-        env={**environ, "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text(["bash", str(script)], env={**environ, "PATH": "/usr/bin:/bin"})
     assert done.returncode != 0
     assert "PODPASS_ENV: run this script" in done.stderr
 

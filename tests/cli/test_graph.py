@@ -11,6 +11,7 @@ import pytest
 
 from podpass import names
 from podpass.kubernetes.client import KubeClient
+from tests.kubeconfigs import build_kubeconfig
 from tests.lab.instance.instances import CLIENT, Podpass
 
 pytestmark = pytest.mark.processes
@@ -159,10 +160,7 @@ def test_unreadable_parts_of_the_graph_are_reported_with_exit_code_3(seeded: Pod
 
 def test_unreachable_cluster_is_reported_with_exit_code_3(seeded: Podpass, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "config"
-    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
-    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-    config = {"clusters": [cluster], "contexts": [context], "current-context": "c"}
-    kubeconfig.write_text(json.dumps({**config, "users": [{"name": "u", "user": {"token": "t"}}]}))
+    kubeconfig.write_text(json.dumps(build_kubeconfig("http://127.0.0.1:1", {"token": "t"})))
     method = ("--auth-method", "instance", "--kubeconfig", str(kubeconfig))
     done = seeded("graph", *method)
     assert done.returncode == 3, done.stderr

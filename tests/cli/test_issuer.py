@@ -15,20 +15,14 @@ import pytest
 import trustme
 
 from tests.ports import free_port
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.processes
 COMMAND = [sys.executable, "-m", "podpass.cli", "issuer"]
 
 
 def _run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
+    done = run_text([*COMMAND, *arguments], env={**os.environ, "COLUMNS": "200"}, timeout=90)
     assert done.returncode == status, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done
@@ -157,13 +151,8 @@ def test_key_ids_are_completed(keys: Path) -> None:
     (path,) = (keys / "keys").iterdir()
     words = f"podpass issuer rotate --dir {keys} --leaked {path.stem[:3]}"
     environ = {"_PODPASS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "6"}
-    done = subprocess.run(
-        [sys.executable, "-m", "podpass.cli"],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    done = run_text(
+        [sys.executable, "-m", "podpass.cli"], env={**os.environ, **environ}, timeout=60
     )
     assert done.stdout.split() == [f"plain,{path.stem}"], done.stderr
 

@@ -1,6 +1,5 @@
 """Log records of commands without a log file."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from podpass.cli.main import FAILED, USAGE_ERROR, run
 from podpass.cli.output import print_message
 from podpass.errors import Error
+from tests.run_program import run_text
 
 CODE = """
 import logging
@@ -22,9 +22,7 @@ logging.getLogger("podpass").info("not_printed")
 
 
 def test_log_warnings_are_printed_with_their_facts() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run_text([sys.executable, "-c", CODE], timeout=60)
     assert done.returncode == 0
     first, second = done.stderr.splitlines()
     assert first.endswith(r"warning signing_keys_damaged folder='a\nb'")

@@ -10,6 +10,7 @@ import yaml
 
 from podpass.lab.cluster.samples.examples import find_example
 from tests.lab.instance.instances import CLIENT, Podpass
+from tests.run_program import run_text
 
 NEXT = "Next steps:"
 OBJECTS = f"""
@@ -47,13 +48,10 @@ class PodIdentityCluster:
         self.kubeconfig = podpass.status()["kubernetes"]["kubeconfig"]
 
     def kubectl(self, *words: str, text: str | None = None) -> str:
-        done = subprocess.run(
+        done = run_text(
             ["kubectl", *words],
             env={**self.podpass.environ, "KUBECONFIG": self.kubeconfig},
             input=text,
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=60,
         )
         assert done.returncode == 0, done.stderr

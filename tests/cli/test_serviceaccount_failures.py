@@ -18,6 +18,7 @@ from podpass.provision.plan import PhaseFailed
 from podpass.provision.request_checks import CREATE_ORDER, DELETE_ORDER, select_phases
 from tests.cli.azure_world import AUDIENCE, AzureWorld, clients_of, graph_api, ignore
 from tests.imds.raw_server import read_request, serving_connections
+from tests.kubeconfigs import build_kubeconfig
 
 
 @pytest.fixture(scope="module")
@@ -216,16 +217,7 @@ def test_failed_phase_lists_completed_and_remaining_steps(world: AzureWorld) -> 
 
 
 def _write_kubeconfig(path: Path, port: int) -> Path:
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "current-context": "x",
-                "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-                "clusters": [{"name": "x", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-                "users": [{"name": "x", "user": {}}],
-            }
-        )
-    )
+    path.write_text(yaml.safe_dump(build_kubeconfig(f"http://127.0.0.1:{port}")))
     return path
 
 

@@ -1,10 +1,11 @@
 """A machine without kubeling: production commands run, and the local loop says what it needs."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.run_program import Done, run_text
 
 PROGRAM = """
 import sys
@@ -14,9 +15,9 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str) -> Done:
     command = [sys.executable, "-c", PROGRAM, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return run_text(command, timeout=60)
 
 
 def test_local_loop_without_kubeling_says_how_to_install_it(tmp_path: Path) -> None:

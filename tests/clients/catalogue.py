@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.clients import toolchains
 from tests.clients.toolchains import NEWEST, OLDEST
@@ -10,6 +11,7 @@ GRAPH, MANAGEMENT = "https://graph.microsoft.com", "https://management.azure.com
 NOT_TRIED = "not tried"
 IDENTITY = ("default", "chained", "workload")
 MSAL = ("string", "callback")
+Styles = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class ClientPackage:
     package: str
     age: str
     version: str
-    styles: tuple[str, ...]
+    styles: Styles
     command: Callable[[], list[str]]
     rotating: Callable[[], list[str]]
     long_lived: str = "default"
@@ -48,97 +50,75 @@ class ClientPackage:
         return name.replace("+", "p").replace(".", "")
 
 
-def _python(
-    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
+def _client(
+    language: str,
+    package: str,
+    age: str,
+    version: str,
+    styles: Styles,
+    command: Callable[[], list[str]],
+    **more: Any,
 ) -> ClientPackage:
+    given: dict[str, Any] = {"rotating": command}
+    given["long_lived"] = "callback" if styles == MSAL else "default"
+    release: dict[str, Any] = {
+        "language": language,
+        "package": package,
+        "age": age,
+        "version": version,
+    }
+    return ClientPackage(**release, styles=styles, command=command, **(given | more))
+
+
+def _python(package: str, program: str, age: str, version: str, styles: Styles) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.python(program, age)
 
-    return ClientPackage(
-        language="Python",
-        package=package,
-        age=age,
-        version=version,
-        styles=styles,
-        command=command,
-        rotating=command,
-        long_lived="callback" if styles == MSAL else "default",
-    )
+    return _client("Python", package, age, version, styles, command)
 
 
-def _node(
-    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
-) -> ClientPackage:
+def _node(package: str, program: str, age: str, version: str, styles: Styles) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.node(program, age)
 
-    return ClientPackage(
-        language="Node",
-        package=package,
-        age=age,
-        version=version,
-        styles=styles,
-        command=command,
-        rotating=command,
-        long_lived="default" if styles == IDENTITY else styles[-1],
-        keeps_first="no: takes a string only" if styles == ("string",) else "",
-    )
+    more = {"long_lived": "default" if styles == IDENTITY else styles[-1]}
+    more["keeps_first"] = "no: takes a string only" if styles == ("string",) else ""
+    return _client("Node", package, age, version, styles, command, **more)
 
 
-def _java(
-    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
-) -> ClientPackage:
+def _java(package: str, program: str, age: str, version: str, styles: Styles) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.java(program, age)
 
-    once = (package, age) == ("msal4j", OLDEST)
-
-    return ClientPackage(
-        language="Java",
-        package=package,
-        age=age,
-        version=version,
-        styles=styles,
-        command=command,
-        rotating=command,
-        long_lived="callback" if styles == MSAL else "default",
-        keeps_first="no: asks its callback only once" if once else "",
-    )
+    once = "no: asks its callback only once" if (package, age) == ("msal4j", OLDEST) else ""
+    return _client("Java", package, age, version, styles, command, keeps_first=once)
 
 
-def _go(
-    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
-) -> ClientPackage:
-    return ClientPackage(
-        language="Go",
-        package=package,
-        age=age,
-        version=version,
-        styles=styles,
-        command=lambda: [*toolchains.go("client", age), program],
-        rotating=lambda: [*toolchains.go("rotation", age), program],
-        long_lived="callback" if styles == MSAL else "default",
-        has_libc=False,
-    )
+def _go(package: str, program: str, age: str, version: str, styles: Styles) -> ClientPackage:
+    def command() -> list[str]:
+        return [*toolchains.go("client", age), program]
+
+    def rotating() -> list[str]:
+        return [*toolchains.go("rotation", age), program]
+
+    return _client("Go", package, age, version, styles, command, rotating=rotating, has_libc=False)
+
+
+_OF_STORAGE: dict[str, Any] = {
+    "storage": True,
+    "expected_output": {"blob": "first"},
+    "secret": "a blob of Azurite's",
+    "graph": "asks for Storage only",
+}
 
 
 def _cpp(age: str, version: str) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.python("storage", age, "storage-")
 
-    return ClientPackage(
-        language="C++",
-        package="azure-identity (in pyarrow)",
-        age=age,
-        version=version,
-        styles=("default",),
-        command=command,
-        rotating=command,
-        storage=True,
-        expected_output={"blob": "first"},
-        says_later="second",
-        secret="a blob of Azurite's",
-        graph="asks for Storage only",
+    package, styles = "azure-identity (in pyarrow)", ("default",)
+    return _client(
+        "C++", package, age, version, styles, command, **_OF_STORAGE, says_later="second"
     )
 
 
@@ -146,39 +126,19 @@ def _rust(library: str, inside: str) -> ClientPackage:
     def command() -> list[str]:
         return [*toolchains.python("rust_storage", NEWEST, "rust-"), library]
 
-    return ClientPackage(
-        language="Rust",
-        package=f"{library} (with {inside})",
-        age=NEWEST,
-        version="",
-        styles=("default",),
-        command=command,
-        rotating=command,
-        storage=True,
-        expected_output={"blob": "first"},
-        secret="a blob of Azurite's",
-        graph="asks for Storage only",
-        # It measures token lifetimes with the monotonic clock, which cannot be advanced.
-        rotation=NOT_TRIED,
-    )
+    # It measures token lifetimes with the monotonic clock, which cannot be advanced.
+    more = {**_OF_STORAGE, "rotation": NOT_TRIED}
+    return _client("Rust", f"{library} (with {inside})", NEWEST, "", ("default",), command, **more)
 
 
 def _dotnet(package: str, bundled: str) -> ClientPackage:
     def command() -> list[str]:
         return [*toolchains.azmcp(), bundled]
 
-    return ClientPackage(
-        language=".NET",
-        package=f"{package} (in @azure/mcp)",
-        age=NEWEST,
-        version="",
-        styles=("default", "workload"),
-        command=command,
-        rotating=command,
-        expected_output={"secret": "hello"},
-        says_later="hello",
-        graph="asks for Key Vault only",
-    )
+    more: dict[str, Any] = {"expected_output": {"secret": "hello"}, "says_later": "hello"}
+    more["graph"] = "asks for Key Vault only"
+    package, styles = f"{package} (in @azure/mcp)", ("default", "workload")
+    return _client(".NET", package, NEWEST, "", styles, command, **more)
 
 
 PYTHON_STYLES = (*IDENTITY, *(f"aio-{style}" for style in IDENTITY))

@@ -21,7 +21,7 @@ from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, serving
 from podpass.imds.identity_headers import parse_headers
 from podpass.lab.data.datadir import DataDir, load_config
-from podpass.lab.instance import managed_identity
+from podpass.lab.instance import identity_endpoint
 from podpass.seed.apply import GROUP
 from podpass.settings import AuthoritySettings
 
@@ -39,7 +39,7 @@ async def serve(data_dir: DataDir, address: str, port: int, names: tuple[str, ..
         settings = AuthoritySettings(origins=("https://login.microsoftonline.com",))
         fetcher = Fetcher(FetchRules())
         service = create_app(settings, directory, fetcher, running, system)
-        app = managed_identity.create_app(
+        app = identity_endpoint.create_app(
             directory,
             service.managed_identities,
             config.tenant_id,

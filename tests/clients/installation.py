@@ -20,6 +20,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.run_program import run_text
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 INSTALL_SECONDS = 400
@@ -155,15 +157,7 @@ def _run(command: list[str], folder: Path) -> None:
     if folder in _SKIPPED:
         pytest.skip(_SKIPPED[folder])
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=INSTALL_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_text(command, cwd=folder, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         _skip(folder, f"{name} was not installed within {INSTALL_SECONDS} seconds")
     if done.returncode == 0:

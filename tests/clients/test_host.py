@@ -1,7 +1,6 @@
 """The same programs outside the cluster: with `podpass run`, and without the gateway."""
 
 import os
-import subprocess
 
 import pytest
 
@@ -9,6 +8,7 @@ from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
 from tests.clients.program_output import parse_output
 from tests.clients.toolchains import NEWEST
 from tests.journey.instance import CLIENT, Instance
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -32,12 +32,9 @@ def test_program_gets_its_token_directly_from_the_authority(
 ) -> None:
     """Without a proxy: AZURE_AUTHORITY_HOST, the CA, and instance discovery disabled if possible."""
     host = [request.getfixturevalue("storage")] if client.storage else []
-    done = subprocess.run(
+    done = run_text(
         [*client.command(), *host, client.styles[-1], f"{GRAPH}/.default"],
         env=direct(instance),
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr

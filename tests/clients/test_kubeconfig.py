@@ -4,7 +4,6 @@ Every suite with kubectl covers Go's client; every test of an instance uses the 
 """
 
 import os
-import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +12,7 @@ from tests.clients import toolchains
 from tests.clients.installation import PROGRAMS, find_tool, run_installation
 from tests.clients.toolchains import JAVA_OPTIONS, OLDEST
 from tests.journey.instance import Instance
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -44,12 +44,9 @@ CLIENTS: dict[str, Callable[[], list[str]]] = {
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_client_signs_in_with_the_key_of_the_kubeconfig(instance: Instance, name: str) -> None:
-    done = subprocess.run(
+    done = run_text(
         CLIENTS[name](),
         env={**os.environ, "KUBECONFIG": instance.status["kubernetes"]["kubeconfig"]},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
     )
     assert "kube-system" in done.stdout.split(), done.stderr

@@ -17,6 +17,7 @@ from tests.clients.private_network import METADATA_ADDRESS, PrivateNetwork, priv
 from tests.clients.program_output import parse_output
 from tests.clients.toolchains import NEWEST
 from tests.journey.instance import Instance, started
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -65,7 +66,7 @@ class Place:
         """Run a program in the environment of `podpass env`, without workload identity."""
         with self.network.entered():
             environ = json.loads(self.instance.podpass("env", "-o", "json").stdout)
-            done = subprocess.run(
+            done = run_text(
                 command,
                 env={
                     "PATH": os.environ["PATH"],
@@ -73,9 +74,6 @@ class Place:
                     **environ,
                     **variables,
                 },
-                capture_output=True,
-                text=True,
-                check=False,
                 timeout=240,
             )
         said = parse_output(done.stdout)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
+from tests.clients.installation import PROGRAMS, find_tool
 from tests.clients.program_output import parse_output
 from tests.clients.toolchains import OLDEST
 from tests.journey.instance import Instance
@@ -43,3 +44,10 @@ def test_a_pod_reads_its_secret_and_gets_a_graph_token(
         assert said["version"] == client.version
     else:
         assert number(said["version"]) > number(MINIMUM.get((client.language, client.package), "0"))
+
+
+def test_fetch_of_node_reads_a_secret(instance: Instance) -> None:
+    if instance.status["without_proxy"] != "served":
+        pytest.skip("needs bubblewrap and the permission to listen on port 443")
+    command = [find_tool("node"), str(PROGRAMS / "fetch.mjs"), "journey-vault"]
+    assert instance.run_command("node-fetch", "web", command) == ("Succeeded", "hello\n")

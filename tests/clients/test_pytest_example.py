@@ -1,13 +1,13 @@
 """The example project of the pytest plugin, as its reader runs it: podpass from its wheel."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.installation import podpass_environment
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1500)]
 
@@ -28,13 +28,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_tests_of_the_example_pass(python: str, tmp_path: Path, workers: list[str]) -> None:
     project = tmp_path / "project"
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run(
-        [python, "-m", "pytest", "-p", "no:cacheprovider", *workers],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
+    done = run_text(
+        [python, "-m", "pytest", "-p", "no:cacheprovider", *workers], cwd=project, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "17 passed" in done.stdout

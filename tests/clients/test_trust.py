@@ -25,6 +25,7 @@ from tests.clients.program_output import parse_output
 from tests.clients.toolchains import JAVA_OPTIONS, NEWEST
 from tests.control_plane.background_loop import BackgroundLoop
 from tests.journey.instance import CLIENT, Instance
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -119,15 +120,7 @@ def urls() -> Iterator[list[str]]:
 
 def _run(command: list[str], environ: dict[str, str], folder: Path) -> str:
     base = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    done = subprocess.run(
-        command,
-        env={**base, **environ},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_text(command, env={**base, **environ}, cwd=folder, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -4,13 +4,14 @@ Every function returns the beginning of a command line; an age is `oldest`, `new
 release before workload identity.
 """
 
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.clients.installation import PROGRAMS, find_tool, python_commands, run_installation
+from tests.run_program import run_text
 
 OLDEST, NEWEST, BEFORE = "oldest", "newest", "before"
 # The programs are short: the second compiler and threads that collect garbage take more time than they save.
@@ -63,7 +64,7 @@ def go(program: str, age: str) -> list[str]:
     """Return a binary, `client` or `rotation`, built with the modules that go.mod and go.sum pin."""
     pinned = [PROGRAMS / "go" / age / name for name in ("go.mod", "go.sum")]
     compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    version = run_text([compiler, "version"], check=True)
     folder = run_installation(
         f"go-{age}",
         [*pinned, *sorted((PROGRAMS / "go").glob("*.go"))],
@@ -75,13 +76,22 @@ def go(program: str, age: str) -> list[str]:
     return [str(folder / program)]
 
 
+def _go_client(name: str, files: Sequence[Path]) -> str:
+    """Return the binary of a module with one program, built as its go.mod and go.sum pin it."""
+    compiler = find_tool("go")
+    version = run_text([compiler, "version"], check=True)
+    build = [compiler, "build", "-mod=readonly", "-o", "client", "."]
+    folder = run_installation(name, files, build, newest=False, made_with=version.stdout)
+    return str(folder / "client")
+
+
 def go_static(age: str) -> Path:
     """Return the binary `client` without a C library, for an image without any."""
     programs = PROGRAMS / "go"
     pinned = [programs / age / name for name in ("go.mod", "go.sum")]
     sources = [each for each in sorted(programs.glob("*.go")) if "_test" not in each.stem]
     compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    version = run_text([compiler, "version"], check=True)
     build = [compiler, "build", "-mod=readonly", "-ldflags=-s -w", "-o", "client", "."]
     folder = run_installation(
         f"go-static-{age}",
@@ -96,16 +106,12 @@ def go_static(age: str) -> Path:
 def go_managed(age: str) -> list[str]:
     """Return the binary that uses the managed identity credentials."""
     programs = PROGRAMS / "go" / "managed"
-    compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
-    folder = run_installation(
-        f"go-managed-{age}",
-        [programs / age / "go.mod", programs / age / "go.sum", programs / "main.go"],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
-    )
-    return [str(folder / "client")]
+    return [
+        _go_client(
+            f"go-managed-{age}",
+            [programs / age / "go.mod", programs / age / "go.sum", programs / "main.go"],
+        )
+    ]
 
 
 def azmcp() -> list[str]:
@@ -133,16 +139,31 @@ def storage(language: str) -> list[str]:
     if language == "node":
         files = [programs / "package.json", programs / "accounts.cjs"]
         return [find_tool("node"), str(npm("storage-node", files, NEWEST) / "accounts.cjs")]
-    compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
-    folder = run_installation(
-        "storage-go",
-        [programs / name for name in ("go.mod", "go.sum", "accounts.go")],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
+    return [
+        _go_client("storage-go", [programs / name for name in ("go.mod", "go.sum", "accounts.go")])
+    ]
+
+
+def pipelines(language: str) -> list[str]:
+    """Return the program that is a job of a pipeline, in Python, Node, Java or Go."""
+    programs = PROGRAMS / "pipelines"
+    if language == "python":
+        *interpreter, _ = python("azure_identity", NEWEST)
+        return [*interpreter, str(programs / "pipelines.py")]
+    if language == "node":
+        files = [programs / "package.json", programs / "pipelines.cjs"]
+        return [find_tool("node"), str(npm("node-pipelines", files, NEWEST) / "pipelines.cjs")]
+    if language == "java":
+        *_, path, _ = java("AzureIdentity", NEWEST)
+        libraries = Path(path.partition(":")[0]).with_name("lib")
+        build = [find_tool("javac"), "--release", "11", "-cp", f"{libraries}/*", "Pipelines.java"]
+        sources = [programs / "Pipelines.java"]
+        folder = run_installation("java-pipelines", sources, build, newest=False)
+        return [find_tool("java"), *JAVA_OPTIONS, "-cp", f"{folder}:{libraries}/*", "Pipelines"]
+    client = _go_client(
+        "go-pipelines", [programs / name for name in ("go.mod", "go.sum", "main.go")]
     )
-    return [str(folder / "client")]
+    return [client, language]
 
 
 def keys(language: str) -> list[str]:
@@ -176,16 +197,7 @@ def keys(language: str) -> list[str]:
         )
         path = f"{folder}/classes:{folder}/lib/*"
         return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, "Keys"]
-    compiler = find_tool("go")
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
-    folder = run_installation(
-        "keys-go",
-        [programs / name for name in ("go.mod", "go.sum", "keys.go")],
-        [compiler, "build", "-mod=readonly", "-o", "client", "."],
-        newest=False,
-        made_with=version.stdout,
-    )
-    return [str(folder / "client")]
+    return [_go_client("keys-go", [programs / name for name in ("go.mod", "go.sum", "keys.go")])]
 
 
 def clock() -> Path:

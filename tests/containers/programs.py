@@ -2,9 +2,9 @@
 
 import os
 import shutil
-import subprocess
 import sys
 
+from tests import debian
 from tests.containers import images
 from tests.node.programs import CannotRun
 
@@ -27,14 +27,8 @@ def missing_packages() -> list[str]:
 
 
 def install_packages() -> None:
-    """Install the missing packages where that is possible; none of them starts a service."""
-    missing = missing_packages()
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-            subprocess.run(
-                ["apt-get", "-qq", *command], check=False, capture_output=True, env=environ
-            )
+    """Install the missing packages where that is possible."""
+    debian.install(missing_packages())
 
 
 def check_machine() -> None:

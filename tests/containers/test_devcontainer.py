@@ -1,7 +1,6 @@
 """The devcontainers of this repository and of examples/compose, with the released command line."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tests.clients.toolchains import OLDEST, npm
 from tests.containers import images
 from tests.containers.engine import Engine
 from tests.node.images import ROOT
+from tests.run_program import run_text
 
 _PACKAGE = Path(__file__).parent / "client_programs" / "devcontainer" / "package.json"
 
@@ -25,13 +25,7 @@ def test_released_command_line_reads_the_configuration() -> None:
     """Its image and features are in registries, so it is not started."""
     command = [*_program(), "read-configuration", "--workspace-folder", str(ROOT)]
     # It asks the engine for a running container; there is none.
-    done = subprocess.run(
-        [*command, "--docker-path", find_tool("true")],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = run_text([*command, "--docker-path", find_tool("true")], check=True, timeout=60)
     read = json.loads(done.stdout)
     assert read["workspace"]["workspaceFolder"] == f"/workspaces/{ROOT.name}"
     settings = read["configuration"]["customizations"]["vscode"]["settings"]

@@ -1,9 +1,11 @@
-"""`podpass.testcontainers` with the released Testcontainers, on Docker Engine and on podman."""
+"""`podpass.testcontainers` with the Testcontainers of Python, Java and Node, on Docker Engine and podman."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.clients.installation import find_tool, run_installation
+from tests.clients.toolchains import OLDEST, npm
 from tests.containers.engine import Engine
 from tests.containers.guide import write_listings
 from tests.node.images import ROOT
@@ -107,3 +109,22 @@ def test_names_resolve_to_the_cloud_and_only_for_existing_vaults(plain: dict[str
 
 def test_container_without_an_identity_has_no_header_value(plain: dict[str, str]) -> None:
     assert plain["header"] == "False"
+
+
+def test_listing_of_java_reads_the_secret(docker: Engine, tmp_path: Path) -> None:
+    listing = write_listings(tmp_path, "ReadSecret.java") / "ReadSecret.java"
+    maven = [find_tool("mvn"), "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]
+    compiler = [find_tool("javac"), "-d", "classes", "-cp", "lib/*", listing.name]
+    files = [_PROGRAMS / "java" / "pom.xml", listing, _SEED]
+    folder = run_installation("testcontainers-java", files, maven, compiler, newest=False)
+    done = docker.run(find_tool("java"), "-cp", "classes:lib/*", "ReadSecret", folder=folder)
+    assert done.stdout.splitlines()[-1] == "hello from the vault"
+
+
+def test_listing_of_node_reads_the_secret(docker: Engine, tmp_path: Path) -> None:
+    listings = write_listings(tmp_path, "with-podpass.mjs", "read_secret.mjs")
+    files = [_PROGRAMS / "node" / "package.json", *sorted(listings.iterdir()), _SEED]
+    folder = npm("testcontainers-node", files, OLDEST)
+    node = find_tool("node")
+    command = (node, "with-podpass.mjs", node, "read_secret.mjs")
+    assert docker.run(*command, folder=folder).stdout == "hello from the vault\n"

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import trustme
-
-from podpass.http.server import bind, read_body, respond, server_tls, serving
+from podpass.http.server import bind, read_body, respond, serving
 from tests.control_plane.background_loop import BackgroundLoop
 from tests.lab.instance.kubectl import Kubectl
+from tests.webhook_entries import build_entry, create_certificate
 
 NAME = "named-by-another"
 LABEL = {"naming": "yes"}
@@ -27,15 +26,9 @@ class PodNamingWebhook:
         self._background, self._stack = BackgroundLoop(), AsyncExitStack()
 
     def __enter__(self) -> Self:
-        authority = trustme.CA()
-        leaf = authority.issue_cert("127.0.0.1")
-        certificate, key = self._folder / "naming.pem", self._folder / "naming.key"
-        leaf.cert_chain_pems[0].write_to_path(str(certificate))
-        leaf.private_key_pem.write_to_path(str(key))
+        bundle, tls = create_certificate(self._folder, "127.0.0.1")
         sock = bind("127.0.0.1", 0)
-        server = serving(self._app, sock, server_tls(str(certificate), str(key)))
-        self._background.run(self._stack.enter_async_context(server))
-        bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
+        self._background.run(self._stack.enter_async_context(serving(self._app, sock, tls)))
         client = {"url": f"https://127.0.0.1:{sock.getsockname()[1]}/", "caBundle": bundle}
         self._kubectl("apply", "-f", "-", given=json.dumps(_configuration(client)))
         return self
@@ -66,20 +59,8 @@ class PodNamingWebhook:
 
 
 def _configuration(client: dict[str, str]) -> dict[str, Any]:
-    rule = {
-        "apiGroups": [""],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE"],
-        "resources": ["pods"],
-    }
-    hook = {
-        "name": "naming.example.com",
-        "clientConfig": client,
-        "rules": [rule],
-        "objectSelector": {"matchLabels": LABEL},
-        "sideEffects": "None",
-        "admissionReviewVersions": ["v1"],
-    }
+    selector = {"matchLabels": LABEL}
+    hook = build_entry("naming.example.com", client, "pods", objectSelector=selector)
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.control_plane import plane
 from tests.control_plane.pod_naming_webhook import LABEL, PodNamingWebhook
 from tests.control_plane.pod_naming_webhook import NAME as NAMED
 from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.run_program import Done, run_text
 from tests.servers.webhook.running import Webhook
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
@@ -54,14 +54,11 @@ class AdmissionTestbed:
     def address(self) -> str:
         return self.webhook.url.removesuffix(names.WEBHOOK_PATH)
 
-    def apply(self, thing: Any, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
+    def apply(self, thing: Any, *arguments: str) -> Done:
+        return run_text(
             [self.kubectl.binary, "apply", "-f", "-", *arguments],
             env=self.kubectl.environ,
             input=json.dumps(thing),
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=60,
         )
 

@@ -1,14 +1,18 @@
-"""`podpass drift` with a real API server and its controllers."""
+"""`podpass drift`, the token service's guide and streams to containers, with a real API server."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from podpass import names
+from tests.control_plane.plane import PlaneThread, running
 from tests.diagnose.drift.rollouts import Rollouts, check_restart, workload
 from tests.journey.instance import CLIENT, Instance
+from tests.lab.instance import kubectl_streams as streams
+from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.servers.authority.guide import check_result, reading
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -49,3 +53,50 @@ async def test_stateful_sets_and_daemon_sets_are_restarted(
     after = await rollouts.pods()
     assert {each[names.ENV_TENANT_ID] for each in after.values()} == {"t"}
     assert len(after) == len(before) == 2
+
+
+@pytest.fixture(params=["websocket", "spdy"])
+def kubectl(request: pytest.FixtureRequest, real_instance: Instance, tmp_path: Path) -> Kubectl:
+    found = binaries()
+    kubeconfig = Path(real_instance.status["kubernetes"]["kubeconfig"])
+    made = Kubectl(
+        binary=found["package"] or found["machine"], kubeconfig=kubeconfig, home=tmp_path
+    )
+    return streams.with_spdy(made) if request.param == "spdy" else made
+
+
+@pytest.fixture
+def pod(kubectl: Kubectl) -> Iterator[str]:
+    kubectl("apply", "-f", "-", given=json.dumps(streams.pod_manifest("streams")))
+    kubectl("wait", "--for=condition=Ready", "pod/streams", "--timeout=60s")
+    yield "streams"
+    kubectl("delete", "pod", "streams")
+
+
+def test_exec_cp_port_forward_and_attach_work_through_the_real_api_server(
+    kubectl: Kubectl, pod: str, tmp_path: Path
+) -> None:
+    streams.check_commands(kubectl, pod)
+    streams.check_copies(kubectl, pod, tmp_path)
+    streams.check_forwarding(kubectl, pod)
+    streams.check_terminal(kubectl, "exec", "-it", pod, "--", "sh")
+    streams.check_attached_input(kubectl, "streams-run")
+
+
+# The default of an API server without this flag, at an address that does not answer.
+OF_NODE = "https://192.0.2.10:6443/openid/v1/jwks"
+CREATED = "kubectl get -n default configmap/kube-root-ca.crt serviceaccount/default"
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneThread]:
+    flag = f"--service-account-jwks-uri={OF_NODE}"
+    with running(tmp_path_factory.mktemp("plane"), [flag]) as plane:
+        yield plane
+
+
+def test_commands_of_guide_succeed_on_a_real_api_server(plane: PlaneThread, tmp_path: Path) -> None:
+    with reading(tmp_path, plane.kubeconfig) as reader:
+        reader.type_until(CREATED)
+        assert OF_NODE in reader.type("kubectl get --raw /.well-known/openid-configuration\n")
+        check_result(reader, reader.follow())

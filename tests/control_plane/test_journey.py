@@ -2,7 +2,6 @@
 
 import json
 import socket
-import subprocess
 import sys
 import time
 import uuid
@@ -18,6 +17,8 @@ from podpass.crypto import jose
 from podpass.lab.tutorial.demo import run_demo
 from tests.journey.instance import CLIENT, LABEL, Instance
 from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.run_program import run_text
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -169,7 +170,7 @@ def webhook_unavailable(real_instance: Instance) -> Iterator[None]:
         point(f"https://127.0.0.1:{unused.getsockname()[1]}{names.WEBHOOK_PATH}")
         yield
     point(address)
-    _wait_until(lambda: _accepts_a_labelled_pod(real_instance))
+    wait_until(lambda: _accepts_a_labelled_pod(real_instance))
 
 
 def _accepts_a_labelled_pod(instance: Instance) -> bool:
@@ -182,18 +183,11 @@ def _accepts_a_labelled_pod(instance: Instance) -> bool:
     return True
 
 
-def _wait_until(wanted: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not wanted():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.usefixtures("webhook_unavailable")
 def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_unavailable(
     real_instance: Instance,
 ) -> None:
-    _wait_until(lambda: not _accepts_a_labelled_pod(real_instance))
+    wait_until(lambda: not _accepts_a_labelled_pod(real_instance))
     with pytest.raises(client.ApiException) as refused:
         real_instance.run_command("hook-down", "web", ["true"])
     assert refused.value.status == 500
@@ -211,11 +205,8 @@ def test_etcd_refuses_clients_without_a_certificate(real_instance: Instance) -> 
             "import ssl, sys, urllib.request as u; c = ssl.create_default_context(cafile=sys.argv[2]);"
             " u.urlopen(sys.argv[1], context=c, timeout=5)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", read, f"{address}/version", real_instance.status["ca_file"]],
-            capture_output=True,
-            text=True,
-            check=False,
+        done = run_text(
+            [sys.executable, "-c", read, f"{address}/version", real_instance.status["ca_file"]]
         )
         assert done.returncode != 0
         assert "certificate required" in done.stderr.lower().replace("_", " ")

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from podpass.assertion.keys import KeyRing
 from podpass.crypto import jose
 from tests.control_plane.conftest import REAL
 from tests.journey.instance import Instance, started
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
-_TIMEOUT_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,6 @@ def own_instance(assets: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert assets is None
     with started(tmp_path_factory.mktemp("lifecycle"), *REAL) as running:
         yield running
-
-
-def _wait_until(wanted: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while not wanted():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def _is_alive(pid: int) -> bool:
@@ -47,7 +40,7 @@ def test_kill_9_of_podpass_ends_all_programs_and_loses_no_object(own_instance: I
     before = own_instance.core.read_namespaced_service_account("web", "default").metadata
     pids = own_instance.status["pids"]
     os.kill(pids["podpass"], signal.SIGKILL)
-    _wait_until(lambda: not any(_is_alive(pid) for pid in pids.values()))
+    wait_until(lambda: not any(_is_alive(pid) for pid in pids.values()))
     own_instance.up(*REAL)
     after = own_instance.core.read_namespaced_service_account("web", "default").metadata
     assert (after.uid, after.resource_version) == (before.uid, before.resource_version)
@@ -75,7 +68,7 @@ def test_killed_program_is_restarted(own_instance: Instance, name: str) -> None:
         except Exception:  # noqa: BLE001 while it restarts, requests fail with different exceptions
             return False
 
-    _wait_until(works)
+    wait_until(works)
     assert _is_alive(_pids(own_instance)[name])
     lines = map(json.loads, (own_instance.data_dir / "podpass.log").read_text().splitlines())
     exited = [line for line in lines if line["event"] == "control_plane_program_exited"]

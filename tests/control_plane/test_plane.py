@@ -1,7 +1,6 @@
 """Tests of the helpers: a control plane that is killed and restarted, a Service whose replicas change."""
 
 import asyncio
-import base64
 import http.client
 import json
 import ssl
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
-from podpass.http.server import bind, read_body, respond, server_tls, serving
+from podpass.http.server import bind, read_body, respond, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.lab.cluster.control_plane.plane import VARIABLE
 from podpass.lab.data import ca
 from tests.control_plane import plane, service
 from tests.control_plane.plane import PlaneThread
+from tests.webhook_entries import build_entry, create_certificate
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 NAME, SPACE = "hook", "default"
@@ -104,12 +103,7 @@ class WebhookReplicas:
     """Webhook replicas that allow everything and record which replica was called."""
 
     def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        self.bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
-        leaf = authority.issue_cert(f"{NAME}.{SPACE}.svc")
-        leaf.cert_chain_pems[0].write_to_path(str(folder / "hook.pem"))
-        leaf.private_key_pem.write_to_path(str(folder / "hook.key"))
-        self._tls = server_tls(str(folder / "hook.pem"), str(folder / "hook.key"))
+        self.bundle, self._tls = create_certificate(folder, f"{NAME}.{SPACE}.svc")
         self.asked: list[tuple[int, str]] = []
 
     async def start(self, stack: AsyncExitStack) -> int:
@@ -128,25 +122,10 @@ class WebhookReplicas:
 
     def configuration(self) -> dict[str, Any]:
         """Return a webhook configuration that names their Service, as a chart has it."""
-        rule = {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["configmaps"],
-        }
         reference = {"name": NAME, "namespace": SPACE, "path": "/hook"}
-        return {
-            "metadata": {"name": NAME},
-            "webhooks": [
-                {
-                    "name": "hook.example.com",
-                    "clientConfig": {"service": reference, "caBundle": self.bundle},
-                    "rules": [rule],
-                    "sideEffects": "None",
-                    "admissionReviewVersions": ["v1"],
-                }
-            ],
-        }
+        client = {"service": reference, "caBundle": self.bundle}
+        entry = build_entry("hook.example.com", client, "configmaps")
+        return {"metadata": {"name": NAME}, "webhooks": [entry]}
 
 
 async def test_webhook_is_called_through_its_service_and_dead_replicas_are_skipped(

@@ -15,10 +15,10 @@ from tests.control_plane.contract.api import (
     ADMIN,
     ALICE,
     USERS,
-    ApiReply,
     ContractApi,
     ContractServer,
 )
+from tests.kubeling.cluster import Reply
 from tests.kubeling.modules import load
 
 replay = load("apiserver/replay.py")
@@ -43,7 +43,7 @@ class LiveServer:
     """A server with the interface that the replayer expects."""
 
     server: str
-    call: Callable[..., Awaitable[ApiReply]]
+    call: Callable[..., Awaitable[Reply]]
 
 
 async def test_real_server_responds_as_recorded(tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ async def _problems(live: LiveServer) -> list[str]:
 
 async def _send_step(
     live: LiveServer, step: dict[str, Any], kept: dict[str, str]
-) -> tuple[ApiReply, list[str]]:
+) -> tuple[Reply, list[str]]:
     """Send one step; repeat steps that only read until controllers have finished."""
     moving = MOVING.get(step["title"], "\0")
     for _ in range(TRIES):
-        reply: ApiReply = await replay.send(live, step, kept)
+        reply: Reply = await replay.send(live, step, kept)
         found = replay.compare(live, step, reply)
         differences = [each for each in found if not each.startswith(moving)]
         if not differences or step["method"] != "GET":

@@ -30,6 +30,7 @@ from tests.database.stored_schemas import (
     read_rows,
     restore,
 )
+from tests.run_program import run_text
 
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -233,7 +234,7 @@ def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path
     for package in ("directory.store", "lab.services.vault", "directory.store"):
         code = PREPARE.format(module=f"podpass.{package}.schema")
         command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/new.db"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = run_text(command, check=True)
         assert done.stdout == "False\n"
 
 

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench.peers.build import cache
+from tests.run_program import Done, run_text
 
 ROOT = Path(__file__).parents[2]
 USER = 65532
@@ -27,12 +27,9 @@ SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "toybox"}
 
 def run_script(*arguments: str) -> str:
     """Run `scripts/image.py`; return its output."""
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, str(ROOT / "scripts" / "image.py"), *arguments],
         env={**os.environ, "PODPASS_IMAGE_BYTECODE": str(_bytecode())},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -63,7 +60,7 @@ def open_layer(archive: Path) -> Iterator[tarfile.TarFile]:
             yield layer
 
 
-def run_in_image(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+def run_in_image(root: Path, *command: str) -> Done:
     """Run a command in the image as its user with a read-only root, as a cluster does; or skip the test."""
     if shutil.which("bwrap"):
         user = ("--unshare-all", "--uid", str(USER), "--gid", str(USER), "--clearenv")
@@ -78,4 +75,4 @@ def run_in_image(root: Path, *command: str) -> "subprocess.CompletedProcess[str]
         prefix = ["unshare", "--mount", "bash", "-c", script, str(root), chroot]
     else:
         pytest.skip("running an image needs bubblewrap, or root")
-    return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False)
+    return run_text([*prefix, *command])

@@ -8,7 +8,6 @@ import platform
 import re
 import shutil
 import stat
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import pytest
 
 import podpass
 from tests.deploy.image_root import ROOT, SHELLS, USER, open_layer, run_in_image, run_script
+from tests.run_program import run_text
 
 INSTALLERS = {"pip", "ensurepip", "setuptools", "wheel", "easy_install", "apt", "dpkg"}
 
@@ -37,12 +37,7 @@ def test_required_distributions_are_found_without_the_package_packaging() -> Non
         "import image_root\n"
         "print(*sorted(image_root.required_distributions('podpass')))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(ROOT / "scripts")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text([sys.executable, "-c", program, str(ROOT / "scripts")])
     assert {"podpass", "aiohttp", "click"} <= set(done.stdout.split()), done.stderr
 
 
@@ -189,7 +184,7 @@ def test_unknown_extra_is_refused_with_the_available_ones(tmp_path: Path) -> Non
         str(tmp_path),
         "multibufer",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_text(command)
     assert done.returncode == 1
     assert "no image: podpass[multibufer] has no multibufer; it has " in done.stderr
     assert "multibuffer" in done.stderr.rpartition("it has ")[2]

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import podpass
 from tests.deploy.image_root import ROOT, SHELLS, USER, run_in_image
 from tests.ports import free_port
+from tests.run_program import run_text
 
 pytestmark = [
     pytest.mark.processes,
@@ -42,10 +42,8 @@ def test_dockerfile_has_the_image_of_each_process(
         "labels = image.labels(sys.argv[3], found)\n"
         "print(json.dumps([found.user, found.entry_point, found.command, labels]))"
     )
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, "-c", program, str(ROOT / "scripts"), target, podpass.__version__],
-        capture_output=True,
-        text=True,
         check=True,
     )
     assert json.loads(done.stdout)[:3] == [user, entry_point, []]
@@ -174,13 +172,13 @@ def test_proxy_init_image_redirects_in_a_network_namespace(
     )
     chroot = shutil.which("chroot") or "/usr/sbin/chroot"
     command = ["unshare", "--mount", "--net", "bash", "-c", script, str(made), chroot]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_text(command)
     assert done.returncode == 0, done.stderr
     assert "-A AZWI_PROXY_REDIRECT -p tcp -j REDIRECT --to-ports 8000" in done.stdout
 
 
 def test_unknown_target_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "image.py"), "target", "prxy", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_text(command)
     assert done.returncode == 1
     assert "there is no target prxy; there are webhook, authority, proxy" in done.stderr

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.run_program import run_text
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "install.py"
 
 
@@ -54,11 +56,6 @@ def test_number_of_packages_is_printed_when_their_installation_begins(
 
 @pytest.mark.processes
 def test_output_of_a_failed_pip_is_printed() -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--no-index", "no-such-package-of-podpass"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text([sys.executable, str(SCRIPT), "--no-index", "no-such-package-of-podpass"])
     assert done.returncode == 1
     assert "No matching distribution found for no-such-package-of-podpass" in done.stderr

@@ -1,4 +1,4 @@
-"""A service that emulates another cloud than the public one has that cloud's names."""
+"""The names of the cloud that a service emulates, and its origin in documents and tokens."""
 
 from typing import TYPE_CHECKING
 
@@ -103,3 +103,25 @@ async def test_instance_discovery_lists_every_cloud(world: "World") -> None:
     assert listed["login.microsoftonline.com"]["preferred_cache"] == "login.windows.net"
     china = listed["login.partner.microsoftonline.cn"]
     assert china["aliases"] == ["login.partner.microsoftonline.cn", "login.chinacloudapi.cn"]
+
+
+ORIGINS = Origins(("https://login.test", "https://localhost:8443"))
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("login.test", "https://login.test"),
+        ("LOGIN.test:443", "https://login.test"),
+        ("localhost:8443", "https://localhost:8443"),
+        ("localhost", "https://localhost:8443"),
+        ("evil.test", "https://login.test"),
+        ("login.test.evil.test", "https://login.test"),
+        ("login.test@evil.test", "https://login.test"),
+        ("login.test:8443", "https://login.test"),
+        ("", "https://login.test"),
+        (None, "https://login.test"),
+    ],
+)
+def test_unknown_host_is_never_echoed(host: str | None, origin: str) -> None:
+    assert ORIGINS.for_host(host) == origin

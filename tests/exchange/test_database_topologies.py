@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +19,9 @@ from podpass.directory.model import PasswordCredential
 from podpass.directory.store.directory import Directory
 from tests import postgres
 from tests.servers.authority.running import CLIENT, TENANT, Answer, Authority, add_test_data
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
-
-SECONDS = 30
 
 
 @dataclass
@@ -74,13 +73,6 @@ class Exchanges:
                 self.granted[each] >= before[each] + count for each in range(len(self.replicas))
             )
         )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.01)
 
 
 def wait_for_status(replicas: list[Authority], status: int) -> None:

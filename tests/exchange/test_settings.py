@@ -1,4 +1,4 @@
-"""Invalid settings of the token service are refused, and all are reported together."""
+"""Invalid settings are reported together, and checks of client credentials that need no directory."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from podpass.errors import SettingsError
+from podpass.exchange import client_credentials
+from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.token_request import TokenRequest
 from podpass.settings import AuthoritySettings, LocalSettings
 
 
@@ -69,3 +72,43 @@ def test_local_instance_accepts_the_same_algorithms(algorithms: str, tmp_path: P
 def test_pages_origin_may_be_any_configured_origin() -> None:
     origins = ("https://login.microsoftonline.com", "https://localhost:1")
     assert AuthoritySettings(origins=origins, pages_origin=origins[1]).pages_origin == origins[1]
+
+
+GOOD = {"grant_type": "client_credentials", "client_id": "c", "scope": "s"}
+V1 = {"grant_type": "client_credentials", "client_id": "c", "resource": "r"}
+
+
+def request(form: dict[str, str], version: int = 2) -> TokenRequest:
+    return TokenRequest(tenant="t", version=version, origin="https://o", form=form)
+
+
+@pytest.mark.parametrize(("form", "version"), [(GOOD, 2), (V1, 1), ({**V1, "scope": "s"}, 1)])
+def test_required_parameters_of_each_version_suffice(form: dict[str, str], version: int) -> None:
+    client_credentials.check_request(request(form, version))
+
+
+@pytest.mark.parametrize(
+    ("form", "version", "number", "name"),
+    [
+        ({}, 2, 900144, "grant_type"),
+        ({**GOOD, "grant_type": " "}, 2, 900144, "grant_type"),
+        ({**GOOD, "grant_type": "password"}, 2, 70003, "grant"),
+        ({**GOOD, "client_id": ""}, 2, 900144, "client_id"),
+        ({**GOOD, "client_id": "\t"}, 2, 900144, "client_id"),
+        ({**GOOD, "scope": ""}, 2, 900144, "scope"),
+        ({**GOOD, "resource": "r"}, 2, 901002, ""),
+        ({**GOOD, "resource": "r", "scope": ""}, 2, 901002, ""),
+        (GOOD, 1, 900144, "resource"),
+        ({**V1, "resource": " "}, 1, 900144, "resource"),
+    ],
+)
+def test_missing_or_unsupported_parameter_is_named(
+    form: dict[str, str], version: int, number: int, name: str
+) -> None:
+    with pytest.raises(AadstsError) as caught:
+        client_credentials.check_request(request(form, version))
+    assert caught.value.entry.number == number
+    if number == 900144:
+        assert caught.value.facts["name"] == name
+    if number == 70003:
+        assert caught.value.facts[name] == "password"

@@ -8,36 +8,10 @@ from uvicorn.server import ServerState
 
 from podpass.http.connection import Config, Connection
 from podpass.http.server import Limits
+from tests.http.manual_loop import FakeTransport
 
 TINY = Limits(head_bytes=2048, head_seconds=10, body_seconds=10, connections=8)
 Request = tuple[str, str]
-
-
-class _Wire(asyncio.Transport):
-    """A transport that discards what is written."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.closed = False
-        self.written = b""
-
-    def write(self, data: Any) -> None:
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
 
 
 class RecordingConnection:
@@ -49,7 +23,7 @@ class RecordingConnection:
         config = Config(self._app, interface="asgi3", ws="none", lifespan="off", log_config=None)
         config.limits = TINY
         config.load()
-        self._wire = _Wire()
+        self._wire = FakeTransport(loop)
         self._connection = Connection(config, ServerState(), {}, _loop=loop)
         self._connection.connection_made(self._wire)
 
@@ -60,7 +34,7 @@ class RecordingConnection:
 
     def feed(self, data: bytes) -> None:
         """Pass bytes to the connection and run the event loop for a moment."""
-        if not self._wire.closed:
+        if not self._wire.is_closing():
             self._connection.data_received(data)
         for _ in range(4):
             self._loop.call_soon(self._loop.stop)
@@ -73,7 +47,7 @@ class RecordingConnection:
 
     @property
     def unread(self) -> int:
-        return 0 if self._wire.closed else self._connection._unread
+        return 0 if self._wire.is_closing() else self._connection._unread
 
 
 def first_request(data: bytes) -> Request | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from podpass import settings
 from podpass.cli.commands import cli
 from podpass.crypto import jose
 from podpass.errors import SettingsError
+from tests.run_program import run_text
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -32,13 +32,7 @@ def _read(path: str) -> str:
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/docs.py", "--check"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text([sys.executable, "scripts/docs.py", "--check"], cwd=ROOT)
     assert done.returncode == 0, done.stderr + "run `make docs`"
 
 

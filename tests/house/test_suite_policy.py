@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests import suite_policy
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.processes
 
@@ -30,7 +31,7 @@ def _run(
     (folder / test).parent.mkdir(parents=True, exist_ok=True)
     (folder / "conftest.py").write_text('pytest_plugins = ("tests.suite_policy",)\n')
     (folder / test).write_text(body)
-    return subprocess.run(
+    return run_text(
         [
             sys.executable,
             "-m",
@@ -45,9 +46,6 @@ def _run(
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "CI": ci},
         cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
 
@@ -162,13 +160,10 @@ def test_each_worker_imports_its_own_share_of_the_modules_first(tmp_path: Path) 
             "def test_it(): pass\n"
         )
     options = ["-q", "-p", "no:cacheprovider", "--import-mode", "importlib", "-n", "2"]
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, tmp_path / "suite"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "gw0").read_text().split() == ["suite.test_a", "suite.test_b"]
@@ -196,10 +191,10 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
         ("kubernetes", "tests/control_plane/storm/test_storm.py::test_it", "instance"),
         ("kubernetes", "tests/lab/names/test_real_api_server.py::test_it", "plane"),
         ("kubernetes", "tests/diagnose/doctor/test_healthy_cluster.py::test_it", "plane"),
-        ("kubernetes", "tests/charts/test_lint.py::test_it", None),
+        ("kubernetes", "tests/charts/test_rendered.py::test_it", None),
         ("processes", "tests/control_plane/storm/test_storm.py::test_it", None),
         ("processes", "tests/deploy/test_image_targets.py::test_it", "image"),
-        ("not", "tests/journey/test_issuer.py::test_it", "journey"),
+        ("not", "tests/journey/test_journey.py::test_it", "journey"),
         ("not", "tests/exchange/test_app.py::test_it", None),
     ],
 )

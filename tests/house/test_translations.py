@@ -2,12 +2,13 @@
 
 import importlib.util
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.run_program import run_text
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/translations.py"
@@ -50,7 +51,7 @@ def _noted(translations: Any, text: str, source: str = SOURCE) -> str:
 
 
 def test_every_translation_is_up_to_date_with_its_source() -> None:
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
+    done = run_text([sys.executable, SCRIPT])
     assert done.returncode == 0, (
         done.stderr + "correct the translation, then: python scripts/translations.py --accept PAGE"
     )

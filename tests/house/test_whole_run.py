@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import wait_until_ended
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.processes
 
@@ -76,12 +77,8 @@ def _run(
     (folder / "unsteady").write_text(unsteady)
     (folder / "first_status").write_text(str(first))
     (folder / "others").write_text(json.dumps(others))
-    done = subprocess.run(
-        [folder / ".ci/run"],
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_text(
+        [folder / ".ci/run"], env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     )
     made = (folder / "made").read_text().splitlines()
     # Two suites that install packages at the same time would break each other.

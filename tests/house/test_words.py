@@ -1,9 +1,13 @@
-"""What the tree may not contain: vague names, private words, paths of one machine, hosts of registries."""
+"""What the tree may not contain, and what each module has: a docstring, short parameter lists."""
 
 import ast
 import re
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from tests.run_program import run_text
 
 ROOT = Path(__file__).parents[2]
 VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
@@ -26,9 +30,7 @@ PATHS = re.compile(r"(^|[\s\"'=:(])/(" + "work|farm" + r"|root)/")
 
 
 def _tracked() -> list[Path]:
-    names = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    names = run_text(["git", "ls-files"], cwd=ROOT, check=True).stdout.splitlines()
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
@@ -121,3 +123,37 @@ def test_a_class_name_means_one_thing() -> None:
     shared = {name: paths for name, paths in places.items() if len(paths) > 1}
     assert not {name: paths for name, paths in shared.items() if name not in SHARED_NAMES}
     assert not SHARED_NAMES.keys() - shared.keys(), "listed, and no longer shared"
+
+
+CONFTEST_LINES = 200
+PARAMETERS = 8
+
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+CONFTESTS = sorted((ROOT / "tests").rglob("conftest.py"))
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Return the parameters without `self` and `cls`."""
+    args = function.args
+    named = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+    return named[1:] if named[:1] in (["self"], ["cls"]) else named
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_module_has_a_docstring_and_short_parameter_lists(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "a module begins with its docstring"
+    for function in _functions(tree):
+        count = len(_parameters(function))
+        assert count <= PARAMETERS, f"{function.name} takes {count} parameters"
+
+
+@pytest.mark.parametrize("path", CONFTESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_conftest_is_within_size_limit(path: Path) -> None:
+    assert path.read_text().count("\n") <= CONFTEST_LINES

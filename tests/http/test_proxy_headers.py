@@ -1,10 +1,11 @@
-"""The client address of a request through proxies."""
+"""The client address of a request through proxies, and the segments of its path."""
 
 from ipaddress import ip_network
 
 import pytest
 
 from podpass.http import proxy_headers
+from podpass.http.request_path import InvalidPath, raw_path, split_path
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -68,3 +69,35 @@ def test_ipv4_client_of_a_socket_for_both_families_has_its_ipv4_address(
     address: str, plain: str
 ) -> None:
     assert proxy_headers.unmap_ipv4(address) == plain
+
+
+@pytest.mark.parametrize(
+    ("raw", "segments"),
+    [
+        (b"/", [""]),
+        (b"/a/b", ["a", "b"]),
+        (b"/a%2Fb/c", ["a/b", "c"]),
+        (b"/a//b/", ["a", "", "b", ""]),
+        (b"/%C3%A4", ["ä"]),
+        (b"", []),
+    ],
+)
+def test_path_is_split_before_it_is_decoded(raw: bytes, segments: list[str]) -> None:
+    assert split_path(raw, limit=3) == segments
+
+
+@pytest.mark.parametrize("raw", [b"/%FF", b"/\xc3\xa4", b"/a%C3"])
+def test_path_that_is_not_utf8_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidPath):
+        split_path(raw, limit=3)
+
+
+def test_empty_segments_do_not_count_for_the_limit() -> None:
+    assert len(split_path(b"/a//b//c", limit=3)) == 5
+    with pytest.raises(InvalidPath):
+        split_path(b"/a/b/c/d", limit=3)
+
+
+def test_raw_path_has_no_query() -> None:
+    assert raw_path({"raw_path": b"/a%20b?c", "path": "/a b"}) == b"/a%20b"
+    assert raw_path({"path": "/a"}) == b"/a"

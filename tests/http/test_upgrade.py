@@ -1,13 +1,14 @@
-"""A connection that continues with another protocol after a response 101."""
+"""A connection that continues with another protocol after a response 101, and messages of a WebSocket."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from podpass.http import server
 from podpass.http.server import Receive, Scope, Send
-from podpass.http.upgrade import BUFFER_BYTES, offered_upgrade
+from podpass.http.upgrade import BUFFER_BYTES, ByteStream, offered_upgrade
+from podpass.http.websocket import WebSocket
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
 HEADERS = ((b"connection", b"Upgrade"), (b"upgrade", b"echo"))
@@ -94,3 +95,36 @@ async def test_client_that_sends_much_before_the_response_is_disconnected() -> N
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 20) == b""
         waiting.set()
+
+
+# Frames of a client are masked: here by zeros.
+EMPTY_START, EMPTY_PART = b"\x02\x80\0\0\0\0", b"\x00\x80\0\0\0\0"
+END = b"\x80\x82\0\0\0\0ok"
+
+
+class Stream:
+    """The stream of a client that sends these chunks; it is its own reader and writer."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.reader = self.writer = self
+        self._chunks = list(chunks)
+
+    async def read(self, _: int) -> bytes:
+        return self._chunks.pop(0) if self._chunks else b""
+
+    async def drain(self) -> None:
+        """Wait for nothing."""
+
+
+async def test_empty_frames_of_a_message_take_no_memory() -> None:
+    stream = Stream(EMPTY_START, *[EMPTY_PART * 100] * 3, END)
+    socket = WebSocket(cast("ByteStream", stream), max_message_bytes=4096)
+    read, kept = stream.read, list[int]()
+
+    async def count_parts(size: int) -> bytes:
+        kept.append(len(socket._parts))
+        return await read(size)
+
+    stream.read = count_parts  # type: ignore[method-assign,assignment]
+    assert await socket.receive() == b"ok"
+    assert kept == [0] * 5

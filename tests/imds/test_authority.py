@@ -1,5 +1,6 @@
-"""The address of the token endpoint, and the proxy on the way to it."""
+"""The address of the token endpoint, the proxy on the way to it, and a sidecar that forwards nothing."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from podpass.errors import SettingsError
 from podpass.http.client import HttpProxy
 from podpass.imds.authority import Authority, Binding
+from podpass.imds.forwarder import Forwarder
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 ENTRA = "https://login.microsoftonline.com/"
@@ -131,3 +133,19 @@ def test_hosts_in_no_proxy_are_reached_without_the_proxy(
 
 def test_credentials_of_the_proxy_are_in_no_repr() -> None:
     assert "secret" not in repr(_authority(https_proxy="http://user:secret@proxy:1"))
+
+
+async def test_sidecar_of_a_local_instance_sends_nothing_to_the_metadata_service() -> None:
+    connections = 0
+
+    async def count(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    async with await asyncio.start_server(count, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        forwarder = Forwarder(address, is_enabled=False)
+        reply = await forwarder.forward("GET", "/metadata/instance", [], b"")
+    assert (reply.status, connections) == (404, 0)
+    assert reply.body == b"this sidecar answers token requests only\n"

@@ -1,4 +1,4 @@
-"""The whole path over HTTP with the released SDK in a pod, and the documented identity mappings."""
+"""The whole path over HTTP with the released SDK in a pod, the identity mappings, and the issuer outside."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import uuid
 from podpass.crypto import jose
 from podpass.diagnose.trace.hop import select_hops
 from podpass.diagnose.trace.reader import end_position, read_all
-from tests.journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
+from tests.journey.instance import AUDIENCE, CLIENT, READ, SECOND_CLIENT, Instance
 
 
 def test_pod_reads_a_secret_without_a_stored_credential(instance: Instance) -> None:
@@ -59,3 +59,25 @@ async def test_access_token_contains_client_and_audience(instance: Instance) -> 
     # `nbf` is five minutes in the past, for clocks that are behind. No recording shows that Entra does so.
     assert claims["exp"] - claims["iat"] == 86399 + 300
     assert answer["expires_in"] == 86399
+
+
+# A program without podpass code: proxy and CA come from the variables of `podpass run`.
+_READ = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+def _fetch(instance: Instance, url: str) -> dict[str, object]:
+    done = instance.podpass("run", "--", sys.executable, "-c", _READ, url)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_issuer_publishes_discovery_document_and_keys_of_its_tokens(instance: Instance) -> None:
+    issuer = instance.status["kubernetes"]["issuer"]
+    document = _fetch(instance, f"{issuer}.well-known/openid-configuration")
+    assert document["issuer"] == issuer
+    keys = jose.load_jwks(_fetch(instance, str(document["jwks_uri"])))
+    token = jose.parse(instance.token("web"))
+    (key,) = [each for each in keys if each.kid == token.kid]
+    jose.verify(token, key)
+    assert token.claims["iss"] == issuer
+    assert token.claims["aud"] == [AUDIENCE]

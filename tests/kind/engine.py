@@ -1,12 +1,12 @@
 """Docker Engine for kind: what kind's nodes need of a machine, and this one may lack."""
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.containers.engine import Engine, docker_engine
 from tests.node.sandbox import Sandbox
+from tests.run_program import run_text
 
 # kind mounts /lib/modules into its nodes. Where it does not exist, Docker creates it: in the sandbox only.
 _MODULES = """
@@ -52,7 +52,7 @@ def _prepare(box: Sandbox) -> list[str]:
 def missing_capabilities() -> list[str]:
     """Return the names of the capabilities that no process of this machine can have."""
     status = Path("/proc/self/status").read_text().partition("CapBnd:")[2].split()[0]
-    listed = subprocess.run(["setpriv", "--list-caps"], capture_output=True, text=True, check=True)
+    listed = run_text(["setpriv", "--list-caps"], check=True)
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     names = listed.stdout.split()[: last + 1]
     return [name for number, name in enumerate(names) if not int(status, 16) >> number & 1]

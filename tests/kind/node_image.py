@@ -8,7 +8,6 @@ containerd is Debian's.
 
 import json
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench.peers.controlplane import VERSIONS
 from tests.lab.instance.kubectl import binaries
 from tests.node import images
 from tests.node.sandbox import Sandbox, sandbox, wait_until
+from tests.run_program import run_text
 
 VERSION = VERSIONS[0]
 NAME = f"kindest/node:v{VERSION}"
@@ -207,5 +207,5 @@ def _programs(name: str) -> Mapping[str, Path]:
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run([*command], capture_output=True, text=True, check=False)
+    done = run_text([*command])
     assert done.returncode == 0, f"{command[0]}: {(done.stdout + done.stderr)[-2000:]}"

@@ -1,11 +1,10 @@
 """The programs of the tests with kind: Debian packages, and Go programs and images that are built here."""
 
-import os
 import shutil
-import subprocess
 import sys
 
 from bench.peers.build import CannotBuild, build_program
+from tests import debian
 from tests.containers import programs as containers
 from tests.kind import node_image
 from tests.node import images
@@ -16,13 +15,10 @@ _PACKAGE = "mmdebstrap"
 
 
 def install_packages() -> None:
-    """Install the missing packages where that is possible; none of them starts a service."""
+    """Install the missing packages where that is possible."""
     containers.install_packages()
     node.install_packages()
-    if not shutil.which(_PACKAGE) and os.geteuid() == 0 and shutil.which("apt-get"):
-        command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", _PACKAGE]
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(command, check=False, capture_output=True, env=environ)
+    debian.install([] if shutil.which(_PACKAGE) else [_PACKAGE])
 
 
 def check_machine() -> None:

@@ -15,11 +15,13 @@ import pytest
 import trustme
 import yaml
 from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
+from kubeling.service_account.signer import RsaSigner
 
 from podpass.assertion.keys import KeyRing
 from podpass.http.server import bind, server_tls, serving
 from podpass.http.websocket_scopes import websocket_scopes
 from podpass.lab.cluster.kubeling_adapters import RingSigner
+from tests.kubeconfigs import build_kubeconfig
 
 ISSUER = "https://oidc.example/issuer/"
 USERS = {
@@ -42,6 +44,54 @@ class Reply:
         return json.loads(self.text)
 
 
+async def send(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    body: Any = None,
+    *,
+    token: str | None = "admin-token",
+    **headers: str,
+) -> Reply:
+    """Send a request; header names have underscores instead of hyphens."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    if token:
+        sent["authorization"] = f"Bearer {token}"
+    if body is not None:
+        sent.setdefault("content-type", "application/json")
+    data = body if isinstance(body, bytes | str | io.BytesIO | None) else json.dumps(body)
+    async with session.request(method, url, data=data, headers=sent) as response:
+        return Reply(
+            status=response.status,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            text=(await response.read()).decode(),
+            warnings=list(response.headers.getall("warning", [])),
+        )
+
+
+def build_config(folder: Path, users: dict[str, UserInfo], **settings: Any) -> ClusterConfig:
+    """Return the settings of a cluster with its database in a folder, which has `ca.pem` too."""
+    defaults: dict[str, Any] = {
+        "database": folder / "kubernetes.db",
+        "issuer": ISSUER,
+        "signer": RsaSigner(),
+        "ca_file": folder / "ca.pem",
+        "tokens": users,
+    }
+    return ClusterConfig(**(defaults | settings))
+
+
+async def start_cluster(
+    stack: AsyncExitStack, config: ClusterConfig, tls: ssl.SSLContext | None = None
+) -> tuple[EmbeddedCluster, str]:
+    """Serve a cluster on loopback until the stack exits; return it and its address."""
+    cluster = await stack.enter_async_context(EmbeddedCluster(config))
+    sock = bind("127.0.0.1", 0)
+    await stack.enter_async_context(serving(websocket_scopes(cluster.app), sock, tls))
+    stack.callback(cluster.drain)
+    return cluster, f"{'https' if tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}"
+
+
 @dataclass(kw_only=True)
 class Live:
     """A served cluster, with a client session."""
@@ -54,50 +104,16 @@ class Live:
     folder: Path
     session: aiohttp.ClientSession
 
-    async def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        token: str | None = "admin-token",
-        **headers: str,
-    ) -> Reply:
-        """Send a request; header names have underscores instead of hyphens."""
-        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token:
-            request_headers["authorization"] = f"Bearer {token}"
-        if body is not None:
-            request_headers.setdefault("content-type", "application/json")
-        raw = isinstance(body, bytes | str | io.BytesIO | None)
-        data = body if raw else json.dumps(body)
-        async with self.session.request(
-            method, self.server + path, data=data, headers=request_headers
-        ) as response:
-            text = (await response.read()).decode()
-            warnings = response.headers.getall("warning", [])
-            response_headers = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(
-                status=response.status, headers=response_headers, text=text, warnings=list(warnings)
-            )
+    async def call(self, method: str, path: str, body: Any = None, **how: Any) -> Reply:
+        """Send a request as `send` does, by default as an administrator."""
+        return await send(self.session, method, self.server + path, body, **how)
 
     def kubeconfig(self, token: str = "admin-token") -> Path:
         """Write a kubeconfig for a token."""
         path = self.folder / f"kubeconfig-{token[-32:]}"
-        entry = {"name": "podpass"}
-        cluster = {"server": self.server, "certificate-authority": str(self.ca_file)}
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "podpass",
-                    "clusters": [{**entry, "cluster": cluster}],
-                    "users": [{**entry, "user": {"token": token}}],
-                    "contexts": [{**entry, "context": {"cluster": "podpass", "user": "podpass"}}],
-                }
-            )
-        )
+        trust = {"certificate-authority": str(self.ca_file)}
+        config = build_kubeconfig(self.server, {"token": token}, name="podpass", **trust)
+        path.write_text(yaml.safe_dump(config))
         return path
 
 
@@ -118,17 +134,9 @@ async def serve(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Live:
-            defaults: dict[str, Any] = {
-                "database": tmp_path / "kubernetes.db",
-                "issuer": ISSUER,
-                "signer": RingSigner(ring),
-            }
-            config = ClusterConfig(**(defaults | {"ca_file": ca_file, "tokens": USERS} | settings))
-            cluster = await stack.enter_async_context(EmbeddedCluster(config))
-            sock = bind("127.0.0.1", 0)
-            server = f"https://127.0.0.1:{sock.getsockname()[1]}"
-            await stack.enter_async_context(serving(websocket_scopes(cluster.app), sock, tls))
-            stack.callback(cluster.drain)
+            given: dict[str, Any] = {"signer": RingSigner(ring), **settings}
+            config = build_config(tmp_path, USERS, **given)
+            cluster, server = await start_cluster(stack, config, tls)
             client = ssl.create_default_context(cafile=str(ca_file))
             session = await stack.enter_async_context(
                 aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client))

@@ -41,6 +41,14 @@ def test_text_that_no_published_key_has_signed_is_refused(tmp_path: Path, change
         signer.verify(change or other.sign(CLAIMS))
 
 
+def test_claims_that_the_named_key_has_not_signed_are_refused(tmp_path: Path) -> None:
+    signer = RingSigner(KeyRing.open(tmp_path / "keys"))
+    header, _, signature = signer.sign(CLAIMS).split(".")
+    forged = signer.sign({**CLAIMS, "sub": "system:serviceaccount:default:other"}).split(".")[1]
+    with pytest.raises(InvalidSignature):
+        signer.verify(f"{header}.{forged}.{signature}")
+
+
 async def test_requests_over_https_behave_as_those_in_the_process(
     live: Live,  # noqa: F811 a fixture
 ) -> None:

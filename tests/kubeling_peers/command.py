@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.run_program import run_text
+
 _SECONDS = 300
 
 
@@ -29,15 +31,7 @@ class Command:
     def __call__(self, *words: object, given: str = "", code: int = 0) -> Output:
         """Run it with `given` as stdin; check its exit code."""
         line = [*self.words, *map(str, words)]
-        done = subprocess.run(
-            line,
-            input=given,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS,
-        )
+        done = run_text(line, input=given, env=self.environ, timeout=_SECONDS)
         assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}{done.stderr}"
         return Output(out=done.stdout, err=done.stderr)
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from kubeling.controllers.workqueue import Key
 
 import kubeling
 from bench.peers.build import CONTROLLER_RUNTIME, module_folder
+from tests.run_program import run_text
 
 _SECONDS = 900
 _TABLE = tomllib.loads(Path(__file__).with_name("specs_of_controllers.toml").read_text())
@@ -98,13 +98,10 @@ def run_ginkgo(
     binary: Path, folder: Path, environ: Mapping[str, str], report: Path, *arguments: str
 ) -> tuple[int, dict[str, str]]:
     """Run the specs of a test binary; return how many passed, and the messages of those that failed."""
-    done = subprocess.run(
+    done = run_text(
         [binary, f"--ginkgo.junit-report={report}", "--ginkgo.seed=1", *arguments],
         cwd=folder,
         env=os.environ | environ,
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=_SECONDS,
     )
     assert report.exists(), done.stdout[-3000:] + done.stderr[-3000:]

@@ -19,6 +19,7 @@ import yaml
 from tests import process_reaper
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.ports import free_port
+from tests.webhook_entries import build_entry
 
 NAMESPACE = "azure-workload-identity-system"
 SERVICE = f"{NAMESPACE}/azure-wi-webhook-webhook-service:443"
@@ -95,22 +96,15 @@ def _binding(kind: str, role: str, metadata: dict[str, str], subjects: Any) -> d
 def _hook() -> dict[str, Any]:
     namespace, _, rest = SERVICE.partition("/")
     service = {"name": rest.partition(":")[0], "namespace": namespace, "path": "/mutate-v1-pod"}
-    rule = {
-        "apiGroups": [""],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE"],
-        "resources": ["pods"],
-    }
-    return {
-        "name": "mutation.azure-workload-identity.io",
-        "admissionReviewVersions": ["v1", "v1beta1"],
-        "clientConfig": {"service": service},
-        "failurePolicy": "Fail",
-        "objectSelector": {"matchLabels": {"azure.workload.identity/use": "true"}},
-        "reinvocationPolicy": "IfNeeded",
-        "rules": [rule],
-        "sideEffects": "None",
-    }
+    return build_entry(
+        "mutation.azure-workload-identity.io",
+        {"service": service},
+        "pods",
+        admissionReviewVersions=["v1", "v1beta1"],
+        failurePolicy="Fail",
+        objectSelector={"matchLabels": {"azure.workload.identity/use": "true"}},
+        reinvocationPolicy="IfNeeded",
+    )
 
 
 class ReferenceWebhook:

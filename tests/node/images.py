@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from bench.peers.build import cache
 from tests.deploy.image_root import remove_unused, run_script
+from tests.run_program import run_text
 
 ROOT = Path(__file__).parents[2]
 USER = "65532:65532"
@@ -70,7 +70,7 @@ def find_libraries(binaries: Iterable[Path]) -> dict[str, Path]:
     """Return the libraries that programs load, by the paths at which they look for them."""
     found: dict[str, Path] = {}
     for binary in binaries:
-        done = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
+        done = run_text(["ldd", binary])
         found |= {name: Path(name).resolve() for name in _LIBRARY.findall(done.stdout)}
     return found
 

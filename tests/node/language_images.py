@@ -5,7 +5,6 @@ runs them as processes.
 """
 
 import _ssl
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tests.clients import toolchains
 from tests.clients.error_sentences import build_rust
 from tests.clients.installation import PROGRAMS, find_tool, run_installation
 from tests.node import images
+from tests.run_program import run_text
 
 # The programs read `greeting` from it.
 VAULT = "journey-vault"
@@ -99,7 +99,7 @@ def _go() -> Content:
 
 def _java() -> Content:
     java = find_tool("java")
-    version = subprocess.run([java, "-version"], capture_output=True, text=True, check=True)
+    version = run_text([java, "-version"], check=True)
     link = [find_tool("jlink"), "--add-modules", _JAVA_MODULES, "--output", "runtime"]
     smaller = ("--strip-debug", "--no-header-files", "--no-man-pages")
     runtime = (

@@ -6,6 +6,7 @@ from pathlib import Path
 import trustme
 import yaml
 
+from tests.kubeconfigs import build_kubeconfig
 from tests.node.network import Network
 
 NODE_NAME = "node-1"
@@ -68,12 +69,5 @@ class Pki:
             "client-certificate": str(self.certificate(name)),
             "client-key": str(self.key(name)),
         }
-        cluster = {"server": self.network.server, "certificate-authority": str(self.ca)}
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "node",
-            "clusters": [{"name": "node", "cluster": cluster}],
-            "users": [{"name": name, "user": user}],
-            "contexts": [{"name": "node", "context": {"cluster": "node", "user": name}}],
-        }
+        trust = {"certificate-authority": str(self.ca)}
+        return build_kubeconfig(self.network.server, user, name="node", **trust)

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from bench.peers.build import CannotBuild, build_program
 from bench.peers.controlplane import VERSIONS
+from tests import debian
 from tests.node import images, language_images
 
 CNI_FOLDER = Path("/usr/lib/cni")
@@ -59,14 +59,9 @@ def find(name: str) -> str | None:
 
 
 def install_packages() -> None:
-    """Install the missing packages where that is possible; none of them starts a service."""
-    missing = [*missing_packages(), *(each for name, each in _OPTIONAL.items() if not find(name))]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-            subprocess.run(
-                ["apt-get", "-qq", *command], check=False, capture_output=True, env=environ
-            )
+    """Install the missing packages where that is possible."""
+    optional = (each for name, each in _OPTIONAL.items() if not find(name))
+    debian.install([*missing_packages(), *optional])
 
 
 def build_programs() -> Mapping[str, Path]:

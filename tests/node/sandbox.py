@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.node.network import IPV4, Family, Network
 from tests.node.sandbox_init import create_cgroups, hierarchies, remove_cgroups
+from tests.run_program import Done, run_text
 
 # A folder of the disk: containers cannot be stored on every file system that /tmp may have.
 _PARENT = Path("/var/tmp")
@@ -77,17 +78,9 @@ class Sandbox:
 
     def run(
         self, *command: str | Path, given: str = "", check: bool = True, seconds: float = 300
-    ) -> "subprocess.CompletedProcess[str]":
+    ) -> Done:
         """Run a command to its end. Raises SandboxError, with its output, if it fails and `check` is set."""
-        done = subprocess.run(
-            self.enter(command),
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-            env=environ(),
-        )
+        done = run_text(self.enter(command), input=given, timeout=seconds, env=environ())
         if check and done.returncode != 0:
             words = " ".join(map(str, command[:6]))
             raise SandboxError(f"{words}: {(done.stderr + done.stdout).strip()[-2000:]}")

@@ -21,6 +21,7 @@ from podpass.lab.tutorial import azure_cli
 from tests.browser import programs
 from tests.node.cloud_installation import WEB_SEED, Installation, cloud
 from tests.node.objects import container, deployment, pod
+from tests.run_program import Done, run_text
 
 __all__ = ["cloud"]
 
@@ -64,10 +65,8 @@ class Host:
         podpass = [sys.executable, "-m", "podpass.cli", "cloud", *words]
         return self.node.sandbox.enter(["env", *given, *podpass])
 
-    def cloud(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, check=False, timeout=280
-        )
+    def cloud(self, *words: str, check: bool = True) -> Done:
+        done = run_text(self.command(*words), timeout=280)
         assert not check or done.returncode == 0, done.stderr + done.stdout
         return done
 

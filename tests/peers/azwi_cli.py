@@ -20,6 +20,7 @@ from tests.az.az_cli import VERSIONS, AzCli, signed_in_cli
 from tests.journey.instance import Instance
 from tests.peers.rest import RestClient
 from tests.peers.roles import grant_roles
+from tests.run_program import run_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,10 @@ class Azwi:
     options: tuple[str, ...]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return run_text(
             [str(self.program), "serviceaccount", *words, *self.options],
             env=self.environ,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=120,
         )
 

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import yaml
 from bench.peers.build import CannotBuild, build_program
 from podpass.lab.cluster.samples.examples import find_example
 from tests.journey.instance import CLIENT, SECOND_CLIENT, Instance
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(3600)]
 
@@ -94,12 +94,9 @@ class Outputs:
 def run(program: list[str], folder: Path, kubeconfig: str) -> tuple[dict[str, Any], str]:
     options = ("-o", str(folder), "-p", "8001", "--tenant-id", "t")
     lifetime = ("--service-account-token-expiration", "90m")
-    done = subprocess.run(
+    done = run_text(
         [*program, "podidentity", "detect", *options, *lifetime],
         env={**os.environ, "KUBECONFIG": kubeconfig, "HOME": str(folder.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
@@ -117,14 +114,7 @@ def outputs(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Out
     kubeconfig = instance.status["kubernetes"]["kubeconfig"]
 
     def kubectl(*words: str, text: str = "") -> str:
-        done = subprocess.run(
-            ["kubectl", "--kubeconfig", kubeconfig, *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = run_text(["kubectl", "--kubeconfig", kubeconfig, *words], input=text, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

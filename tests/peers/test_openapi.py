@@ -10,7 +10,7 @@ import pytest
 from podpass.directory.graph.paths import USERINFO
 from podpass.directory.graph.routes import TABLE
 from podpass.directory.resource_manager import endpoints
-from podpass.directory.resource_manager.routes import list_routes
+from podpass.directory.resource_manager.app import list_routes
 from podpass.exchange import app, error_page, metadata
 from podpass.exchange.sign_in import app as signin_app
 from podpass.exchange.sign_in import pages

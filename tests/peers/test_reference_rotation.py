@@ -18,8 +18,10 @@ from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests import process_reaper
 from tests.admission.certificates import reference
 from tests.admission.certificates.conftest import lab, rbac_only_lab
-from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, wait_until
+from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake
+from tests.kubeconfigs import build_kubeconfig
 from tests.ports import exclusive_port
+from tests.waiting import eventually
 
 __all__ = ["lab", "rbac_only_lab"]  # fixtures
 
@@ -48,17 +50,8 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
     for name, content in (await lab.data()).items():
         (certificates / name).write_bytes(content)
     authority = base64.b64encode((folder / "ca.pem").read_bytes()).decode()
-    named = {"name": "it"}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "it",
-        "contexts": [{**named, "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [
-            {**named, "cluster": {"server": lab.server, "certificate-authority-data": authority}}
-        ],
-        "users": [{**named, "user": {"token": "admin-token"}}],
-    }
+    trust = {"certificate-authority-data": authority}
+    config = build_kubeconfig(lab.server, {"token": "admin-token"}, **trust)
     (kubeconfig := folder / "kubeconfig").write_text(yaml.safe_dump(config))
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
@@ -77,7 +70,7 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
             stderr=log,
         )
         try:
-            await wait_until(lambda: "are injected" in (folder / "log").read_text(), 90)
+            await eventually(lambda: "are injected" in (folder / "log").read_text(), 90)
             yield
         finally:
             process.terminate()
@@ -88,13 +81,13 @@ async def test_reference_keeps_our_secret_during_a_rotation(
     program: Path, lab: Lab, tmp_path: Path
 ) -> None:
     replica = await lab.replica(policy=POLICY)
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     data = await lab.data()
     lingering = (
         RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=POLICY).create_ca().certificate
     )
     await lab.write_secret(data := {**data, "ca.crt": data["ca.crt"] + lingering})
-    await wait_until(lambda: _has_certificates(lab, 2))
+    await eventually(lambda: _has_certificates(lab, 2))
     before = lab.cluster.store.revision
     async with running(program, lab, tmp_path):
         await asyncio.sleep(3)
@@ -102,7 +95,7 @@ async def test_reference_keeps_our_secret_during_a_rotation(
         assert lab.cluster.store.revision == before, "neither wrote to the Secret"
         # Both repair it once; then neither writes again.
         await lab.overwrite_bundles(b"")
-        await wait_until(lambda: _has_certificates(lab, 2))
+        await eventually(lambda: _has_certificates(lab, 2))
         await asyncio.sleep(1)
         before = lab.cluster.store.revision
         await asyncio.sleep(3)
@@ -113,7 +106,7 @@ async def test_both_create_new_certificates_when_the_secret_is_emptied(
     program: Path, lab: Lab, tmp_path: Path
 ) -> None:
     replica = await lab.replica(policy=POLICY)
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     async with running(program, lab, tmp_path):
         await lab.write_secret({})
 
@@ -125,7 +118,7 @@ async def test_both_create_new_certificates_when_the_secret_is_emptied(
                 return replica.rotation.rotations > 1
             return False
 
-        await wait_until(serves_new_certificate)
+        await eventually(serves_new_certificate)
         await asyncio.sleep(1)
         before = lab.cluster.store.revision
         await asyncio.sleep(3)

@@ -8,7 +8,6 @@ import collections
 import json
 import os
 import re
-import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from tests.clients.installation import install_python
 from tests.journey.instance import Instance
 from tests.peers.rest import ARM, GRAPH, VAULT, RestClient
+from tests.run_program import run_text
 
 _RANDOM = int(os.environ.get("PODPASS_SCHEMATHESIS_EXAMPLES", "0"))
 _SECONDS = 900 + 900 * _RANDOM
@@ -92,13 +92,10 @@ def _call_operations(instance: Instance, description: Path, url: str, token: str
         if _RANDOM
         else ["--phases", "examples,coverage", "--seed", "1"]
     )
-    done = subprocess.run(
+    done = run_text(
         [*command, *(["-H", f"Authorization: Bearer {token}"] if token else [])],
         env={**os.environ, **printed},
         cwd=description.parent,
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=_SECONDS,
     )
     # schemathesis prints bearer tokens in its commands for repeating a call.

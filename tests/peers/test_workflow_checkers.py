@@ -1,13 +1,13 @@
 """Workflows, action and examples for CI systems: actionlint, zizmor, schemas of check-jsonschema."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from bench.peers.build import CannotBuild, build_program
 from tests.clients.installation import install_python
+from tests.run_program import Done, run_text
 
 # A first build takes minutes.
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1800)]
@@ -28,8 +28,8 @@ SCHEMAS = {
 }
 
 
-def _run(*command: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def _run(*command: str, cwd: Path = ROOT) -> Done:
+    return run_text(command, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_zizmor_finds_no_weakness_in_workflows_and_action() -> None:
     zizmor = str(Path(python[0]).with_name("zizmor"))
     files = [*map(str, WORKFLOWS), str(ROOT / "action.yml")]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GH_")}
-    done = subprocess.run(
+    done = run_text(
         [
             zizmor,
             "--offline",
@@ -76,9 +76,6 @@ def test_zizmor_finds_no_weakness_in_workflows_and_action() -> None:
         ],
         cwd=ROOT,
         env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from podpass.lab.data.lock import lock_holder
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.processes
 
@@ -93,13 +94,10 @@ def run_tests(
     folder: Path, text: str, *arguments: str, environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     (folder / "test_project.py").write_text(text)
-    return subprocess.run(
+    return run_text(
         command(f"--basetemp={folder / 'base'}", *arguments),
         cwd=folder,
         env={**os.environ, "NOTES": str(folder), **(environ or {})},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=110,
     )
 

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.run_program import Done, run_text
 
 ROOT = Path(__file__).parents[2]
 # The time and the author of the commit, so that two checkouts have the same commit.
@@ -20,14 +21,7 @@ _COMMIT = {
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder; return its output."""
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env={**os.environ, **_COMMIT},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text(["git", *arguments], cwd=folder, env={**os.environ, **_COMMIT})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -46,15 +40,10 @@ def make_checkout(folder: Path) -> Path:
     return folder
 
 
-def release(
-    checkout: Path, *arguments: str, **variables: str
-) -> "subprocess.CompletedProcess[str]":
+def release(checkout: Path, *arguments: str, **variables: str) -> Done:
     """Run `scripts/release` of a checkout, with additional variables."""
-    return subprocess.run(
+    return run_text(
         [sys.executable, str(checkout / "scripts" / "release"), *arguments],
         cwd=checkout,
         env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
     )

@@ -13,6 +13,7 @@ import yaml
 from tests.release.action_runner import Runner
 from tests.release.checkout import ROOT
 from tests.release.wheelhouse import build_wheel, pip_variables
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
@@ -75,14 +76,11 @@ class Job:
 
     def run(self, script: str, **variables: str) -> str:
         """Run a script as the systems do; return its output."""
-        done = subprocess.run(
+        done = run_text(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
             cwd=self.project,
             env={**self.environ, **variables},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -5,7 +5,6 @@ Docker's own part is not tested: networks, volumes, and the order of the service
 
 import json
 import shutil
-import subprocess
 import sys
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 
 from tests.deploy.image_root import ROOT, USER, run_script
 from tests.lab.instance.kubectl import binaries
+from tests.run_program import run_text
 
 pytestmark = [
     pytest.mark.processes,
@@ -98,7 +98,7 @@ def test_services_share_an_instance_and_read_a_secret(
         ),
         "app": _command(sandbox, services["app"], services["app"]["command"]),
     }
-    done = subprocess.run(
+    done = run_text(
         [
             "bwrap",
             "--die-with-parent",
@@ -111,9 +111,6 @@ def test_services_share_an_instance_and_read_a_secret(
             _COMPOSE,
         ],
         input=json.dumps(commands),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "serviceaccount/web created" in done.stdout

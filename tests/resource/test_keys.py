@@ -13,6 +13,7 @@ from podpass.resource.authority_keys import (
     KeysUnavailable,
     PublishedKeys,
 )
+from tests.authority import ManualClock
 
 URL = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
 
@@ -32,14 +33,6 @@ class Jwks:
         if self.down:
             raise FetchError("the address cannot be read", reason="unreachable")
         return {"keys": [jose.rsa_jwk(key.key.public_key(), key.kid) for key in self.keys]}
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -88,23 +81,14 @@ async def test_new_key_is_found_after_the_interval(
     assert await keys.find("key-1") is not None
 
 
-async def test_withdrawn_key_is_not_trusted_after_interval(
-    jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey]
+@pytest.mark.parametrize("seconds", [REFRESH_SECONDS, -10 * 365 * 86400], ids=["later", "set-back"])
+async def test_withdrawn_key_is_not_trusted_after_interval_or_clock_set_back(
+    jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey], seconds: float
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     await keys.find("key-0")
     jwks.keys[:] = [signing_keys[1]]
-    clock.now += REFRESH_SECONDS
-    assert await keys.find("key-0") is None
-
-
-async def test_withdrawn_key_stays_untrusted_after_clock_set_back(
-    jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey]
-) -> None:
-    keys = PublishedKeys(jwks, URL, clock)
-    await keys.find("key-0")
-    jwks.keys[:] = [signing_keys[1]]
-    clock.now -= 10 * 365 * 86400
+    clock.now += seconds
     assert await keys.find("key-0") is None
 
 

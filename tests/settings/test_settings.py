@@ -1,4 +1,4 @@
-"""The webhook's settings, read as in the reference; all problems are reported together."""
+"""Settings of the webhook, of the sidecar and of Azurite; all problems are reported together."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ import pytest
 
 from podpass import names
 from podpass.errors import SettingsError
-from podpass.settings import WebhookSettings, describe
+from podpass.settings import LocalSettings, WebhookSettings, describe
+from podpass.settings.proxy import ProxyInitSettings, ProxySettings
+from podpass.settings.storage import parse_accounts, parse_services
 
 TENANT = {"AZURE_TENANT_ID": "tenant"}
 
@@ -249,3 +251,132 @@ def test_probes_and_metrics_can_be_disabled() -> None:
     """As in the reference, 0 is not an address."""
     found = _read(None, "--health-addr=0", "--metrics-addr=0")
     assert (found.health_addr, found.metrics_addr) == ("0", "0")
+
+
+KEY = "a2V5IG9mIHRoZSBhY2NvdW50"
+
+
+@pytest.mark.parametrize(
+    ("text", "services"),
+    [
+        ("", {}),
+        (
+            "http://127.0.0.1:10000",
+            {
+                "blob": "http://127.0.0.1:10000",
+                "queue": "http://127.0.0.1:10001",
+                "table": "http://127.0.0.1:10002",
+            },
+        ),
+        ("blob=http://azurite:10000", {"blob": "http://azurite:10000"}),
+        (
+            "table=https://[::1]:1,blob=http://a.b-c:2",
+            {"table": "https://[::1]:1", "blob": "http://a.b-c:2"},
+        ),
+    ],
+)
+def test_address_of_azurite_names_its_services(text: str, services: dict[str, str]) -> None:
+    assert parse_services(text) == services
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "127.0.0.1:10000",
+        "http://127.0.0.1",
+        "http://127.0.0.1:10000/account",
+        "http://user@127.0.0.1:10000",
+        "http://127.0.0.1:10000?x",
+        "ftp://127.0.0.1:10000",
+        "http://127.0.0.1:65535",
+        "http://a b:1",
+        "http://127.0.0.1:x",
+        "file=http://127.0.0.1:10000",
+        "blob=http://127.0.0.1:1,blob=http://127.0.0.1:2",
+        "blob=",
+    ],
+)
+def test_wrong_address_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--azurite"):
+        parse_services(text)
+    with pytest.raises(SettingsError, match="--azurite"):
+        LocalSettings(data_dir=__file__, azurite=text)  # type: ignore[arg-type]
+
+
+def test_accounts_have_the_form_that_azurite_reads() -> None:
+    found = parse_accounts(f"orders:{KEY};logs:{KEY}:c2Vjb25k;")
+    assert {name: key.reveal() for name, key in found.items()} == {"orders": KEY, "logs": KEY}
+    assert KEY not in repr(found)
+
+
+def test_empty_account_setting_means_the_default_account_of_azurite() -> None:
+    assert list(parse_accounts("")) == ["devstoreaccount1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["orders", "orders:", f"Orders:{KEY}", "orders:no base64", f":{KEY}"]
+)
+def test_wrong_account_is_refused_without_its_key(text: str) -> None:
+    with pytest.raises(SettingsError, match="AZURITE_ACCOUNTS, entry 1: want") as refused:
+        parse_accounts(text)
+    assert KEY not in refused.value.message
+    assert "no base64" not in refused.value.message
+
+
+POD = {"AZURE_TENANT_ID": "t", "AZURE_FEDERATED_TOKEN_FILE": "/token"}
+ENDPOINT = {"AZURE_KUBERNETES_TOKEN_PROXY": "https://proxy.example"}
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["AZURE_KUBERNETES_SNI_NAME", "AZURE_KUBERNETES_CA_FILE", "AZURE_KUBERNETES_CA_DATA"],
+)
+def test_identity_binding_without_its_endpoint_is_refused(variable: str) -> None:
+    """Fails if the sidecar sends the token to the public endpoint instead."""
+    with pytest.raises(
+        SettingsError, match=f"AZURE_KUBERNETES_TOKEN_PROXY not set, but {variable}"
+    ):
+        ProxySettings.from_environ({**POD, variable: "x"})
+    assert ProxySettings.from_environ({**POD, **ENDPOINT, variable: "x"}).token_proxy
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.64.1.2", "127.255.255.254"])
+def test_sidecar_listens_on_a_loopback_address(address: str) -> None:
+    settings = ProxySettings.from_environ({**POD, "PROXY_ADDRESS": address})
+    assert settings.proxy_address == address
+    assert ProxySettings.from_environ(POD).proxy_address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "0.0.0.0", "10.0.0.7", "169.254.169.254", "::1", "::", "localhost", "127.1"]
+)
+def test_address_that_others_can_reach_is_refused(address: str) -> None:
+    """Fails if another pod of a cluster could get this pod's tokens."""
+    with pytest.raises(SettingsError, match=r"PROXY_ADDRESS .* must be a loopback address"):
+        ProxySettings.from_environ({**POD, "PROXY_ADDRESS": address})
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("true", True), ("false", False)])
+def test_forwarding_is_on_unless_it_is_turned_off(text: str, wanted: bool) -> None:
+    assert ProxySettings.from_environ(POD).forward is True
+    assert ProxySettings.from_environ({**POD, "PROXY_FORWARD": text}).forward is wanted
+    with pytest.raises(SettingsError, match="PROXY_FORWARD"):
+        ProxySettings.from_environ({**POD, "PROXY_FORWARD": "maybe"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1 -j ACCEPT", "0.0.0.0/0", "::1", "localhost", "1.2.3.4\n", "!1.2.3.4", "1.2.3"],
+)
+def test_metadata_address_that_is_not_ipv4_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="must be an IPv4 address"):
+        ProxyInitSettings.from_environ({"METADATA_IP": text})
+
+
+@pytest.mark.parametrize("name", ["PROXY_PORT", "METADATA_PORT", "PROXY_UID"])
+@pytest.mark.parametrize(
+    "text", ["80 -j ACCEPT", "-1", "1:2", "80\n", "\u0668\u0660", "99999999999"]
+)
+def test_redirect_setting_that_is_not_a_valid_number_is_refused(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match="must be a"):
+        ProxyInitSettings.from_environ({name: text})

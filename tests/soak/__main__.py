@@ -16,8 +16,7 @@ import pytest
 
 from tests import process_reaper
 from tests.soak.parts import PARTS, SoakPlan
-from tests.soak.progress import log_progress
-from tests.soak.report import format_report, write_report
+from tests.soak.report import format_report, log_progress, write_report
 
 
 def main() -> int:

@@ -21,12 +21,10 @@ from podpass.directory.store.directory import Directory
 from podpass.kubernetes.service_account.names import subject
 from tests.soak import identities
 from tests.soak.lane import SUB, TENANT
-from tests.soak.progress import log_progress
-from tests.soak.quantiles import milliseconds
 from tests.soak.replica import run_podpass
+from tests.soak.report import Violation, log_progress, milliseconds
 from tests.soak.testbed import Testbed
 from tests.soak.token_client import TokenClient, token_form
-from tests.soak.violation import Violation
 
 LANES = 4
 FLAGS = (*("--admin-listen", "127.0.0.1:0", "--tenant-id", TENANT.id), *("--subscription-id", SUB))

@@ -10,7 +10,7 @@ from podpass.directory.model import FederatedCredential, Identity
 from podpass.directory.store.directory import Directory
 from podpass.lab.services import create_directory
 from tests.soak.lane import SUB, TENANT
-from tests.soak.violation import Violation
+from tests.soak.report import Violation
 
 EACH = 20
 _BATCH, _TRIES = 100, 5

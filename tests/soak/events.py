@@ -10,9 +10,9 @@ from tests.soak import identities
 from tests.soak.cases import GRANTED, RequestCases
 from tests.soak.lane import TENANT
 from tests.soak.replica import run_podpass
+from tests.soak.report import Violation
 from tests.soak.testbed import Testbed
 from tests.soak.token_client import TokenClient, TokenResponse, token_form
-from tests.soak.violation import Violation
 
 # How long a replica may use data that has changed in the database.
 STALE_SECONDS = 1.0

@@ -17,11 +17,9 @@ from typing import Any
 
 from tests.soak.cases import RequestCases
 from tests.soak.flood_process import KINDS
-from tests.soak.progress import log_progress
-from tests.soak.quantiles import quantile
+from tests.soak.report import Violation, log_progress, quantile
 from tests.soak.testbed import Testbed
 from tests.soak.token_client import TokenClient
-from tests.soak.violation import Violation
 
 GOOD_RATE, FLOOD_RATE = 50.0, 1000.0
 RATIO = 2.0

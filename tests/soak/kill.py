@@ -21,8 +21,8 @@ from podpass import log
 from podpass.database import Database
 from podpass.lab.services import create_directory
 from tests.soak.lane import TENANT, Lane, apply_change
+from tests.soak.report import Violation
 from tests.soak.snapshot import Snapshot, describe_difference, take_snapshot
-from tests.soak.violation import Violation
 
 LANES = 3
 _WRITER = Path(__file__).with_name("writer.py")

@@ -14,12 +14,10 @@ from podpass.directory.store.directory import Directory
 from tests.soak import lane
 from tests.soak.cases import GRANTED, CaseRequest, RequestCases
 from tests.soak.events import IssuerCacheAges, ServiceEvents
-from tests.soak.progress import log_progress
-from tests.soak.quantiles import milliseconds
+from tests.soak.report import Violation, log_progress, milliseconds
 from tests.soak.sampling import ProcessSampler, descriptors, memory
 from tests.soak.testbed import Testbed
 from tests.soak.token_client import PyJwtVerifier, TokenClient, TokenResponse
-from tests.soak.violation import Violation
 
 AGES = IssuerCacheAges(fresh=15, retry=2, refetch=2)
 _CONNECTIONS = 4

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tests.soak.cases import RequestCases
-from tests.soak.progress import log_progress
-from tests.soak.quantiles import milliseconds
+from tests.soak.report import Violation, log_progress, milliseconds
 from tests.soak.testbed import Testbed
 from tests.soak.token_client import TokenClient, TokenResponse
-from tests.soak.violation import Violation
 
 LONGEST_SECONDS = 3.5
 BACK_SECONDS = 10.0

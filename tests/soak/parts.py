@@ -14,11 +14,9 @@ from tests.soak.flood import check_ratio, measure_floods
 from tests.soak.kill import KillRounds
 from tests.soak.mixed_load import AGES, MixedLoad, MixedLoadPlan, check_flat
 from tests.soak.outages import run_outages
-from tests.soak.progress import log_progress
-from tests.soak.quantiles import milliseconds, quantile
 from tests.soak.replicas import check_two_replicas
+from tests.soak.report import Violation, log_progress, milliseconds, quantile
 from tests.soak.testbed import run_testbed
-from tests.soak.violation import Violation
 
 RESTART_SECONDS = 2.0
 # The rate limits are off: all load comes from one address.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.soak.report import Violation
 from tests.soak.sampling import process_tree
-from tests.soak.violation import Violation
 
 START_SECONDS = 30
 DRAIN_SECONDS = 30

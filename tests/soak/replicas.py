@@ -11,12 +11,10 @@ from typing import Any
 from tests.soak.balancer import LoadBalancer
 from tests.soak.cases import RequestCases
 from tests.soak.events import STALE_SECONDS, IssuerCacheAges, ServiceEvents
-from tests.soak.progress import log_progress
-from tests.soak.quantiles import milliseconds
 from tests.soak.replica import AuthorityReplica, run_podpass
+from tests.soak.report import Violation, log_progress, milliseconds
 from tests.soak.testbed import Testbed
 from tests.soak.token_client import PyJwtVerifier, TokenClient
-from tests.soak.violation import Violation
 
 _RATE = 100.0
 

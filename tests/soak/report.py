@@ -1,7 +1,9 @@
-"""The report of a soak, as JSON and as a table of lines."""
+"""The report of a soak, as JSON and as a table; its progress, the error that it reports, and quantiles."""
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,28 @@ def _is_flat(value: Mapping[str, Any]) -> bool:
 
 def _figure(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) and value >= 10_000 else str(value)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that the given share of the values does not exceed; 0 if there are no values."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def milliseconds(values: Sequence[float]) -> dict[str, float]:
+    """Return p50, p90, p99 and the maximum of times in seconds, as milliseconds."""
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+    return {name: round(quantile(values, share) * 1000, 1) for name, share in shares.items()}
+
+
+class Violation(Exception):
+    """An invariant of the service was violated; the message names it."""
+
+
+_BEGAN = time.monotonic()
+
+
+def log_progress(text: str) -> None:
+    """Print one line to stderr."""
+    sys.stderr.write(f"soak {time.monotonic() - _BEGAN:7.1f} s  {text}\n")
+    sys.stderr.flush()

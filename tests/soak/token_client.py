@@ -14,7 +14,7 @@ import jwt
 
 from podpass import names
 from tests.soak.lane import TENANT
-from tests.soak.violation import Violation
+from tests.soak.report import Violation
 
 VAULT = "https://vault.azure.net"
 TOKEN_PATH = f"/{TENANT.id}/oauth2/v2.0/token"

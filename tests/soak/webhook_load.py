@@ -19,9 +19,8 @@ from bench.fake_api_server import FakeApiServer, kubeconfig
 from bench.load import LoadedServer, run_load
 from podpass.http.server import bind, serving
 from tests.servers.webhook.running import Webhook
-from tests.soak.progress import log_progress
+from tests.soak.report import Violation, log_progress
 from tests.soak.sampling import ProcessSampler, descriptors, memory
-from tests.soak.violation import Violation
 
 STALL_SECONDS = 0.05
 _STALL = 'podpass_admission_event_loop_lag_seconds{part="%s"}'

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.clients.installation import install_python
+from tests.run_program import run_text
 
 _TESTS = ("pytest", "pytest-asyncio", "pytest-timeout")
 
@@ -39,13 +40,10 @@ class Suite:
         (python,) = install_python(self.package, *self.extra, *_TESTS)
         sources, report = _unpack(python, self.package, folder), folder / "report.xml"
         options = ("-q", "-W", "ignore", "-p", "no:cacheprovider", f"--junitxml={report}")
-        done = subprocess.run(
+        done = run_text(
             [*wrapper, python, "-m", "pytest", *options, *self.arguments],
             cwd=sources,
             env=os.environ | environ,
-            capture_output=True,
-            text=True,
-            check=False,
         )
         print(done.stdout[-6000:], done.stderr[-2000:])
         passed, failed = 0, set()
@@ -61,11 +59,8 @@ class Suite:
 
 def _unpack(python: str, package: str, folder: Path) -> Path:
     """Download the source distribution of the installed release, and return its folder."""
-    version = subprocess.run(
-        [python, "-c", f"import importlib.metadata as m; print(m.version('{package}'))"],
-        capture_output=True,
-        text=True,
-        check=True,
+    version = run_text(
+        [python, "-c", f"import importlib.metadata as m; print(m.version('{package}'))"], check=True
     ).stdout.strip()
     download = (
         "-m",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.run_program import run_text
+
 pytestmark = [pytest.mark.tutorial, pytest.mark.timeout(1800)]
 
 
@@ -20,12 +22,9 @@ def test_tutorial_runs_as_its_page_describes(az: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, "-m", "podpass.cli", "tutorial", "--az", az, "--full"],
         env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": cache, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     if "cannot reach a package index" in done.stderr:
         pytest.skip(done.stderr.strip())
@@ -54,12 +53,9 @@ def test_tutorial_runs_as_its_page_describes(az: str, tmp_path: Path) -> None:
 def _run_tutorial(folder: Path, option: str) -> str:
     """Run a complete tutorial with its temporary files in a folder; return its output."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, "-m", "podpass.cli", "tutorial", option, "--full"],
         env={**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     if "cannot reach a package index" in done.stderr:
         pytest.skip(done.stderr.strip())

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from sqlalchemy import Connection, Table, inspect, select
 
 from podpass import __version__, files
-from podpass.backup import model, row_format, sealing_check
+from podpass.backup import model, sealing_check, tables
 from podpass.backup.archive import PART_BYTES, Writer
 from podpass.backup.model import BackupRefused, Manifest, Progress, Store
 from podpass.backup.tables import STORES, backed_up_tables
@@ -171,7 +171,7 @@ def _serialize_in_parts(rows: Iterable[Iterable[object]]) -> Iterable[tuple[int,
     """Serialize rows into pieces, each of the size of one part. Yield the row count with each piece."""
     lines, count = bytearray(), 0
     for row in rows:
-        lines += row_format.write(row)
+        lines += tables.write(row)
         count += 1
         if len(lines) >= PART_BYTES:
             yield count, bytes(lines)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 
-from podpass.backup import archive, model, row_format, sealing_check
+from podpass.backup import archive, model, sealing_check, tables
 from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest, Progress
 from podpass.backup.tables import STORES, TOPICS, backed_up_tables, reflect_tables
 from podpass.database import Database, migrate
@@ -182,7 +182,7 @@ def _insert_rows(
     count = 0
     # One batch in memory: a part of sixteen megabytes may have millions of short rows.
     lines = io.BytesIO(data)
-    while rows := [row_format.read(line, columns) for line in islice(lines, _BATCH_ROWS)]:
+    while rows := [tables.read(line, columns) for line in islice(lines, _BATCH_ROWS)]:
         connection.execute(insert(table), rows)
         count += len(rows)
     return count

@@ -101,6 +101,7 @@ def azure_settings(settings: type[Any]) -> Decorator:
         ("pipelines", "PLATFORMS"),
         ("private_issuers", "HOSTS"),
         ("issuer_ca_file", "FILE"),
+        ("require_pod_claims", ""),
         ("flexible_kubernetes", ""),
         ("allow_wide", ""),
         ("azurite", "URL"),

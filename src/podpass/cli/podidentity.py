@@ -9,7 +9,7 @@ from podpass.cli import options
 from podpass.cli.output import escape_unprintable, print_message
 from podpass.cli.token_expiration import FLAG, parse_token_expiration
 from podpass.errors import UsageError
-from podpass.kubernetes.object_names import is_namespace_name
+from podpass.kubernetes.paths import is_namespace_name
 
 _NEXT_STEPS = """Next steps:
 1. Install the webhook: chart `charts/podpass`, `podpass manifests`, or the workload identity add-on of AKS.

@@ -59,12 +59,19 @@ class CommandNotFound(CannotRun):
     shell_complete=complete_namespaces,
     help="Namespace of the ServiceAccount.  [default: default]",
 )
+@click.option(
+    "--token-seconds",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Lifetime of the tokens of a job of a pipeline.  [default: that of the platform, 5 to 120 minutes]",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Do not print the identity of the command.")
 @click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     data_dir: DataDir,
     identity: str | None,
     namespace: str | None,
+    token_seconds: int | None,
     quiet: bool,
     words: tuple[str, ...],
 ) -> None:
@@ -83,6 +90,10 @@ def command(
         raise UsageError(
             "--namespace is only for a ServiceAccount", hint="add --as SERVICEACCOUNT, or omit it"
         )
+    if token_seconds is not None and not (identity and _is_job(identity)):
+        raise UsageError(
+            "--token-seconds is only for a job of a pipeline", hint="add --as JOB, or omit it"
+        )
     own = options.environ()
     values = instance_environment(data_dir)
     check_found(words[0], own.get("PATH", os.defpath))
@@ -92,7 +103,7 @@ def command(
         )
     try:
         changed, description = _choose_identity(
-            data_dir, identity, namespace or "default", words, own
+            data_dir, identity, namespace or "default", words, own, token_seconds
         )
     except OSError as exc:
         raise CannotRun(
@@ -112,10 +123,11 @@ def _choose_identity(
     namespace: str,
     words: tuple[str, ...],
     own: Mapping[str, str],
+    token_seconds: int | None,
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
     if identity is not None and _is_job(identity):
-        return _use_job(data_dir, identity)
+        return _use_job(data_dir, identity, token_seconds)
     if identity is not None and identity != ADMIN:
         return _use_service_account(data_dir, identity, namespace)
     if uses_sign_in(identity, words):
@@ -167,13 +179,14 @@ def _is_job(identity: str) -> bool:
     return ":" in identity and not identity.startswith("system:")
 
 
-def _use_job(data_dir: DataDir, job: str) -> tuple[dict[str, str], str]:
+def _use_job(data_dir: DataDir, job: str, seconds: int | None) -> tuple[dict[str, str], str]:
     """Return the variables of a job of a pipeline."""
     from urllib.parse import urlencode
 
     from podpass.cli.client import call_control
 
-    variables = call_control(data_dir, "POST", f"/pipelines/jobs?{urlencode({'job': job})}")
+    query = urlencode({"job": job, "seconds": seconds or ""})
+    variables = call_control(data_dir, "POST", f"/pipelines/jobs?{query}")
     return {**sign_out(data_dir)[0], **variables}, f"the pipeline job {job}"
 
 

@@ -11,7 +11,7 @@ from podpass.cli.client import read_status
 from podpass.cli.cluster import connect_to_cluster
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.object_names import is_object_name
+from podpass.kubernetes.paths import is_object_name
 from podpass.lab.cluster.image_source import IMAGES_FILE, InstanceImages
 from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
 from podpass.lab.data.datadir import DataDir

@@ -25,6 +25,7 @@ from podpass.database.row_validation import (
     decode_full_page,
     decode_rows,
     decoding_row,
+    fetch_first,
     fetch_page,
     row_decoder,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "decode_full_page",
     "decode_rows",
     "decoding_row",
+    "fetch_first",
     "fetch_page",
     "row_decoder",
     "translate_driver_errors",

@@ -165,6 +165,14 @@ def _collect(exc: CorruptRowError) -> None:
         collected.append(exc)
 
 
+def fetch_first(
+    connection: Connection, query: Select[Any], decode: Callable[[Any], Model]
+) -> Model | None:
+    """Read the first row, or None. Raises CorruptRowError."""
+    row = connection.execute(query).first()
+    return None if row is None else decode(row)
+
+
 def fetch_page(
     connection: Connection, query: Select[Any], limit: int | None, decode: Callable[[Any], Model]
 ) -> list[Model]:

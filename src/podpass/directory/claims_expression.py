@@ -32,7 +32,7 @@ _GITHUB = "https://token.actions.githubusercontent.com"
 _GITLAB = re.compile(r"https://gitlab\.com|https://gitlab\.[a-z0-9.-]+\.(?:com|ca)")
 _TERRAFORM = ("https://app.terraform.io", "https://app.eu.terraform.io")
 _ANY_OPERATOR = ("eq", "matches")
-_SERVICE_ACCOUNT = "system:serviceaccount:"
+SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,9 +262,9 @@ def _check_service_accounts(clauses: Mapping[str, Sequence[Clause]]) -> str | No
     namespace of the cluster.
     """
     for clause in clauses["sub"]:
-        namespace, colon, _ = clause.value.removeprefix(_SERVICE_ACCOUNT).partition(":")
-        if not clause.value.startswith(_SERVICE_ACCOUNT) or not colon:
-            return f"sub must have the form {_SERVICE_ACCOUNT}NAMESPACE:NAME"
+        namespace, colon, _ = clause.value.removeprefix(SERVICE_ACCOUNT).partition(":")
+        if not clause.value.startswith(SERVICE_ACCOUNT) or not colon:
+            return f"sub must have the form {SERVICE_ACCOUNT}NAMESPACE:NAME"
         fixed = re.split(r"[*?]", namespace)[0] if clause.operator == "matches" else namespace
         if fixed != namespace and not re.fullmatch(r"[a-z0-9][a-z0-9-]*-", fixed):
             return (

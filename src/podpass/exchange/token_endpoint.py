@@ -4,6 +4,7 @@ It is on the hot path. It translates between HTTP and the checks, and calls the 
 `client_credentials` and `sign_in` make the decisions.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -15,10 +16,10 @@ import orjson
 from podpass import log
 from podpass.clock import Clock
 from podpass.crypto import jose
-from podpass.exchange import access_token, responses, token_request, uniform
+from podpass.exchange import access_token, responses, token_request
 from podpass.exchange.client_auth.assertion import read_pod
 from podpass.exchange.client_credentials import ClientCredentialsVerifier
-from podpass.exchange.errors.catalogue import STEPS
+from podpass.exchange.errors.catalogue import STEPS, AadstsError
 from podpass.exchange.form_reader import read_request
 from podpass.exchange.metrics import GRANTED, RequestObserver
 from podpass.exchange.origins import Origins
@@ -38,6 +39,35 @@ from podpass.names import DOCTOR_AGENT
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
+
+# The steps whose errors are hidden. After these steps the caller is authenticated, so later errors disclose
+# nothing to other callers.
+HIDDEN_STEPS = frozenset(
+    {"client", "credential", "assertion", "trust", "lifetime", "issuer", "key", "signature"}
+)
+UNIFORM_NUMBER = 70002
+# Longer than the time difference between looking up a client and verifying a signature with cached keys.
+GRID_SECONDS = 0.1
+
+
+async def as_uniform_error(refused: AadstsError, began: float) -> AadstsError:
+    """Return the uniform error for the caller, delayed to the next point of the time grid.
+
+    With `uniform_refusals`, every authentication failure has the same error and duration. Without it, this
+    service distinguishes an unknown client, a wrong issuer, audience, subject and key before the client is
+    authenticated, as Entra does. The log has the cause in both cases.
+
+    Units: `began` by `time.perf_counter`.
+    """
+    if refused.step not in HIDDEN_STEPS:
+        return refused
+    await asyncio.sleep(seconds_to_grid(time.perf_counter() - began))
+    return AadstsError(UNIFORM_NUMBER)
+
+
+def seconds_to_grid(elapsed: float) -> float:
+    """Return the seconds until the next point of the time grid."""
+    return GRID_SECONDS - elapsed % GRID_SECONDS
 
 
 class TokenEndpoint:
@@ -101,7 +131,7 @@ class TokenEndpoint:
             if self._limiter is not None and is_client_error(refused.status):
                 self._limiter.on_rejection(record.source)
             if self._settings.uniform_refusals:
-                refused = await uniform.as_uniform_error(refused, began)
+                refused = await as_uniform_error(refused, began)
             text = responses.error_body(refused, self._origins, trace, correlation, self._clock())
             return Reply(refused.status, (*responses.error_headers(exc), *headers), text)
         record.add(outcome=GRANTED)

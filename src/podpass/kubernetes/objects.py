@@ -1,4 +1,4 @@
-"""Objects of a cluster as they are read, and what every reader of pods needs of them. Pure."""
+"""Objects of a cluster as they are read, and what readers of pods need of them; label selectors. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,3 +50,27 @@ def list_projected_tokens(pod: Mapping[str, Any]) -> Iterator[tuple[str, Mapping
         for source in (volume.get("projected") or {}).get("sources") or ():
             if token := source.get("serviceAccountToken"):
                 yield str(volume.get("name", "")), token
+
+
+def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Return whether labels match a selector: an empty one matches all, None matches nothing."""
+    if selector is None:
+        return False
+    equal = (selector.get("matchLabels") or {}).items()
+    return all(labels.get(key) == value for key, value in equal) and all(
+        _meets(each, labels) for each in selector.get("matchExpressions") or ()
+    )
+
+
+def _meets(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, values = str(expression.get("key", "")), expression.get("values") or ()
+    match expression.get("operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":  # an object without the label matches NotIn too
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+    return False

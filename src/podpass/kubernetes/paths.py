@@ -1,8 +1,23 @@
-"""Paths of the objects of an API server, by kind. Pure."""
+"""Paths of the objects of an API server, by kind, and the texts that are names of objects. Pure."""
 
+import re
 from urllib.parse import quote
 
 from podpass.errors import UsageError
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_object_name(text: object) -> bool:
+    """Return whether a value is a text that most kinds allow as a name."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def is_namespace_name(text: str) -> bool:
+    """Return whether a text can be the name of a namespace."""
+    return _NAMESPACE.fullmatch(text) is not None
+
 
 _CORE, _APPS, _BATCH = "/api/v1", "/apis/apps/v1", "/apis/batch/v1"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"

@@ -13,6 +13,7 @@ from podpass.errors import UsageError
 MAX_CHARS = 1024 * 1024
 _MAX_DEPTH = 20
 _TEXT = "tag:yaml.org,2002:str"
+_FLAG = "tag:yaml.org,2002:bool"
 _NULL = "tag:yaml.org,2002:null"
 
 # Keys at the top level of every Kubernetes manifest, and of no seed file.
@@ -139,6 +140,13 @@ class Reader:
         fix = ": put it in quotes" if isinstance(node, yaml.ScalarNode) else ""
         self.add_problem(line_of(node), f"{where}: want text, not {_kind(node)}{fix}")
         return None
+
+    def read_flag(self, node: yaml.Node, where: str) -> bool:
+        """Read true or false. For any other node, add a problem and return False."""
+        if isinstance(node, yaml.ScalarNode) and node.tag == _FLAG:
+            return str(node.value).lower() == "true"
+        self.add_problem(line_of(node), f"{where}: want true or false, not {_kind(node)}")
+        return False
 
 
 def line_of(node: yaml.Node) -> int:

@@ -51,22 +51,24 @@ class AuthoritySettings:
     )
     assertion_algorithms: tuple[str, ...] = setting(
         "signature algorithms that assertions may have; Entra accepts the RSA algorithms, ES256 and ES384 "
-        "are "
-        "an extension",
+        "are an extension",
         **authority_flag("--assertion-algorithm", "Tokens"),
         default=("RS256", "RS384", "RS512"),
     )
+    require_pod_claims: bool = setting(
+        "refuse tokens of ServiceAccounts without a pod; AKS may require it (kubernetes#131740)",
+        **authority_flag("--require-pod-claims", "Tokens"),
+        default=False,
+    )
     uniform_refusals: bool = setting(
         "return the same error for every authentication failure, after a multiple of 100 ms, so that a "
-        "caller "
-        "cannot find out which clients and credentials exist; Entra returns different errors",
+        "caller cannot find out which clients and credentials exist; Entra returns different errors",
         **authority_flag("--uniform-refusals", "Tokens"),
         default=False,
     )
     early_seconds: int = setting(
-        "how far `nbf` and `iat` of an assertion may be ahead of the service's clock, in seconds; `exp` "
-        "has no "
-        "tolerance",
+        "how far `nbf` and `iat` of an assertion may be ahead of the service's clock, in seconds; `exp` has "
+        "no tolerance",
         **authority_flag("--early-seconds", "Tokens"),
         default=300,
     )
@@ -82,8 +84,8 @@ class AuthoritySettings:
         default=(),
     )
     pages_origin: str = setting(
-        "origin (https://host[:port]) at which browsers reach the sign-in pages; empty for the origin of the "
-        "request",
+        "origin (https://host[:port]) at which browsers reach the sign-in pages; empty for the origin of "
+        "the request",
         **authority_flag("--pages-origin", "Addresses"),
         default="",
     )
@@ -96,9 +98,8 @@ class AuthoritySettings:
         default=0,
     )
     issuer_fresh_seconds: int = setting(
-        "age of an issuer's cached keys from which a request waits for a fetch, in seconds; from half of "
-        "it on, "
-        "a request starts a fetch in the background; a withdrawn key works no longer than this",
+        "age of an issuer's cached keys from which a request waits for a fetch, in seconds; from half of it "
+        "on, a request starts a fetch in the background; a withdrawn key works no longer than this",
         **authority_flag("--issuer-fresh-seconds", "Issuers"),
         default=300,
     )
@@ -108,8 +109,8 @@ class AuthoritySettings:
         default=3600,
     )
     issuer_retry_seconds: int = setting(
-        "delay before an issuer that failed is contacted again, in seconds; it grows up to six times as long "
-        "with repeated failures",
+        "delay before an issuer that failed is contacted again, in seconds; it grows up to six times as "
+        "long with repeated failures",
         **authority_flag("--issuer-retry-seconds", "Issuers"),
         default=10,
     )
@@ -124,9 +125,9 @@ class AuthoritySettings:
         default=("https://www.googleapis.com",),
     )
     private_issuers: tuple[str, ...] = setting(
-        "host names of issuers that may have private addresses, or networks (10.20.0.0/16) that any issuer's "
-        "address may be in; every user who can create a federated credential can make the service connect "
-        "there",
+        "host names of issuers that may have private addresses, or networks (10.20.0.0/16) that any "
+        "issuer's address may be in; every user who can create a federated credential can make the service "
+        "connect there",
         flag="--private-issuer",
         variable="PODPASS_AUTHORITY_PRIVATE_ISSUER",
         group="Issuers",
@@ -141,8 +142,8 @@ class AuthoritySettings:
     )
     cluster_issuer: str = setting(
         "issuer of a cluster whose API server the service can reach: the service reads its keys from "
-        "/openid/v1/jwks at the issuer's origin and ignores `jwks_uri`; the host may have a private address; "
-        "it is `issuer: cluster` in a seed",
+        "/openid/v1/jwks at the issuer's origin and ignores `jwks_uri`; the host may have a private "
+        "address; it is `issuer: cluster` in a seed",
         **authority_flag("--cluster-issuer", "Issuers"),
         default="",
     )

@@ -38,6 +38,12 @@ class AzureSettings:
         variable="PODPASS_ASSERTION_ALGORITHM",
         default="RS256,RS384,RS512",
     )
+    require_pod_claims: bool = setting(
+        "refuse tokens of ServiceAccounts without a pod; AKS may require it (kubernetes#131740)",
+        flag="--require-pod-claims",
+        variable="PODPASS_REQUIRE_POD_CLAIMS",
+        default=False,
+    )
     flexible_kubernetes: bool = setting(
         "allow expressions of flexible federated credentials for the cluster's ServiceAccounts "
         "(system:serviceaccount:env-*:NAME); Entra allows no cluster",

@@ -17,6 +17,7 @@ from podpass.admission.certificates import CertificateRotator, RotationPolicy
 from podpass.crypto.secret import Secret
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
+from tests.webhook_entries import build_entry
 
 NAMESPACE = names.SYSTEM_NAMESPACE
 HOST = f"{names.WEBHOOK_SERVICE}.{NAMESPACE}.svc"
@@ -167,18 +168,6 @@ async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, 200, b"{}")
 
 
-async def wait_until(true: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until a function returns a true value, and return that value."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = true()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return found
-            await asyncio.sleep(0.02)
-
-
 async def handshake(port: int, bundle: str) -> bytes:
     """Connect like an API server that trusts only the bundle; return the certificate as DER.
 
@@ -202,19 +191,13 @@ async def handshake(port: int, bundle: str) -> bytes:
 def configuration(name: str = MAIN, hooks: int = 1) -> dict[str, Any]:
     """Build a configuration like the chart, with several entries."""
     service = {"name": names.WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": names.WEBHOOK_PATH}
-    rule = {
-        "apiGroups": [""],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE"],
-        "resources": ["pods"],
-    }
-    entry = {
+    changes = {
         "admissionReviewVersions": ["v1", "v1beta1"],
-        "clientConfig": {"service": service},
         "failurePolicy": "Fail",
-        "sideEffects": "None",
         "objectSelector": {"matchLabels": {names.USE_LABEL: "true"}},
-        "rules": [rule],
     }
-    named = [{**entry, "name": f"n{at}.{names.WEBHOOK_NAME}"} for at in range(hooks)]
+    named = [
+        build_entry(f"n{at}.{names.WEBHOOK_NAME}", {"service": service}, "pods", **changes)
+        for at in range(hooks)
+    ]
     return {"metadata": {"name": name, "labels": {"app": "here"}}, "webhooks": named}

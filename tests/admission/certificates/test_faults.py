@@ -27,8 +27,8 @@ from tests.admission.certificates.lab import (
     Replica,
     configuration,
     handshake,
-    wait_until,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -48,7 +48,7 @@ def events(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
 
 async def start_ready(lab: Lab, **how: Any) -> Replica:
     replica = await lab.replica(**how)
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     return replica
 
 
@@ -70,7 +70,7 @@ async def test_overwritten_bundle_is_repaired(
     await start_ready(lab, policy=policy)
     before = await read_bundle(lab)
     await lab.overwrite_bundles(removed)
-    await wait_until(lambda: _has_bundle(lab, before), 10)
+    await eventually(lambda: _has_bundle(lab, before), 10)
     (repaired,) = events(caplog, "ca_bundle_repaired")
     assert repaired["configuration"] == MAIN
     assert repaired["changed_by"] == "podpass"  # the user agent of the test's client
@@ -82,7 +82,7 @@ async def test_every_entry_of_every_configuration_gets_the_bundle(lab: Lab) -> N
     found = await lab.admin.get(f"{CONFIGURATIONS}/{SECOND}")
     del found["webhooks"][1]["clientConfig"]["caBundle"]
     await lab.admin.replace(f"{CONFIGURATIONS}/{SECOND}", found)
-    await wait_until(lambda: _has_certificates_in_all_entries(lab, SECOND, 3), 10)
+    await eventually(lambda: _has_certificates_in_all_entries(lab, SECOND, 3), 10)
     assert await read_bundle(lab, SECOND) == await read_bundle(lab)
 
 
@@ -90,9 +90,9 @@ async def test_recreated_configuration_gets_its_bundle(lab: Lab) -> None:
     replica = await start_ready(lab)
     before = await read_bundle(lab)
     await lab.admin.delete(f"{CONFIGURATIONS}/{MAIN}")
-    await wait_until(lambda: "is missing" in replica.rotation.not_ready_reason(), 10)
+    await eventually(lambda: "is missing" in replica.rotation.not_ready_reason(), 10)
     await lab.admin.create(CONFIGURATIONS, configuration(MAIN))
-    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await eventually(lambda: not replica.rotation.not_ready_reason(), 10)
     assert await read_bundle(lab) == before
 
 
@@ -105,8 +105,8 @@ async def test_foreign_ca_stays_in_bundle_and_removed_own_ca_does_not(lab: Lab) 
     foreign = _create_foreign_ca()
     await lab.overwrite_bundles(foreign + gone)
     want = {each.id for each in secret_codec.decode_bundle(own.encode() + foreign)}
-    await wait_until(lambda: _has_ids(lab, want), 10)
-    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await eventually(lambda: _has_ids(lab, want), 10)
+    await eventually(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 async def test_repairs_of_a_repeatedly_overwritten_bundle_back_off(
@@ -122,8 +122,8 @@ async def test_repairs_of_a_repeatedly_overwritten_bundle_back_off(
     repairs = events(caplog, "ca_bundle_repaired")
     assert 2 <= len(repairs) <= 4
     assert "keeps overwriting it" in replica.rotation.not_ready_reason()
-    await wait_until(lambda: _has_ids(lab, _decode_ids(own + foreign)), 30)
-    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await eventually(lambda: _has_ids(lab, _decode_ids(own + foreign)), 30)
+    await eventually(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 # ------------------------------------------------------------------------------------------ the Secret
@@ -210,7 +210,7 @@ async def test_damaged_secret_is_repaired_without_failed_calls(
         assert replica.rotation.not_ready_reason() == ""
         return replica.rotation.rotations > serving
 
-    await wait_until(is_repaired)
+    await eventually(is_repaired)
     logged = [*events(caplog, "ca_created"), *events(caplog, "certificate_signed")]
     assert any(why in each["why"] for each in logged)
     assert reference.find_outdated(await lab.data(), lab.clock()) == "nothing"
@@ -244,23 +244,23 @@ async def test_secret_with_many_old_cas_is_degraded(lab: Lab) -> None:
     await lab.write_secret(
         data | {names.CA_CERTIFICATE: data[names.CA_CERTIFICATE] + b"".join(gathered)}
     )
-    await wait_until(lambda: replica.rotation.is_degraded, 10)
+    await eventually(lambda: replica.rotation.is_degraded, 10)
     assert replica.rotation.not_ready_reason() == "", "the served certificate is still trusted"
     await lab.write_secret(data)
-    await wait_until(lambda: not replica.rotation.is_degraded, 10)
+    await eventually(lambda: not replica.rotation.is_degraded, 10)
 
 
 async def test_missing_secret_without_create_permission_is_reported(rbac_only_lab: Lab) -> None:
     await rbac_only_lab.admin.create(CONFIGURATIONS, configuration(MAIN))
     await rbac_only_lab.grant("secrets", _drop_verb("secrets", "create"))
     replica = await rbac_only_lab.replica()
-    message = await wait_until(
+    message = await eventually(
         lambda: "is missing" in (t := replica.rotation.not_ready_reason()) and t
     )
     assert names.CERTIFICATE_SECRET in message
     assert 'cannot create resource "secrets"' in message
     await rbac_only_lab.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
 
 
 async def test_missing_secret_is_created(rbac_only_lab: Lab) -> None:
@@ -287,11 +287,11 @@ async def test_deleted_secret_and_replaced_bundle_are_repaired(lab: Lab) -> None
             return False
         return True
 
-    await wait_until(is_trusted, 60)
-    await wait_until(lambda: _has_secret(lab), 60)
+    await eventually(is_trusted, 60)
+    await eventually(lambda: _has_secret(lab), 60)
     # A replica that starts now is ready, and the others are ready all the time.
     await start_ready(lab)
-    await wait_until(is_trusted)
+    await eventually(is_trusted)
     assert [each.rotation.not_ready_reason() for each in replicas] == ["", ""]
 
 
@@ -333,7 +333,7 @@ async def test_missing_permission_is_reported_until_granted(
 ) -> None:
     await lab.grant(part, _drop_verb(part, verb))
     replica = await lab.replica()
-    await wait_until(lambda: message in replica.rotation.not_ready_reason())
+    await eventually(lambda: message in replica.rotation.not_ready_reason())
     await asyncio.sleep(1)
     assert message in replica.rotation.not_ready_reason()
     hindered = [
@@ -341,7 +341,7 @@ async def test_missing_permission_is_reported_until_granted(
     ]
     assert len(hindered) == 1, "logged once, however often it fails"
     await lab.grant(part, RULES[part])
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
 
 
 @pytest.mark.parametrize("part", ["secrets", "configurations"])
@@ -350,10 +350,10 @@ async def test_replica_without_watch_permission_polls_the_secret(
 ) -> None:
     await lab.grant(part, _drop_verb(part, "watch"))
     await start_ready(lab)
-    await wait_until(lambda: events(caplog, "watch_forbidden"))
+    await eventually(lambda: events(caplog, "watch_forbidden"))
     before = await read_bundle(lab)
     await lab.overwrite_bundles(b"")
-    await wait_until(lambda: _has_bundle(lab, before), 10)
+    await eventually(lambda: _has_bundle(lab, before), 10)
 
 
 async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(lab: Lab) -> None:
@@ -365,7 +365,7 @@ async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(la
     # A new CA in the bundle means a rotation that the replica cannot follow.
     added = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy()).create_ca()
     await lab.overwrite_bundles((await read_bundle(lab)).encode() + added.certificate)
-    message = await wait_until(replica.rotation.not_ready_reason, 10)
+    message = await eventually(replica.rotation.not_ready_reason, 10)
     assert "another CA was added" in message
     assert 'cannot get resource "secrets"' in message
 
@@ -378,7 +378,7 @@ async def test_replica_with_wrong_clock_creates_nothing_and_reports_it(
     lab: Lab, caplog: pytest.LogCaptureFixture, years: int, way: str
 ) -> None:
     replica = await lab.replica(clock=lambda: lab.clock() + years * YEAR)
-    message = await wait_until(lambda: "clock" in (t := replica.rotation.not_ready_reason()) and t)
+    message = await eventually(lambda: "clock" in (t := replica.rotation.not_ready_reason()) and t)
     assert way in message
     before = lab.cluster.store.revision
     await asyncio.sleep(1)
@@ -397,7 +397,7 @@ async def test_clock_jump_does_not_change_secret_or_served_certificate(lab: Lab)
     before, revision = await lab.data(), lab.cluster.store.revision
     for jump in (11 * YEAR, -5 * YEAR):
         ahead[0] = jump
-        message = await wait_until(wrong.rotation.not_ready_reason, 10)
+        message = await eventually(wrong.rotation.not_ready_reason, 10)
         assert "clock" in message
         await asyncio.sleep(0.7)
         await handshake(wrong.port, await read_bundle(lab))
@@ -405,7 +405,7 @@ async def test_clock_jump_does_not_change_secret_or_served_certificate(lab: Lab)
         assert await lab.data() == before
         assert lab.cluster.store.revision == revision
     ahead[0] = 0
-    await wait_until(lambda: not wrong.rotation.not_ready_reason(), 10)
+    await eventually(lambda: not wrong.rotation.not_ready_reason(), 10)
 
 
 async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
@@ -414,16 +414,16 @@ async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
     replica = await start_ready(lab)
     bundle = await read_bundle(lab)
     await lab.stop_api_server()
-    await wait_until(lambda: events(caplog, "certificate_rotation_degraded"))
+    await eventually(lambda: events(caplog, "certificate_rotation_degraded"))
     await asyncio.sleep(1.5)
     assert len(events(caplog, "certificate_rotation_degraded")) == 1
     await handshake(replica.port, bundle)
     # The replica does not know whether it is trusted: another replica may have rotated.
-    message = await wait_until(replica.rotation.not_ready_reason, 10)
+    message = await eventually(replica.rotation.not_ready_reason, 10)
     assert "unknown" in message
     assert "no answer from" in message
     await lab.start_api_server()
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     assert replica.rotation.rotations == 1
     assert events(caplog, "certificate_rotation_recovered")
 
@@ -441,7 +441,7 @@ async def test_reconnected_replica_is_ready_again_although_openssl_refuses_the_s
     await asyncio.sleep(FAST.stale_seconds + 0.5)
     assert replica.rotation.not_ready_reason()
     await lab.start_api_server()
-    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await eventually(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 async def test_private_keys_are_not_logged_or_printed(
@@ -450,7 +450,7 @@ async def test_private_keys_are_not_logged_or_printed(
     caplog.set_level(logging.DEBUG)
     replica = await start_ready(lab)
     await lab.write_secret({})
-    await wait_until(lambda: replica.rotation.rotations == 2)
+    await eventually(lambda: replica.rotation.rotations == 2)
     data = await lab.data()
     certificates = secret_codec.decode_secret(data, HOST)
     shown = repr(certificates) + "".join(f"{vars(record)}" for record in caplog.records)

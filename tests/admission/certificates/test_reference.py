@@ -10,7 +10,8 @@ from podpass.admission.certificates import RotationPolicy, secret_codec
 from podpass.admission.certificates.model import StoredCertificates
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests.admission.certificates import reference
-from tests.admission.certificates.lab import FAST, HOST, Lab, handshake, wait_until
+from tests.admission.certificates.lab import FAST, HOST, Lab, handshake
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -59,7 +60,7 @@ async def test_ca_and_leaf_of_the_reference_are_used_without_a_write(lab: Lab) -
     await lab.overwrite_bundles(data["ca.crt"])
     before = lab.cluster.store.revision
     replica = await lab.replica()
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     (bundle,) = await lab.bundles()
     served = await handshake(replica.port, bundle)
     assert served == ssl.PEM_cert_to_DER_cert(data["tls.crt"].decode())
@@ -73,7 +74,7 @@ async def test_leaf_of_the_reference_is_renewed_by_its_own_ca(lab: Lab) -> None:
     await lab.write_secret(data)
     await lab.overwrite_bundles(data["ca.crt"])
     replica = await lab.replica()
-    await wait_until(lambda: replica.rotation.rotations == 2)
+    await eventually(lambda: replica.rotation.rotations == 2)
     assert replica.rotation.not_ready_reason() == ""
     after = await lab.data()
     assert secret_codec.decode_bundle(after["ca.crt"]) == secret_codec.decode_bundle(data["ca.crt"])
@@ -87,7 +88,7 @@ async def test_ca_of_the_reference_is_replaced_with_an_overlap(lab: Lab) -> None
     await lab.write_secret(data)
     await lab.overwrite_bundles(data["ca.crt"])
     replica = await lab.replica()
-    await wait_until(lambda: replica.rotation.rotations == 2)
+    await eventually(lambda: replica.rotation.rotations == 2)
     (bundle,) = await lab.bundles()
     assert bundle.count("BEGIN CERTIFICATE") == 2
     (before,) = secret_codec.decode_bundle(data["ca.crt"])
@@ -95,13 +96,13 @@ async def test_ca_of_the_reference_is_replaced_with_an_overlap(lab: Lab) -> None
     after = await lab.data()
     assert reference.find_outdated(after, lab.clock()) == "nothing"
     assert secret_codec.decode_bundle(after["ca.crt"])[1] == before
-    await wait_until(lambda: _is_only_ca(lab, secret_codec.decode_bundle(after["ca.crt"])[0].id))
+    await eventually(lambda: _is_only_ca(lab, secret_codec.decode_bundle(after["ca.crt"])[0].id))
 
 
 async def test_reference_that_copies_ca_crt_causes_no_write_conflict(lab: Lab) -> None:
     """It replaces every bundle by `ca.crt`, which is the desired content."""
     replica = await lab.replica()
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     for _ in range(5):
         await lab.overwrite_bundles((await lab.data())["ca.crt"])
         await asyncio.sleep(0.1)
@@ -114,7 +115,7 @@ async def test_reference_that_copies_ca_crt_causes_no_write_conflict(lab: Lab) -
 async def test_ca_replaced_by_the_reference_is_not_served_before_it_is_trusted(lab: Lab) -> None:
     """Its rotation has no overlap: podpass restores the old CA until it serves the new leaf."""
     replica = await lab.replica()
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     (before,) = await lab.bundles()
     data = reference.create_secret(lab.clock())
     await lab.write_secret(data)
@@ -128,7 +129,7 @@ async def test_ca_replaced_by_the_reference_is_not_served_before_it_is_trusted(l
         await handshake(replica.port, before)
     (both,) = await lab.bundles()
     assert both.count("BEGIN CERTIFICATE") == 2
-    await wait_until(lambda: replica.rotation.rotations == 2)
+    await eventually(lambda: replica.rotation.rotations == 2)
     await handshake(replica.port, data["ca.crt"].decode())
     assert replica.rotation.not_ready_reason() == ""
     after = await lab.data()
@@ -138,7 +139,7 @@ async def test_ca_replaced_by_the_reference_is_not_served_before_it_is_trusted(l
 
 async def test_secret_has_the_four_keys_of_the_reference(lab: Lab) -> None:
     replica = await lab.replica(policy=FAST)
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     data = await lab.data()
     assert {names.CA_CERTIFICATE, names.CA_KEY, names.TLS_CERTIFICATE, names.TLS_KEY} == set(data)
     assert reference.find_outdated(data, lab.clock()) == "nothing"

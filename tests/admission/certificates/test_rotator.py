@@ -23,8 +23,8 @@ from tests.admission.certificates.lab import (
     Replica,
     configuration,
     handshake,
-    wait_until,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.processes
 
@@ -36,7 +36,7 @@ async def test_first_replica_creates_certificates_and_is_trusted(lab: Lab) -> No
     assert "certificate" in replica.rotation.not_ready_reason()
     assert replica.rotation.not_after == replica.rotation.ca_not_after == 0
     context = replica.rotation.context
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     (bundle,) = await lab.bundles()
     assert await handshake(replica.port, bundle)
     assert replica.rotation.context is context
@@ -48,7 +48,7 @@ async def test_first_replica_creates_certificates_and_is_trusted(lab: Lab) -> No
 
 async def test_handshake_fails_without_certificate(lab: Lab) -> None:
     replica = await lab.replica(policy=RotationPolicy(propagation_seconds=600))
-    bundle = await wait_until(lambda: _read_bundle(lab))
+    bundle = await eventually(lambda: _read_bundle(lab))
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await handshake(replica.port, bundle)
     assert "600 s" in replica.rotation.not_ready_reason()
@@ -60,7 +60,7 @@ async def test_rotator_that_is_stopped_while_an_object_changes_stops(lab: Lab) -
     """Fails if the cancellation is lost when the event arrives in the same iteration of the event loop."""
     replica = await lab.replica()
     # It waits for an event, and is not in a reconcile.
-    await wait_until(lambda: bool(replica.rotation._wake._waiters))
+    await eventually(lambda: bool(replica.rotation._wake._waiters))
     replica.rotation._wake.set()
     async with asyncio.timeout(60):
         await replica.end.aclose()
@@ -69,7 +69,7 @@ async def test_rotator_that_is_stopped_while_an_object_changes_stops(lab: Lab) -
 async def test_replicas_that_start_together_agree_on_one_ca(lab: Lab) -> None:
     await lab.admin.create(CONFIGURATIONS, configuration(SECOND, hooks=2))
     replicas = [await lab.replica(configurations=(MAIN, SECOND)) for _ in range(3)]
-    await wait_until(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
+    await eventually(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
     bundles = {*await lab.bundles(), *await lab.bundles(SECOND)}
     assert len(bundles) == 1
     assert bundles.pop().count("BEGIN CERTIFICATE") == 1
@@ -78,7 +78,7 @@ async def test_replicas_that_start_together_agree_on_one_ca(lab: Lab) -> None:
 
 async def test_unchanged_state_causes_no_write(lab: Lab) -> None:
     replicas = [await lab.replica() for _ in range(3)]
-    await wait_until(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
+    await eventually(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
     await asyncio.sleep(0.5)
     before = lab.cluster.store.revision
     await asyncio.sleep(2)
@@ -88,7 +88,7 @@ async def test_unchanged_state_causes_no_write(lab: Lab) -> None:
 async def test_only_the_bundle_of_a_configuration_is_changed(lab: Lab) -> None:
     before = await lab.admin.get(f"{CONFIGURATIONS}/{MAIN}")
     replica = await lab.replica()
-    await wait_until(lambda: not replica.rotation.not_ready_reason())
+    await eventually(lambda: not replica.rotation.not_ready_reason())
     after = await lab.admin.get(f"{CONFIGURATIONS}/{MAIN}")
     for hook in after["webhooks"]:
         del hook["clientConfig"]["caBundle"]
@@ -124,7 +124,7 @@ class Caller:
 
     async def call(self, replica: Replica) -> None:
         """Call until the task is cancelled, after the replica is ready."""
-        await wait_until(lambda: self.observed and not replica.rotation.not_ready_reason())
+        await eventually(lambda: self.observed and not replica.rotation.not_ready_reason())
         while True:
             moment = time.monotonic() - random.uniform(0, self.lag)
             bundle = next(
@@ -149,7 +149,7 @@ async def test_no_handshake_fails_while_cas_change_every_second(lab: Lab) -> Non
         check_seconds=0.2,
     )
     replicas = [await lab.replica(policy=policy) for _ in range(3)]
-    await wait_until(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
+    await eventually(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
     caller = Caller(lab, lag=0.4)
     listening = asyncio.create_task(caller.observe())
     calls = {each.port: asyncio.create_task(caller.call(each)) for each in replicas}
@@ -160,7 +160,7 @@ async def test_no_handshake_fails_while_cas_change_every_second(lab: Lab) -> Non
         fresh = await lab.replica(policy=policy)
         calls[fresh.port] = asyncio.create_task(caller.call(fresh))
     last = lab.replicas[-1]
-    await wait_until(lambda: last.rotation.rotations >= 4, 60)
+    await eventually(lambda: last.rotation.rotations >= 4, 60)
     for task in (listening, *calls.values()):
         task.cancel()
     await asyncio.gather(listening, *calls.values(), return_exceptions=True)
@@ -176,12 +176,12 @@ async def test_served_certificate_is_trusted_for_ten_years(lab: Lab) -> None:
     """The API server's clock advances too; an independent verifier checks each served certificate."""
     policy = RotationPolicy(propagation_seconds=0.2, overlap_seconds=8, check_seconds=0.1)
     replicas = [await lab.replica(policy=policy) for _ in range(2)]
-    await wait_until(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
+    await eventually(lambda: not any(each.rotation.not_ready_reason() for each in replicas))
     began, leaves = replicas[0].rotation.ca_not_after, set[bytes]()
     for _ in range(66):  # of 60 days: ten years and ten months
         lab.clock.ahead += 60 * DAY
         await asyncio.sleep(0.1)
-        await wait_until(lambda: _are_due_certificates_renewed(lab, replicas))
+        await eventually(lambda: _are_due_certificates_renewed(lab, replicas))
         (bundle,) = await lab.bundles()
         for each in replicas:
             leaves.add(leaf := await _read_served_certificate(each))

@@ -1,7 +1,6 @@
 """A rotation is killed at each operation on the disk, and continues without loss."""
 
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.assertion.publishing import issuer as issuers
 from tests.assertion.publishing.issuer import CachingVerifier
+from tests.run_program import run_text
 
 # Each of these changes the disk. A process that is killed just before one of them has done all others.
 EVENTS = ("os.rename", "os.remove", "os.symlink", "os.mkdir")
@@ -41,12 +41,9 @@ print("done" if wait is None else wait.until)
 def _run(root: Path, now: float, kill_at: int, start: str) -> float | None:
     """Run a rotation in a process; return the end of its wait, 0 at its end, None if it was killed."""
     program = PROGRAM.replace("{events!r}", repr(EVENTS))
-    done = subprocess.run(
+    done = run_text(
         [sys.executable, "-c", program, str(root), str(now), str(kill_at), start],
         cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=60,
     )
     if done.returncode == -signal.SIGKILL:

@@ -6,7 +6,6 @@ import secrets
 import select
 import socket
 import socketserver
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from tests.charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, Aut
 from tests.charts.rendering import Values
 from tests.lab.instance.instances import Podpass
 from tests.lab.instance.kubectl import Kubectl, binaries
+from tests.run_program import run_text
 from tests.servers.authority.running import Authority
 
 pytestmark = [
@@ -158,12 +158,9 @@ def test_installed_authority_is_seeded_upgraded_and_uninstalled(
     chart: AuthorityChart, kubectl: Kubectl, authority: Authority
 ) -> None:
     def helm(*arguments: str, values: Values | None = None) -> str:
-        done = subprocess.run(
+        done = run_text(
             [chart.binary, *arguments, "--namespace", NAMESPACE, *_WAIT],
             input=json.dumps(values and {**values, **_mount(authority.folder)}),
-            capture_output=True,
-            text=True,
-            check=False,
             env=kubectl.environ,
         )
         assert done.returncode == 0, done.stdout + done.stderr

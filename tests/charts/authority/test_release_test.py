@@ -11,6 +11,7 @@ import trustme
 
 from tests.charts.authority.rendering import AuthorityChart
 from tests.charts.rendering import find
+from tests.run_program import run_text
 from tests.servers.authority.running import TENANT, Authority
 
 pytestmark = pytest.mark.kubernetes
@@ -41,11 +42,8 @@ def _run(
     assert (service, port) == ("podpass-authority.podpass.svc", "443")
     assert (said, mounted) == ([origin, TENANT], "/tls/tls.crt")
     place = urlsplit(authority.facts["service"])
-    return subprocess.run(
+    return run_text(
         [sys.executable, "-I", flag, program, "127.0.0.1", str(place.port), *said, certificate],
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=60,
     )
 

@@ -5,12 +5,15 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
+
+from tests.kubeconfigs import build_kubeconfig
+from tests.kubeling.cluster import Reply, send
 
 ADMIN, ALICE, NODE = "admin-token", "alice-token", "node-token"
 NODE_NAME = "n1"
@@ -49,35 +52,10 @@ class ContractServer:
 
     def kubeconfig(self, token: str = ADMIN) -> Path:
         path = self.folder / f"kubeconfig-{token}"
-        cluster = {"server": self.url, "certificate-authority": str(self.ca_file)}
-        context = {"cluster": "one", "user": "one", "namespace": "default"}
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "one",
-                    "clusters": [{"name": "one", "cluster": cluster}],
-                    "users": [{"name": "one", "user": {"token": token}}],
-                    "contexts": [{"name": "one", "context": context}],
-                }
-            )
-        )
+        trust = {"certificate-authority": str(self.ca_file)}
+        config = build_kubeconfig(self.url, {"token": token}, namespace="default", **trust)
+        path.write_text(yaml.safe_dump(config))
         return path
-
-
-@dataclass(kw_only=True)
-class ApiReply:
-    """A response with its body."""
-
-    status: int
-    headers: dict[str, str]
-    text: str
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.text)
 
 
 @dataclass(kw_only=True)
@@ -95,22 +73,10 @@ class ContractApi:
 
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = ADMIN, **headers: str
-    ) -> ApiReply:
+    ) -> Reply:
         """Send one request; header names are given with underscores."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token:
-            sent["authorization"] = f"Bearer {token}"
-        if body is not None:
-            sent.setdefault("content-type", "application/json")
-        data = body if isinstance(body, bytes | str | None) else json.dumps(body)
         url = self.server.url + path
-        async with self.session.request(method, url, data=data, headers=sent) as answer:
-            return ApiReply(
-                status=answer.status,
-                headers={name.lower(): value for name, value in answer.headers.items()},
-                text=(await answer.read()).decode(),
-                warnings=list(answer.headers.getall("warning", [])),
-            )
+        return await send(self.session, method, url, body, token=token, **headers)
 
     async def create(self, plural: str, body: Any, query: str = "", **headers: str) -> Any:
         """Create an object, which must succeed, and return it."""
@@ -123,15 +89,15 @@ class ContractApi:
         assert reply.status == 200, reply.text
         return reply.body
 
-    async def patch(self, path: str, body: Any, kind: str = MERGE, **how: Any) -> ApiReply:
+    async def patch(self, path: str, body: Any, kind: str = MERGE, **how: Any) -> Reply:
         return await self.call("PATCH", path, body, content_type=kind, **how)
 
-    async def apply(self, path: str, body: Any, manager: str, query: str = "") -> ApiReply:
+    async def apply(self, path: str, body: Any, manager: str, query: str = "") -> Reply:
         return await self.patch(f"{path}?fieldManager={manager}{query}", body, APPLY)
 
     async def wait_for(
-        self, path: str, wanted: Callable[[ApiReply], bool], method: str = "GET", **how: Any
-    ) -> ApiReply:
+        self, path: str, wanted: Callable[[Reply], bool], method: str = "GET", **how: Any
+    ) -> Reply:
         """Repeat a request until the reply is as expected: RBAC, webhooks, controllers are asynchronous."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
@@ -184,7 +150,7 @@ def deployment(name: str = "d", replicas: int = 1) -> dict[str, Any]:
     }
 
 
-def check_refused(reply: ApiReply, status: int, reason: str, *fields: str) -> Any:
+def check_refused(reply: Reply, status: int, reason: str, *fields: str) -> Any:
     """Check that a request was refused because of these fields, and return the Status."""
     assert reply.status == status, reply.text
     body = reply.body

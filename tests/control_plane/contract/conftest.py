@@ -12,11 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
-from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
-from kubeling.service_account.signer import RsaSigner
+from kubeling.cluster import UserInfo
 
-from podpass.http.server import bind, server_tls, serving
-from podpass.http.websocket_scopes import websocket_scopes
+from podpass.http.server import server_tls
 from tests.control_plane.background_loop import BackgroundLoop
 from tests.control_plane.contract.api import ADMIN, USERS, ContractApi, ContractServer, unique_name
 from tests.control_plane.contract.custom_resources import (
@@ -27,6 +25,7 @@ from tests.control_plane.contract.custom_resources import (
 )
 from tests.control_plane.contract.known_differences import KNOWN, OTHERS, skip_reason
 from tests.control_plane.plane import ISSUER, running
+from tests.kubeling.cluster import build_config, start_cluster
 
 EMBEDDED, REAL = "embedded", "kube-apiserver"
 
@@ -73,19 +72,8 @@ async def _serve(stack: AsyncExitStack, folder: Path) -> ContractServer:
         token: UserInfo(name=name, uid=name, groups=(group,))
         for token, (name, group) in USERS.items()
     }
-    config = ClusterConfig(
-        database=folder / "kubernetes.db",
-        issuer=ISSUER,
-        signer=RsaSigner(),
-        ca_file=ca_file,
-        tokens=users,
-    )
-    cluster = await stack.enter_async_context(EmbeddedCluster(config))
-    sock = bind("127.0.0.1", 0)
-    url = f"https://127.0.0.1:{sock.getsockname()[1]}"
     tls = server_tls(str(leaf), str(key), client_ca=str(ca_file))
-    await stack.enter_async_context(serving(websocket_scopes(cluster.app), sock, tls))
-    stack.callback(cluster.drain)
+    _, url = await start_cluster(stack, build_config(folder, users, issuer=ISSUER), tls)
     return ContractServer(kind=EMBEDDED, url=url, ca_file=ca_file, folder=folder)
 
 

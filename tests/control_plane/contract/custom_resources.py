@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tests.control_plane.contract.api import ApiReply, ContractApi, unique_name
+from tests.control_plane.contract.api import ContractApi, unique_name
+from tests.kubeling.cluster import Reply
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CRON = "* * * * */5"
@@ -148,7 +149,7 @@ class CustomApi:
         assert reply.status == 201, reply.text
         return reply.body
 
-    async def change_definition(self, spec: dict[str, Any]) -> ApiReply:
+    async def change_definition(self, spec: dict[str, Any]) -> Reply:
         """Replace fields of the definition's spec."""
         live = await self.api.get(self.definition_path)
         live["spec"] |= spec

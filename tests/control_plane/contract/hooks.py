@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import trustme
-
-from podpass.http.server import bind, read_body, respond, server_tls, serving
-from tests.control_plane.contract.api import ApiReply, ContractApi, config_map, unique_name
+from podpass.http.server import bind, read_body, respond, serving
+from tests.control_plane.contract.api import ContractApi, config_map, unique_name
+from tests.kubeling.cluster import Reply
+from tests.webhook_entries import build_entry, create_certificate
 
 MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -60,47 +60,33 @@ class ContractWebhooks:
     """The webhooks of one test."""
 
     def __init__(self, api: ContractApi, folder: Path, stack: AsyncExitStack) -> None:
-        self._api, self._folder, self._stack = api, folder, stack
-        self._authority = trustme.CA()
-        self.bundle = base64.b64encode(self._authority.cert_pem.bytes()).decode()
-        leaf = self._authority.issue_cert("127.0.0.1")
-        leaf.cert_chain_pems[0].write_to_path(str(folder / "hook.pem"))
-        leaf.private_key_pem.write_to_path(str(folder / "hook.key"))
+        self._api, self._stack = api, stack
+        self.bundle, self._tls = create_certificate(folder, "127.0.0.1")
 
     async def start(self, answer: Answer | None = None) -> RecordingWebhook:
         sock = bind("127.0.0.1", 0)
         url = f"https://127.0.0.1:{sock.getsockname()[1]}/hook"
         hook = RecordingWebhook(url, self.bundle, answer or {"allowed": True})
-        tls = server_tls(str(self._folder / "hook.pem"), str(self._folder / "hook.key"))
-        await self._stack.enter_async_context(serving(hook.app, sock, tls))
+        await self._stack.enter_async_context(serving(hook.app, sock, self._tls))
         return hook
 
     def spec(self, url: str, name: str = "hook.example.com", **changes: Any) -> dict[str, Any]:
         """Return a webhook entry for the labelled ConfigMaps of this test."""
-        rule = {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["configmaps"],
-        }
-        space = {"matchLabels": {"kubernetes.io/metadata.name": self._api.namespace}}
-        return {
-            "name": name,
-            "clientConfig": {"url": url, "caBundle": self.bundle},
-            "rules": [rule],
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1"],
-            "namespaceSelector": space,
+        selectors = {
+            "namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": self._api.namespace}
+            },
             "objectSelector": {"matchLabels": {"hook": "yes"}},
-            **changes,
         }
+        client = {"url": url, "caBundle": self.bundle}
+        return build_entry(name, client, "configmaps", **(selectors | changes))
 
     async def register(self, *specs: dict[str, Any], to: str = MUTATING) -> None:
         """Register webhooks and return when the server calls them."""
         reply = await self.try_to_register(*specs, to=to)
         assert reply.status == 201, reply.text
 
-    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> ApiReply:
+    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> Reply:
         """Register webhooks with a beacon, a webhook that shows when the server calls them."""
         seen = await self.start()
         only = {"matchLabels": {"hook": BEACON}}

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from kubernetes import client, config, dynamic, watch
 
 from tests.control_plane.contract.api import ContractApi, config_map, deployment, pod
 from tests.lab.instance.kubectl import PATH, binaries
+from tests.run_program import Done, run_text
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., Done]
 
 
 @pytest.fixture
@@ -25,21 +25,18 @@ def kubectl(api: ContractApi, tmp_path: Path) -> Run:
     assert binary, "kubectl is missing: install the development requirements"
     environ = {"HOME": str(tmp_path), "KUBECONFIG": str(api.server.kubeconfig()), "PATH": PATH}
 
-    def run(*arguments: str, given: Any = None) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
+    def run(*arguments: str, given: Any = None) -> Done:
+        return run_text(
             [binary, "--namespace", api.namespace, *arguments],
             env=environ,
             input="" if given is None else yaml.safe_dump(given),
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=60,
         )
 
     return run
 
 
-def _output(done: "subprocess.CompletedProcess[str]") -> str:
+def _output(done: Done) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

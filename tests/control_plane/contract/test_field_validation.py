@@ -9,11 +9,11 @@ from tests.control_plane.contract.api import (
     JSON,
     MERGE,
     STRATEGIC,
-    ApiReply,
     ContractApi,
     check_refused,
     config_map,
 )
+from tests.kubeling.cluster import Reply
 
 STRICT, IGNORE = "?dryRun=All&fieldValidation=Strict", "?dryRun=All&fieldValidation=Ignore"
 WARN = "?dryRun=All&fieldValidation=Warn"
@@ -47,7 +47,7 @@ data:
 IN_CONFIG_MAP = ['line 9: key "a" already set in map', 'line 11: key "b" already set in map']
 
 
-def warnings(reply: ApiReply) -> list[str]:
+def warnings(reply: Reply) -> list[str]:
     return [json.loads(each.removeprefix("299 - ")) for each in reply.warnings]
 
 

@@ -10,12 +10,12 @@ from tests.control_plane.contract.api import (
     ADMIN,
     NODE,
     NODE_NAME,
-    ApiReply,
     ContractApi,
     check_refused,
     pod,
     unique_name,
 )
+from tests.kubeling.cluster import Reply
 
 AUDIENCE = "api://AzureADTokenExchange"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -60,7 +60,7 @@ def _projected(*audiences: str) -> dict[str, Any]:
 
 async def _request(
     api: ContractApi, ref: Any, *audiences: str, account: str = "default", token: str = NODE
-) -> ApiReply:
+) -> Reply:
     """Request a token; a server that has not seen the pod or the role yet is asked again."""
     body = {"spec": {"audiences": list(audiences), "boundObjectRef": ref}}
     path = api.path("serviceaccounts", account, "token")
@@ -69,12 +69,12 @@ async def _request(
     )
 
 
-def _is_stale(reply: ApiReply) -> bool:
+def _is_stale(reply: Reply) -> bool:
     message = str(reply.body.get("message", ""))
     return message == 'pod "p" not found' or "cannot create resource" in message
 
 
-def _message(api: ContractApi, reply: ApiReply) -> str:
+def _message(api: ContractApi, reply: Reply) -> str:
     message = str(check_refused(reply, 403, "Forbidden")["message"])
     assert reply.body["details"] == {"name": "default", "kind": "serviceaccounts"}
     return message.replace(api.namespace, "NAMESPACE")

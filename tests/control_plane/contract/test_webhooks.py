@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.control_plane.contract.api import ApiReply, ContractApi, check_refused, config_map
+from tests.control_plane.contract.api import ContractApi, check_refused, config_map
 from tests.control_plane.contract.hooks import (
     VALIDATING,
     ContractWebhooks,
@@ -17,6 +17,7 @@ from tests.control_plane.contract.hooks import (
     labelled_config_map,
     patch_response,
 )
+from tests.kubeling.cluster import Reply
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def closed_url() -> str:
         return f"https://127.0.0.1:{unused.getsockname()[1]}/hook"
 
 
-async def _post(api: ContractApi, body: Any = None, query: str = "") -> ApiReply:
+async def _post(api: ContractApi, body: Any = None, query: str = "") -> Reply:
     return await api.call("POST", api.path("configmaps") + query, body or labelled_config_map())
 
 

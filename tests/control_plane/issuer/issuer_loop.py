@@ -22,6 +22,7 @@ from tests.control_plane import plane
 from tests.control_plane.issuer.token_load import TokenLoad
 from tests.control_plane.plane import PlaneThread
 from tests.ports import free_port
+from tests.run_program import run_text
 from tests.servers.authority.running import TENANT, TOKEN, Authority
 
 ROOT = Path(__file__).parents[3]
@@ -84,14 +85,7 @@ class IssuerLoop:
     def rotate(self, kill_at: int = 0, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `podpass issuer rotate` once; with `kill_at`, it is killed at that change of the disk."""
         command = [sys.executable, "-c", ROTATE, str(self.ahead), str(kill_at), *arguments]
-        done = subprocess.run(
-            [*command, "--dir", str(self.folder.root)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = run_text([*command, "--dir", str(self.folder.root)], cwd=ROOT, timeout=120)
         if done.returncode == -signal.SIGKILL:
             self.kills += 1
         else:

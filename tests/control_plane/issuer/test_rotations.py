@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from podpass.lab.cluster.control_plane.programs import API_SERVER
 from tests.control_plane import plane
 from tests.control_plane.issuer import issuer_loop
 from tests.control_plane.issuer.issuer_loop import IssuerLoop
+from tests.run_program import run_text
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 
@@ -27,7 +27,7 @@ _IN_FLIGHT = "while signing jwt: rpc error: code = Unavailable"
 
 def _require_external_signer() -> None:
     command = [str(plane.programs().api_server), "--version"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = run_text(command, check=True).stdout
     found = re.search(r"v(\d+)\.(\d+)\.", text)
     assert found, text
     if (int(found[1]), int(found[2])) < _FIRST_SIGNER:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +32,7 @@ from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
 from tests.control_plane.plane import PlaneThread
 from tests.control_plane.service import ServiceProxy, run_service_proxy
 from tests.control_plane.storm import post_renderer
+from tests.run_program import run_text
 
 NODES, REPLICAS = 4, 2
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/azure-wi-webhook-controller-manager"
@@ -233,16 +233,13 @@ def _config(folder: Path, number: int, address: str) -> KubeletConfig:
 
 def _install(helm: Helm, plane: PlaneThread, folder: Path) -> None:
     script = str(Path(post_renderer.__file__))
-    done = subprocess.run(
+    done = run_text(
         [
             *(helm.binary, "install", RELEASE, str(CHART), "--namespace", NAMESPACE),
             *("--create-namespace", "--values", "-"),
             *("--post-renderer", sys.executable, "--post-renderer-args", script),
         ],
         input=yaml.safe_dump(VALUES),
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
         env={"HOME": str(folder), "KUBECONFIG": str(plane.kubeconfig), "PATH": os.defpath},
     )

@@ -61,7 +61,7 @@ def test_other_authority_of_a_shared_address_is_reported_for_a_failing_pod_only(
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "127.64.0.9"])
-def test_pods_that_ask_the_same_host_are_told_apart_by_their_addresses(address: str) -> None:
+def test_pods_that_ask_the_same_host_differ_by_their_addresses(address: str) -> None:
     """The variable of another pod does not explain the request of a program that ignores its own."""
     authorities = [{"container": "app", "asked": "https://login.microsoftonline.us/"}]
     admitted = {"stage": "admission", **POD, "pod": "other", "authorities": authorities}

@@ -1,11 +1,14 @@
-"""Cleaning of a text: colors, escapes, wrapped lines, encodings, and no token in the result."""
+"""Cleaning of a text: colors, escapes, lines, encodings, no token; and the cause and fix of a refused hop."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from podpass.diagnose.explain import text
+from podpass.diagnose.explain.hop import explain_hop
+from podpass.diagnose.explain.recognition import ErrorExplanation
 from podpass.diagnose.explain.text import clean, decode
+from tests.console.hops import hop
 
 
 @pytest.mark.parametrize(
@@ -79,3 +82,39 @@ def test_any_text_is_cleaned(value: str) -> None:
     cleaned = clean(value)
     assert "\n" not in cleaned
     assert len(cleaned) <= len(value) * 3 + 20
+
+
+def test_fix_that_the_stage_logged_is_used() -> None:
+    refused = hop("admission", "refused", cause="not a GUID\nin line 3", fix="correct it")
+    assert explain_hop(refused) == ErrorExplanation(cause="not a GUID", fix="correct it")
+
+
+def test_fix_at_the_end_of_the_cause_is_shown_once() -> None:
+    """As in a refusal of storage, whose client prints the message alone."""
+    refused = hop(
+        "resource", "storage_forbidden", cause="No role. Grant `az x`.", fix="Grant `az x`."
+    )
+    assert explain_hop(refused) == ErrorExplanation(cause="No role.", fix="Grant `az x`.")
+
+
+def test_code_without_a_logged_cause_has_its_usual_cause() -> None:
+    found = explain_hop(hop("exchange", "AADSTS700213"))
+    assert found is not None
+    assert found.cause == found.meaning != ""
+    assert "subject" in found.fix
+
+
+def test_refusal_of_a_resource_is_recognized_by_its_sentence() -> None:
+    found = explain_hop(hop("resource", "ForbiddenByRbac", cause="no role"))
+    assert found is not None
+    assert found.cause == "no role"
+    assert "has no role at the vault" in found.meaning
+    assert "az role assignment create" in found.fix
+
+
+def test_unknown_refusal_has_only_its_cause() -> None:
+    assert explain_hop(hop("imds", "bad_request", cause="c")) == ErrorExplanation(cause="c")
+
+
+def test_passed_hop_has_no_explanation() -> None:
+    assert explain_hop(hop("exchange")) is None

@@ -1,12 +1,17 @@
-"""Applications: create, read, update, delete, and the rules for their properties."""
+"""Applications: create, read, update, delete, the rules for their properties, and their owners."""
 
 import uuid
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from podpass.directory.graph import application_properties, principals, properties
+from podpass.directory.graph.errors import InvalidRequest
 from podpass.directory.model import Identity, IdentityKind
-from tests.directory.graph.harness import ADMIN, DOMAIN, OTHER, TENANT, GraphHarness
+from tests.directory.graph.harness import ADMIN, DOMAIN, OTHER, TENANT, GraphHarness, follow_pages
 
 
 async def test_application_is_found_by_each_of_its_keys(graph: GraphHarness) -> None:
@@ -351,3 +356,116 @@ async def test_seeded_application_shows_the_version_of_its_tokens(graph: GraphHa
     assert found is not None
     [shown] = (await graph.get("/applications")).value
     assert shown["api"]["requestedAccessTokenVersion"] == found.token_version == 2
+
+
+async def test_creator_of_an_application_is_its_owner(graph: GraphHarness) -> None:
+    made = await graph.application()
+    owners = (await graph.get(f"/applications/{made['id']}/owners")).value
+    assert [(one["id"], one["@odata.type"]) for one in owners] == [(ADMIN, "#microsoft.graph.user")]
+
+
+async def test_owners_are_added_by_reference_and_removed(graph: GraphHarness) -> None:
+    made = await graph.application()
+    other = await graph.principal((await graph.application("other"))["appId"])
+    path = f"/applications/{made['id']}/owners"
+    reference = {"@odata.id": f"https://graph.microsoft.com/v1.0/directoryObjects/{other['id']}"}
+    assert (await graph.post(f"{path}/$ref", reference)).status == 204
+    assert {one["id"] for one in (await graph.get(path)).value} == {ADMIN, other["id"]}
+    again = await graph.post(f"{path}/$ref", reference)
+    assert (again.status, again.code) == (400, "Request_BadRequest")
+    assert "added object references already exist" in again.message
+    assert (await graph.delete(f"{path}/{other['id']}/$ref")).status == 204
+    assert (await graph.delete(f"{path}/{other['id']}/$ref")).status == 404
+
+
+@pytest.mark.parametrize("reference", ["x", 7, None, "https://evil.example/no"])
+async def test_invalid_owner_reference_is_rejected(graph: GraphHarness, reference: object) -> None:
+    made = await graph.application()
+    reply = await graph.post(f"/applications/{made['id']}/owners/$ref", {"@odata.id": reference})
+    assert (reply.status, reply.code) == (400, "BadRequest")
+    strange = f"https://graph.microsoft.com/v1.0/directoryObjects/{uuid.uuid4()}"
+    reply = await graph.post(f"/applications/{made['id']}/owners/$ref", {"@odata.id": strange})
+    assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
+
+
+async def test_owners_can_be_bound_at_creation(graph: GraphHarness) -> None:
+    other = await graph.principal((await graph.application("other"))["appId"])
+    bound: Any = [f"https://graph.microsoft.com/v1.0/directoryObjects/{other['id']}"]
+    made = await graph.application(**{"owners@odata.bind": bound})
+    owners = (await graph.get(f"/applications/{made['id']}/owners")).value
+    assert {one["id"] for one in owners} == {ADMIN, other["id"]}
+
+
+async def test_owned_objects_of_a_user_are_listed(graph: GraphHarness) -> None:
+    made = await graph.application()
+    graph.add_app("robot", "Application.ReadWrite.OwnedBy")
+    await graph.application("robots", caller="robot")
+    principal = await graph.principal(made["appId"])
+    pages = await follow_pages(graph, "/me/ownedObjects")
+    assert [(one["id"], one["@odata.type"]) for page in pages for one in page] == [
+        (made["id"], "#microsoft.graph.application"),
+        (principal["id"], "#microsoft.graph.servicePrincipal"),
+    ]
+    for kind, owned in (("application", made), ("servicePrincipal", principal)):
+        found = (await graph.get(f"/me/ownedObjects/microsoft.graph.{kind}")).value
+        assert [one["id"] for one in found] == [owned["id"]]
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.text(max_size=20)
+    | st.sampled_from(["User", "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "value", "redirectUris", "uri", "index", "isEnabled", "x@y"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+_WRITABLE = {**principals.WRITABLE, **application_properties.WRITABLE}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(_WRITABLE)), _JSON, max_size=3))
+def test_any_value_is_parsed_or_rejected(given: dict[str, Any]) -> None:
+    try:
+        found = properties.parse_properties(given, _WRITABLE, frozenset())
+    except InvalidRequest as exc:
+        assert exc.wire_code == "Request_BadRequest"
+        return
+    # Accepted values are stored as JSON, so they must be serializable.
+    assert set(orjson.loads(orjson.dumps(found))) == set(given)
+
+
+def test_every_default_property_is_known() -> None:
+    for module in (application_properties, principals):
+        known = set(module.WRITABLE) | set(module.READ_ONLY)
+        separate = {
+            "addIns",
+            "keyCredentials",
+            "passwordCredentials",
+            "requestSignatureVerification",
+        }
+        assert set(module.DEFAULTS) <= known | separate
+
+
+@pytest.mark.parametrize(("value", "kept"), [("true", True), ("false", False), (True, True)])
+def test_boolean_is_accepted_as_text(value: object, kept: bool) -> None:
+    assert properties.boolean("isEnabled", value) is kept
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None, "True"])
+def test_invalid_boolean_is_rejected(value: object) -> None:
+    with pytest.raises(InvalidRequest):
+        properties.boolean("isEnabled", value)
+
+
+def test_objects_are_merged_and_lists_replaced() -> None:
+    old = {"web": {"a": 1, "b": [1]}, "c": 2, "d": None}
+    new = {"web": {"b": [2]}, "d": {"e": 1}}
+    assert properties.merge(old, new) == {"web": {"a": 1, "b": [2]}, "c": 2, "d": {"e": 1}}
+    assert old["web"] == {"a": 1, "b": [1]}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.model import RoleAssignment
+from podpass.directory.model import Identity, RoleAssignment
 from tests.directory.graph.harness import ADMIN, DOMAIN, TENANT, GraphHarness
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
@@ -162,14 +162,15 @@ async def test_built_in_service_principal_is_read_only(graph: GraphHarness) -> N
 # ------------------------------------------------------------------------------------ app roles
 
 
+async def build_assignment(graph: GraphHarness) -> tuple[Identity, dict[str, str]]:
+    """Return a managed identity, and the body that assigns a permission of Graph to it."""
+    managed, graph_principal = await graph.managed("web-mi"), await get_graph_principal(graph)
+    ids = {"principalId": managed.object_id, "resourceId": graph_principal["id"]}
+    return managed, ids | {"appRoleId": READ_APPS}
+
+
 async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> None:
-    managed = await graph.managed("web-mi")
-    resource_principal = await get_graph_principal(graph)
-    body = {
-        "principalId": managed.object_id,
-        "resourceId": resource_principal["id"],
-        "appRoleId": READ_APPS,
-    }
+    managed, body = await build_assignment(graph)
     path = f"/servicePrincipals/{managed.object_id}/appRoleAssignments"
     given = await graph.post(path, body)
     assert given.status == 201
@@ -179,7 +180,7 @@ async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> 
     )
     roles = graph.directory.app_roles
     assert await roles.roles_of(managed.object_id, GRAPH_APP) == ("Application.Read.All",)
-    to = f"/servicePrincipals/{resource_principal['id']}/appRoleAssignedTo"
+    to = f"/servicePrincipals/{body['resourceId']}/appRoleAssignedTo"
     assert [one["id"] for one in (await graph.get(to)).value] == [given.body["id"]]
     assert (await graph.get(f"{path}/{given.body['id']}")).status == 200
     assert (await graph.delete(f"{path}/{given.body['id']}")).status == 204
@@ -188,13 +189,7 @@ async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> 
 
 
 async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) -> None:
-    managed = await graph.managed("web-mi")
-    resource_principal = await get_graph_principal(graph)
-    body = {
-        "principalId": managed.object_id,
-        "resourceId": resource_principal["id"],
-        "appRoleId": READ_APPS,
-    }
+    managed, body = await build_assignment(graph)
     path = f"/servicePrincipals(appId='{GRAPH_APP}')/appRoleAssignedTo"
     given = await graph.post(path, body)
     assert given.status == 201
@@ -204,13 +199,7 @@ async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) ->
 
 
 async def test_duplicate_or_unknown_app_role_assignment_is_rejected(graph: GraphHarness) -> None:
-    managed = await graph.managed("web-mi")
-    resource_principal = await get_graph_principal(graph)
-    body = {
-        "principalId": managed.object_id,
-        "resourceId": resource_principal["id"],
-        "appRoleId": READ_APPS,
-    }
+    managed, body = await build_assignment(graph)
     path = f"/servicePrincipals/{managed.object_id}/appRoleAssignments"
     assert (await graph.post(path, body)).status == 201
     again = await graph.post(path, body)
@@ -260,9 +249,7 @@ async def test_assignment_is_found_only_below_its_principal_or_resource(
     given = await graph.post(f"/servicePrincipals/{one.object_id}/appRoleAssignments", body)
     path = f"/servicePrincipals/{other.object_id}/appRoleAssignments/{given.body['id']}"
     assert (await graph.delete(path)).status == 404
-    wrong_end = (
-        f"/servicePrincipals/{resource_principal['id']}/appRoleAssignments/{given.body['id']}"
-    )
+    wrong_end = f"/servicePrincipals/{body['resourceId']}/appRoleAssignments/{given.body['id']}"
     assert (await graph.delete(wrong_end)).status == 404
 
 

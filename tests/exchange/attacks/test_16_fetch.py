@@ -7,7 +7,6 @@ forbidden addresses accept connections there: a single connection to one of them
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import trustme
 
 from tests.exchange.attacks.isolated_network import FORBIDDEN, PUBLIC, PUBLIC_6, ZONE
+from tests.run_program import run_text
 
 ISLAND = Path(__file__).with_name("isolated_network.py")
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
@@ -110,7 +110,7 @@ def missing_requirements() -> str:
     """Return the requirements of an isolated network that this machine does not meet."""
     if not all(shutil.which(program) for program in ("unshare", "ip")):
         return "unshare and ip are not installed"
-    done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
+    done = run_text([*NAMESPACE, "true"])
     return done.stderr.strip()
 
 
@@ -127,13 +127,10 @@ def fetch_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     leaf.private_key_and_cert_chain_pem.write_to_path(folder / "leaf.pem")
     proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:80")
     paths = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run(
+    done = run_text(
         [*NAMESPACE, sys.executable, str(ISLAND), str(folder)],
         input=json.dumps(URLS),
         env={**os.environ, **proxies, "SSL_CERT_FILE": str(folder / "ca.pem"), "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr

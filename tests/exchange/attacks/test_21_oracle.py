@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from podpass.exchange import uniform
+from podpass.exchange import token_endpoint
 from podpass.exchange.errors.catalogue import STEPS
 from tests.exchange.attacks.forge import DISCOVERY_PATH
 from tests.exchange.client_auth.test_secrets import add_credentials
@@ -65,13 +65,15 @@ async def test_uniform_refusals_do_not_disclose_clients_and_credentials(
         for answer in found.values()
     }
     assert len(responses) == 1, responses
-    assert {answer.code for answer in found.values()} == {uniform.UNIFORM_NUMBER}
+    assert {answer.code for answer in found.values()} == {token_endpoint.UNIFORM_NUMBER}
     assert {answer.status for answer in found.values()} == {401}
     described = {
         answer.body["error_description"].partition(" Trace")[0] for answer in found.values()
     }
     assert len(described) == 1
-    assert took >= len(found) * uniform.GRID_SECONDS, "each response waits for the next grid time"
+    assert took >= len(found) * token_endpoint.GRID_SECONDS, (
+        "each response waits for the next grid time"
+    )
 
 
 async def test_log_contains_the_cause_under_the_correlation_id(
@@ -92,7 +94,7 @@ async def test_caller_with_a_genuine_assertion_gets_the_cause(uniform_world: "Wo
 
 async def test_issuer_outage_is_not_disclosed(uniform_world: "World") -> None:
     uniform_world.site.answers[DISCOVERY_PATH] = (503, b"", {})
-    assert (await uniform_world.request_token()).code == uniform.UNIFORM_NUMBER
+    assert (await uniform_world.request_token()).code == token_endpoint.UNIFORM_NUMBER
 
 
 async def test_refusals_differ_by_cause_without_the_setting(world: "World") -> None:
@@ -103,13 +105,13 @@ async def test_refusals_differ_by_cause_without_the_setting(world: "World") -> N
 @pytest.mark.parametrize("elapsed", [0.0, 0.0004, 0.05, 0.0999, 0.1, 0.2501, 3.0])
 def test_response_is_delayed_to_the_next_grid_time(elapsed: float) -> None:
     """The response time must not depend on the duration of the checks."""
-    lines = (elapsed + uniform.seconds_to_grid(elapsed)) / uniform.GRID_SECONDS
+    lines = (elapsed + token_endpoint.seconds_to_grid(elapsed)) / token_endpoint.GRID_SECONDS
     assert abs(lines - round(lines)) < 1e-6
-    assert 0 < uniform.seconds_to_grid(elapsed) <= uniform.GRID_SECONDS + 1e-9
+    assert 0 < token_endpoint.seconds_to_grid(elapsed) <= token_endpoint.GRID_SECONDS + 1e-9
 
 
 def test_only_refusals_up_to_client_authentication_are_uniform() -> None:
-    assert set(STEPS) - uniform.HIDDEN_STEPS == {
+    assert set(STEPS) - token_endpoint.HIDDEN_STEPS == {
         "wire",
         "tenant",
         "request",

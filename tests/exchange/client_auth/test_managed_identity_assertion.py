@@ -9,6 +9,11 @@ from podpass.clouds import CLOUDS
 from podpass.crypto import jose
 from podpass.directory import resources
 from podpass.directory.resources import EXCHANGE_APP_ID
+from podpass.exchange.client_auth.managed_identity_assertion import (
+    DEVOPS_CLIENT,
+    FEDERATION_CLAIM,
+    connection_prefix,
+)
 from podpass.names import EXCHANGE_AUDIENCE
 from tests.exchange import managed_identity_tokens as own
 from tests.exchange.client_auth.test_secrets import SECRET, add_credentials, create_password
@@ -179,6 +184,42 @@ async def test_subject_must_be_the_identity_the_token_was_issued_to(world: "Worl
     await own.trust(world, subject="other-subject")
     changed = sign_copy(world, await own.get_token(world), sub="other-subject")
     assert (await own.present(world, changed)).code == 700226
+
+
+def connection_claims(world: "World", **changes: str) -> dict[str, str]:
+    """Return what a token of a service connection has in place of the claims of an identity."""
+    subject = connection_prefix(world.TENANT) + "organization/connection"
+    return {"sub": subject, "azp": DEVOPS_CLIENT, FEDERATION_CLAIM: "CAAQARgAIAA", **changes}
+
+
+def test_subject_of_a_service_connection_is_encoded_as_in_a_recorded_token() -> None:
+    prefix = connection_prefix("ff882432-09b0-437b-bd22-ca13c0037ded")
+    assert prefix == "/eid1/c/pub/t/MiSI_7AJe0O9IsoTwAN97Q/a/rISbSSETf0KqFyZ8ppdXmA/sc/"
+
+
+async def test_service_connection_authenticates_applications_and_managed_identities(
+    world: "World",
+) -> None:
+    claims = connection_claims(world)
+    token = sign_copy(world, await own.get_token(world), **claims)
+    await own.trust(world, subject=claims["sub"])
+    assert (await own.present(world, token)).status == 200
+    await own.trust(world, world.CLIENT, subject=claims["sub"])
+    assert (await own.present(world, token, client_id=world.CLIENT)).status == 200
+    forged = token[:-8] + "A" * 8
+    assert (await own.present(world, forged)).code == 7000274
+
+
+async def test_only_azure_devops_has_subjects_of_service_connections(world: "World") -> None:
+    text = await own.get_token(world)
+    other = connection_prefix(world.OTHER_TENANT) + "organization/connection"
+    for changes in ({"azp": world.CLIENT}, {"sub": other}, {"sub": world.OBJECT}):
+        claims = connection_claims(world, **changes)
+        await own.trust(world, subject=claims["sub"])
+        token = sign_copy(world, text, **claims)
+        assert (await own.present(world, token)).code == 700226, changes
+        await own.trust(world, world.CLIENT, subject=claims["sub"])
+        assert (await own.present(world, token, client_id=world.CLIENT)).code == 700222, changes
 
 
 async def test_token_of_a_disabled_or_deleted_identity_is_refused(world: "World") -> None:

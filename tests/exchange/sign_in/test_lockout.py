@@ -1,6 +1,7 @@
-"""The lockout after wrong passwords: attacks with concurrent guesses, and clocks that are set back."""
+"""Hashes of passwords, and the lockout after wrong ones: concurrent guesses, clocks that are set back."""
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -92,3 +93,33 @@ async def test_lockout_ends_after_its_time(world: World) -> None:
     assert await world.guess("right") == LOCKED
     world.now += 1
     assert await world.guess("right") is True
+
+
+def test_password_matches_its_hash() -> None:
+    kept = passwords.hash_password("correct")
+    assert passwords.check_password("correct", kept)
+    assert not passwords.check_password("wrong", kept)
+    assert not passwords.check_password("", passwords.hash_password(""))
+
+
+def test_too_long_password_is_not_hashed() -> None:
+    """Attack: every attempt would hash megabytes."""
+    longest = "x" * passwords.MAX_CHARS
+    assert passwords.check_password(longest, passwords.hash_password(longest))
+    assert not passwords.check_password(longest + "x", passwords.hash_password(longest + "x"))
+
+
+def test_password_hashes_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison must not use `==`, which stops at the first difference."""
+    stored = passwords.hash_password("correct")
+    compared: list[int] = []
+    compare_digest = hmac.compare_digest
+
+    def counting(first: bytes, second: bytes) -> bool:
+        compared.append(len(first))
+        return compare_digest(first, second)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    assert passwords.check_password("correct", stored)
+    assert not passwords.check_password("wrong", stored)
+    assert compared == [32, 32]

@@ -21,6 +21,7 @@ from podpass.exchange.signing.key_set import AuthorityKeys, KeyNotRetired, Signi
 from podpass.exchange.signing.key_store import DamagedKeysError
 from podpass.exchange.signing.schedule import KeySchedule
 from podpass.exchange.signing.token_sealer import BrokenSeal
+from tests.waiting import eventually
 
 SEALING = bytes(range(32))
 SCHEDULE = KeySchedule(rotation_seconds=1000, ahead_seconds=100, token_seconds=50, skew_seconds=10)
@@ -357,7 +358,7 @@ async def test_replica_with_stale_keys_does_not_sign(replica: Open, time: Clocks
             keys.active  # noqa: B018
         assert caught.value.status == 503
         # The failed call woke the background task, which refreshes the keys.
-        await wait_until(lambda: keys._read_at == time.now)
+        await eventually(lambda: keys._read_at == time.now)
         assert keys.active
 
 
@@ -392,7 +393,7 @@ async def test_running_replicas_follow_a_rotation_within_a_second(replica: Open)
     keys, other = await replica(), await replica()
     async with keys.running(), other.running():
         rotated_key = await keys.rotate(at_once=True)
-        await wait_until(
+        await eventually(
             lambda: (
                 other.active.kid == rotated_key.kid and list_key_ids(other) == list_key_ids(keys)
             )
@@ -425,12 +426,6 @@ async def test_interrupted_rotation_is_completed(replica: Open, time: Clocks) ->
     async with again.running():
         assert list_key_ids(again)[:2] == [first, second]
         assert len(list_key_ids(again)) == 3
-
-
-async def wait_until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not what():  # noqa: ASYNC110 another task does it
-            await asyncio.sleep(0.01)
 
 
 async def test_key_with_corrupt_times_still_signs_at_running_replicas(replica: Open) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from podpass.database import Database, DatabaseFailed
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.key_store import TOPIC
 from podpass.exchange.signing.schedule import KeySchedule
+from tests.waiting import eventually
 
 SCHEDULE = KeySchedule(
     rotation_seconds=1000, ahead_seconds=100, token_seconds=50, skew_seconds=1000
@@ -64,12 +65,6 @@ def logged(caplog: pytest.LogCaptureFixture, event: str) -> int:
     return [record.getMessage() for record in caplog.records].count(event)
 
 
-async def wait_until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not what():  # noqa: ASYNC110 the service has no event to wait for
-            await asyncio.sleep(0.01)
-
-
 async def test_key_that_cannot_be_written_is_generated_once(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,7 +73,7 @@ async def test_key_that_cannot_be_written_is_generated_once(
         service.full(full=True)
         service.now += 1000
         service.keys._wake.set()
-        await wait_until(lambda: logged(caplog, "signing_key_reconcile_failed") > 0)
+        await eventually(lambda: logged(caplog, "signing_key_reconcile_failed") > 0)
         for _ in range(10):
             service.keys._wake.set()
             await asyncio.sleep(0.03)
@@ -87,7 +82,7 @@ async def test_key_that_cannot_be_written_is_generated_once(
         service.full(full=False)
         service.ticks += 1
         service.keys._wake.set()
-        await wait_until(lambda: len(service.keys.published) == 3)
+        await eventually(lambda: len(service.keys.published) == 3)
         assert logged(caplog, "signing_key_created") == 1
 
 

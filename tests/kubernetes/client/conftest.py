@@ -26,6 +26,7 @@ from podpass.http.server import (
 )
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.servers.listen import listen
+from tests.kubeconfigs import build_kubeconfig
 
 Reply = tuple[int, Any]
 # Takes the protocol, and a function that uses the WebSocket; None refuses the request.
@@ -99,17 +100,8 @@ class Server:
     def kubeconfig(self, user: dict[str, Any], **cluster: Any) -> Path:
         """Write a kubeconfig for this server."""
         ca = base64.b64encode(self.ca.cert_pem.bytes()).decode()
-        config = {
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [
-                {
-                    "name": "c",
-                    "cluster": {"server": self.url, "certificate-authority-data": ca, **cluster},
-                }
-            ],
-            "users": [{"name": "u", "user": user}],
-        }
+        given = {"server": self.url, "certificate-authority-data": ca, **cluster}
+        config = build_kubeconfig(user=user, **given)
         path = self.folder / "kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return path

@@ -19,6 +19,7 @@ from podpass.kubernetes.client import (
     in_cluster,
     read_kubeconfig,
 )
+from tests.kubeconfigs import build_kubeconfig
 
 
 def test_token_is_not_in_the_repr_and_the_server_has_no_trailing_slash(server: Any) -> None:
@@ -148,14 +149,7 @@ def test_proxy_of_another_kind_is_refused_without_printing_it(server: Any, url: 
         "[]",
         "a: [",
         "current-context: gone\ncontexts: []",
-        yaml.safe_dump(
-            {
-                "current-context": "a",
-                "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": "k.example"}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        ),
+        yaml.safe_dump(build_kubeconfig("k.example")),
     ],
 )
 def test_invalid_kubeconfig_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
@@ -253,13 +247,7 @@ def test_unreadable_ca_file_is_named(tmp_path: Path) -> None:
 
 def write_token_kubeconfig(path: Path, server: str, **user: str) -> None:
     """Write a kubeconfig whose only context is `test`."""
-    config = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": server}}],
-        "users": [{"name": "test", "user": user}],
-    }
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(build_kubeconfig(server, user)))
 
 
 def test_client_uses_the_kubeconfig_that_was_written_again(tmp_path: Path) -> None:

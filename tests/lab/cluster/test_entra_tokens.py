@@ -7,7 +7,7 @@ import pytest
 from kubeling.cluster import UserInfo
 
 from podpass.crypto import jose
-from podpass.lab.cluster.entra_tokens import EntraTokens
+from podpass.lab.cluster.kubeling_adapters import EntraTokens
 
 TENANT, OTHER = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0", "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d1"
 AKS = "6dae42f8-4368-4678-94ff-3960e28e3630"

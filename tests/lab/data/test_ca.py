@@ -3,7 +3,6 @@
 import shutil
 import ssl
 import stat
-import subprocess
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,6 +25,7 @@ from podpass.files import write_private
 from podpass.lab.data import ca, trust
 from podpass.lab.data.datadir import DataDir, DataDirError, initialise, prepare
 from podpass.lab.data.environment import TRUSTSTORE_PASSWORD
+from tests.run_program import run_text
 
 DAY = 24 * 3600
 
@@ -211,12 +211,7 @@ def test_stolen_ca_key_cannot_impersonate_another_host(
     data_dir: DataDir, tmp_path: Path, name: x509.GeneralName, valid: bool
 ) -> None:
     found = _sign(data_dir, tmp_path, name)
-    done = subprocess.run(
-        ["openssl", "verify", "-CAfile", data_dir.ca_file, found],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_text(["openssl", "verify", "-CAfile", data_dir.ca_file, found])
     assert (done.returncode == 0) == valid
     assert valid or "permitted subtree violation" in done.stderr
 
@@ -363,10 +358,8 @@ def test_java_trusts_every_entry_of_the_trust_store(data_dir: DataDir, public: P
     keytool = shutil.which("keytool")
     if keytool is None:
         pytest.skip("keytool is not on this machine; the entries were read by the library alone")
-    listed = subprocess.run(
+    listed = run_text(
         [keytool, "-list", "-keystore", data_dir.truststore, "-storepass", TRUSTSTORE_PASSWORD],
-        capture_output=True,
-        text=True,
         check=True,
         timeout=60,
     ).stdout

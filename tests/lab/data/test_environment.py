@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from podpass.lab.data.environment import (
     pod_environment,
     user_java_options,
 )
+from tests.run_program import run_text
 
 AWKWARD = 'it\'s a "dir" with $HOME `x` \\ und Ünïcode'
 POD = {
@@ -105,7 +105,7 @@ def _print_environment() -> str:
 
 
 def _after(command: list[str], values: dict[str, str]) -> dict[str, str]:
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = run_text(command, check=True, timeout=60)
     found = json.loads(done.stdout)
     return {name: found[name] for name in values}
 
@@ -140,11 +140,9 @@ def test_jvm_parses_the_quoted_options(data_dir: DataDir) -> None:
     if shutil.which("java") is None:
         pytest.skip("java is not on this machine")
     options = java_options(data_dir, 18440)
-    done = subprocess.run(
+    done = run_text(
         ["java", "-XshowSettings:properties", "-version"],
         env={"JAVA_TOOL_OPTIONS": options, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        text=True,
         check=True,
         timeout=60,
     )

@@ -545,6 +545,47 @@ async def test_half_open_tunnel_that_makes_progress_is_not_cut() -> None:
         writer.close()
 
 
+async def _send_without_end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            writer.write(bytes(65536))
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def test_tunnel_of_a_client_that_reads_nothing_ends() -> None:
+    """The attack: clients request long downloads and do not read, and so keep tunnels and buffers."""
+    host = "vault.azure.net"
+    async with (
+        _listening(_send_without_end) as service,
+        _gateway({host: service}, tunnels=1, stall_seconds=0.1) as own,
+        asyncio.timeout(60),
+    ):
+        _, (reader, first) = await _connect(own, f"{host}:443")
+        status = b" 503 "
+        while b" 503 " in status:
+            status, (_, writer) = await _connect(own, f"{host}:443")
+            writer.close()
+        assert b" 200 " in status
+        assert await reader.read()  # what its kernel had accepted, and the end
+        first.close()
+
+
+async def test_tunnel_of_a_client_that_reads_slowly_is_not_cut() -> None:
+    host = "vault.azure.net"
+    async with (
+        _listening(_send_without_end) as service,
+        _gateway({host: service}, stall_seconds=5) as own,
+        asyncio.timeout(60),
+    ):
+        _, (reader, writer) = await _connect(own, f"{host}:443")
+        for _ in range(6):
+            await asyncio.sleep(1)
+            assert len(await reader.readexactly(1 << 20)) == 1 << 20
+        writer.close()
+
+
 OTHER = "127.64.0.2"  # another client, with the address of a pod
 
 

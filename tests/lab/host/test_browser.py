@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from podpass.errors import UsageError
 from podpass.lab.data.datadir import DataDir
 from podpass.lab.host import browser
 from podpass.lab.host.browser import BrowserFailed, BrowserNotFound
+from tests.run_program import run_text
 
 _PATH = os.environ.get("PATH", os.defpath)
 needs_certutil = pytest.mark.skipif(
@@ -40,9 +40,7 @@ def trusted(folder: Path) -> list[str]:
     database = ["certutil", "-d", f"sql:{folder / '.pki' / 'nssdb'}", "-L"]
 
     def run(*arguments: str) -> str:
-        return subprocess.run(
-            [*database, *arguments], capture_output=True, text=True, check=True
-        ).stdout
+        return run_text([*database, *arguments], check=True).stdout
 
     names = [line.split()[0] for line in run().splitlines() if line.rstrip().endswith("C,,")]
     return [run("-n", name, "-a").replace("\r", "") for name in names]

@@ -1,7 +1,6 @@
 """The token file of a program on the host is replaced in time, until the program ends."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from kubeling.secret import Secret
 from podpass.kubernetes.client import KubeUnreachable
 from podpass.lab.host import host_token
 from tests.lab.instance.instances import Podpass
+from tests.run_program import run_text
 
 REFUSED = KubeUnreachable("https://127.0.0.1", "refused")
 
@@ -107,14 +107,7 @@ run(["run", "--as", "default", "--", "sh", "-c", show])
 
 @pytest.mark.processes
 def test_real_token_is_replaced_while_a_real_program_runs(running: Podpass) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=running.environ,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = run_text([sys.executable, "-c", PROGRAM], env=running.environ, check=True, timeout=60)
     first, second = done.stdout.split()
     assert first != second
     for token in (first, second):

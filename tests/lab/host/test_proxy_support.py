@@ -1,9 +1,11 @@
-"""The warning about a Node that ignores proxy variables."""
+"""Programs of the host: what they take from the pod of admission, and a Node that ignores proxy variables."""
 
 from pathlib import Path
 
 import pytest
 
+from podpass import names
+from podpass.lab.host.host_identity import Account, build_pod, parse_injection
 from podpass.lab.host.proxy_support import find_proxy_warning, reads_proxy
 
 
@@ -51,3 +53,25 @@ def test_command_with_an_old_node_is_warned_about(
 
 def test_missing_node_is_not_warned_about(tmp_path: Path) -> None:
     assert find_proxy_warning([str(tmp_path / "node")], {"PATH": ""}) == ""
+
+
+def test_program_takes_only_variables_of_an_identity_from_the_pod() -> None:
+    """Another webhook may inject anything, and the program runs with the rights of the user."""
+    pod = build_pod(Account(namespace="default", name="web"))
+    (container,) = pod["spec"]["containers"]
+    container["env"] = [
+        {"name": names.ENV_CLIENT_ID, "value": "11111111-2222-4333-8444-555555555555"},
+        {"name": "LD_PRELOAD", "value": "/tmp/evil.so"},
+        {"name": "PATH", "value": "/tmp"},
+        {"name": "HTTPS_PROXY", "value": "http://proxy.example"},
+    ]
+    token = {"audience": "api://AzureADTokenExchange", "expirationSeconds": 3600, "path": "token"}
+    pod["spec"]["volumes"] = [
+        {
+            "name": f"{names.VOLUME_PREFIX}token",
+            "projected": {"sources": [{"serviceAccountToken": token}]},
+        }
+    ]
+    found = parse_injection(pod)
+    assert found.variables == {names.ENV_CLIENT_ID: "11111111-2222-4333-8444-555555555555"}
+    assert (found.audience, found.seconds) == ("api://AzureADTokenExchange", 3600)

@@ -17,6 +17,7 @@ from podpass.clock import system
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.lab.gateway import gateway
 from podpass.lab.install.forwarder import CloudForwarder, build_routes, run_forwarder
+from tests.kubeconfigs import build_kubeconfig
 
 
 @dataclass
@@ -179,13 +180,7 @@ async def test_refusal_of_the_api_server_is_not_retried() -> None:
 
 
 def write_kubeconfig(path: Path, server: str, token: str) -> None:
-    config = {
-        "current-context": "one",
-        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
-        "clusters": [{"name": "one", "cluster": {"server": server}}],
-        "users": [{"name": "one", "user": {"token": token}}],
-    }
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(build_kubeconfig(server, {"token": token})))
 
 
 async def test_token_that_was_renewed_in_the_kubeconfig_is_used(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.run_program import Done, run_text
+
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -49,16 +51,8 @@ class Kubectl:
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stderr
 
-    def _run(self, arguments: tuple[str, ...], given: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [self.binary, *arguments],
-            env=self.environ,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+    def _run(self, arguments: tuple[str, ...], given: str) -> Done:
+        return run_text([self.binary, *arguments], env=self.environ, input=given, timeout=60)
 
     def following(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command with streaming output."""

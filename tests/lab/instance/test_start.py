@@ -1,6 +1,7 @@
 """A part that cannot start ends with an error that names the cause."""
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from podpass.errors import Error
-from podpass.lab.data.disk_errors import DiskNotWritable
+from podpass.lab.data.disk_errors import DiskNotWritable, find_disk_problem, translate_disk_errors
 from podpass.lab.instance.start import PartNotReady, limit_start
 from tests.lab.instance.instances import Podpass
 
@@ -77,3 +78,36 @@ def test_up_on_a_full_disk_ends_and_names_the_disk(small_disk: Path) -> None:
         done = podpass("up", "-d", "--port-base", "0")
         podpass("down")
         assert done.returncode == 0 or "the disk is" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.ENOSPC, "the disk is full: /d/f"), (errno.EROFS, "the disk is read-only: /d/f")],
+)
+def test_disk_error_is_reported_with_a_hint(number: int, said: str) -> None:
+    with pytest.raises(DiskNotWritable) as caught, translate_disk_errors():
+        raise OSError(number, "text of the system", "/d/f")
+    assert caught.value.message == said
+    assert "--data-dir" in caught.value.hint
+
+
+def test_os_error_of_another_kind_is_raised_unchanged() -> None:
+    with pytest.raises(FileNotFoundError), translate_disk_errors():
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "flag", "said"),
+    [
+        (0, 0, "the disk is full"),
+        (100, 0, "the disk is nearly full"),
+        (10**6, os.ST_RDONLY, "the disk is read-only"),
+        (10**6, 0, None),
+    ],
+)
+def test_full_or_read_only_disk_is_detected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, flag: int, said: str | None
+) -> None:
+    found = SimpleNamespace(f_flag=flag, f_bavail=blocks, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
+    assert find_disk_problem(tmp_path) == said

@@ -12,8 +12,7 @@ import aiohttp
 import orjson
 import pytest
 import trustme
-from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
-from kubeling.service_account.signer import RsaSigner
+from kubeling.cluster import UserInfo
 
 from podpass.crypto.secret import Secret
 from podpass.diagnose.explain.recognition import recognize
@@ -24,6 +23,7 @@ from podpass.lab.names import trust_objects as objects
 from podpass.lab.names.pod_dns import PodDns
 from podpass.lab.names.publisher import BundlePublisher
 from podpass.lab.names.webhook import create_app
+from tests.kubeling.cluster import build_config, start_cluster
 from tests.lab.names.pods import NAMES, Object, make_pod
 
 AUTHORITY = trustme.CA()
@@ -107,20 +107,10 @@ def _review(pod: Any, namespace: str = "team", **request: Any) -> Object:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
     AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    config = ClusterConfig(
-        ca_file=tmp_path / "ca.pem",  # for client certificates, which this test does not use
-        database=tmp_path / "kubernetes.db",
-        issuer="https://oidc.example/issuer/",
-        signer=RsaSigner(),
-        tokens=USERS,
-    )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        cluster = await enter(EmbeddedCluster(config))
-        sock = bind("127.0.0.1", 0)
-        server = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        await enter(serving(cluster.app, sock))
-        stack.callback(cluster.drain)
+        # ca.pem is for client certificates, which this test does not use.
+        _, server = await start_cluster(stack, build_config(tmp_path, USERS))
         admin, cloud = [
             await enter(KubeClient(Target(server=server, token=Secret(user)))) for user in USERS
         ]

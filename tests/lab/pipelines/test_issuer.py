@@ -11,8 +11,9 @@ import pytest
 from podpass import names
 from podpass.assertion.keys import KeyRing
 from podpass.crypto import jose
+from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.errors import UsageError
-from podpass.lab.pipelines.issuer import PATH, PipelineIssuer
+from podpass.lab.pipelines.issuer import PATH, EntraSigner, PipelineIssuer
 from podpass.lab.pipelines.platforms import parse_job
 from tests import rsa_keys
 
@@ -20,6 +21,9 @@ NOW = 1_800_000_000
 GITHUB = "github:contoso/app:ref:refs/heads/main"
 DEVOPS = "azure-devops:contoso/project/connection"
 BASE = "https://localhost:1"
+TENANT, ID = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+KEY = jose.SigningKey(kid="entra", key=rsa_keys.KEY)
+ENTRA = EntraSigner(tenant_id=TENANT, sign=KEY.sign)
 
 
 class Caller:
@@ -68,7 +72,7 @@ def caller(tmp_path: Path, now: list[float]) -> Caller:
     ring = KeyRing(tmp_path, (), lambda: now[0])
     ring.rotate(rsa_keys.KEY)
     platforms = ("github", "azure-devops", "gitlab", "terraform")
-    return Caller(PipelineIssuer(lambda: ring, lambda: platforms, BASE, lambda: now[0]))
+    return Caller(PipelineIssuer(lambda: ring, lambda: platforms, BASE, lambda: now[0], ENTRA))
 
 
 def read(caller: Caller, token: str) -> dict[str, Any]:
@@ -99,6 +103,24 @@ async def test_github_job_gets_tokens_for_the_audiences_that_it_asks_for(caller:
     assert (job["ARM_OIDC_REQUEST_URL"], job["ARM_OIDC_REQUEST_TOKEN"]) == (url, bearer)
 
 
+async def test_tokens_of_a_job_have_the_shorter_lifetime_that_it_was_started_with(
+    caller: Caller,
+) -> None:
+    job = caller.issuer.start_job(GITHUB, "30")
+    url, bearer = job["ACTIONS_ID_TOKEN_REQUEST_URL"], job["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    _, body = await caller.send("GET", url, bearer)
+    assert read(caller, body["value"])["exp"] == NOW + 30
+    gitlab = caller.issuer.start_job("gitlab:contoso/app:ref_type:branch:ref:main", "1")
+    assert read(caller, gitlab["GITLAB_OIDC_TOKEN"])["exp"] == NOW + 1
+
+
+@pytest.mark.parametrize("seconds", ["0", "301", "-1", "1e9", "x"])
+def test_lifetime_that_the_platform_does_not_have_is_refused(caller: Caller, seconds: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        caller.issuer.start_job(GITHUB, seconds)
+    assert refused.value.hint == "--token-seconds can be 1 to 300"
+
+
 async def test_azure_devops_job_gets_tokens_of_its_service_connection_alone(
     caller: Caller,
 ) -> None:
@@ -113,6 +135,19 @@ async def test_azure_devops_job_gets_tokens_of_its_service_connection_alone(
     other = query.replace(connection, "00000000-0000-0000-0000-000000000000")
     assert (await caller.send("POST", url + other, bearer))[0] == 404
     assert (await caller.send("POST", url, bearer))[0] == 404
+
+
+async def test_connection_of_ids_gets_tokens_that_the_tenant_issues(caller: Caller) -> None:
+    job = caller.issuer.start_job(f"azure-devops:{ID}/{ID.upper()}")
+    query = f"?serviceConnectionId={ID}"
+    url, bearer = job["SYSTEM_OIDCREQUESTURI"] + query, job["SYSTEM_ACCESSTOKEN"]
+    _, body = await caller.send("POST", url, bearer)
+    claims = jose.parse(body["oidcToken"]).claims
+    assert claims["iss"] == f"https://login.microsoftonline.com/{TENANT}/v2.0"
+    tenant, client = "EREREREREUGBEREREREREQ", "rISbSSETf0KqFyZ8ppdXmA"
+    assert claims["sub"] == f"/eid1/c/pub/t/{tenant}/a/{client}/sc/{ID}/{ID}"
+    assert (claims["aud"], claims["tid"]) == (EXCHANGE_APP_ID, TENANT)
+    assert jose.parse(body["oidcToken"]).header["kid"] == "entra"
 
 
 def test_other_platforms_have_their_token_in_a_variable(caller: Caller) -> None:
@@ -166,7 +201,7 @@ def test_documents_of_other_issuers_are_not_answered(caller: Caller, url: str) -
 def test_platform_that_the_user_did_not_enable_is_refused(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path, (), lambda: NOW)
     ring.rotate(rsa_keys.KEY)
-    issuer = PipelineIssuer(lambda: ring, lambda: ("gitlab",), BASE, lambda: NOW)
+    issuer = PipelineIssuer(lambda: ring, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
     with pytest.raises(UsageError) as refused:
         issuer.start_job(GITHUB)
     assert "--pipelines github,gitlab" in refused.value.hint

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from podpass.lab.pipelines.platforms import parse_job
+from podpass.pytest.tokens import decode
 from tests.lab.instance.instances import Podpass
 
 pytestmark = pytest.mark.processes
 
 CLIENT = "22222222-aaaa-4bbb-8ccc-000000000001"
 DEVOPS = "azure-devops:contoso/project/connection"
+CONNECTED = "22222222-aaaa-4bbb-8ccc-000000000002"
+CONNECTION = f"azure-devops:{CLIENT}/{CONNECTED}"
 SEED = f"""
 identities:
   - name: deploy
@@ -82,13 +85,24 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podpass]:
         *("--seed", str(folder / "seed.yaml")),
         *("--pipelines", "github,gitlab,terraform,azure-devops"),
     )
+    # Entra's own tokens have the tenant in issuer and subject.
+    job = parse_job(CONNECTION).of_tenant(podpass.status()["tenant_id"])
+    (folder / "entra.yaml").write_text(f"""
+identities:
+  - name: connected
+    client_id: {CONNECTED}
+    federated_credentials: [{{name: devops, issuer: "{job.issuer}", subject: "{job.subject}"}}]
+vaults: [{{name: jobs-vault, access: [{{identity: connected, role: Key Vault Secrets User}}]}}]
+""")
+    applied = podpass("apply", "-f", str(folder / "entra.yaml"))
+    assert applied.returncode == 0, applied.stderr
     yield podpass
     podpass("down")
 
 
-def read_secret(running: Podpass, job: str) -> str:
+def read_secret(running: Podpass, job: str, client: str = CLIENT) -> str:
     program: Path = running.data_dir.parent / "program.py"
-    words = (sys.executable, str(program), running.status()["tenant_id"], CLIENT)
+    words = (sys.executable, str(program), running.status()["tenant_id"], client)
     return running("run", "--as", job, "--", *words).stdout.strip()
 
 
@@ -120,10 +134,29 @@ def test_other_job_of_the_platform_is_refused(running: Podpass, job: str, code: 
     assert f"{code}:" in read_secret(running, job)
 
 
+def test_connection_with_entra_as_issuer_reads_the_secret_as_a_managed_identity(
+    running: Podpass,
+) -> None:
+    assert read_secret(running, CONNECTION, CONNECTED) == "hello"
+    other = f"azure-devops:{CLIENT}/{CLIENT}"
+    assert "AADSTS700213:" in read_secret(running, other, CONNECTED)
+
+
 def test_unknown_job_is_refused_with_an_example(running: Podpass) -> None:
     refused = running("run", "--as", "github:app", "--", "true")
     assert refused.returncode == 2
     assert "github:contoso/app:ref:refs/heads/main" in refused.stderr
+
+
+def test_shorter_lifetime_is_for_jobs_and_reaches_the_token(running: Podpass) -> None:
+    job = "gitlab:7:ref_type:branch:ref:main"
+    words = ("run", "--as", job, "--token-seconds", "30", "--", "printenv", "GITLAB_OIDC_TOKEN")
+    claims = decode(running(*words).stdout.strip())
+    assert claims["exp"] - claims["iat"] == 30
+    refused = running("run", "--as", job, "--token-seconds", "301", "--", "true")
+    assert (refused.returncode, "1 to 300" in refused.stderr) == (2, True)
+    refused = running("run", "--token-seconds", "30", "--", "true")
+    assert (refused.returncode, "only for a job" in refused.stderr) == (2, True)
 
 
 def test_job_has_no_sign_in_of_az(running: Podpass) -> None:

@@ -42,6 +42,23 @@ JOBS = [
         {"repository": "contoso/app", "repository_id": "456", "repository_owner_id": "123"},
     ),
     (
+        # Customized subjects.
+        "github:repository_owner_id:123:repository_id:456:environment:prod",
+        "repository_owner_id:123:repository_id:456:environment:prod",
+        "https://token.actions.githubusercontent.com",
+        {"repository_id": "456", "repository_owner_id": "123", "environment": "prod"},
+    ),
+    (
+        "github:contoso/app:environment:prod:job_workflow_ref:contoso/w/.github/workflows/d.yml@refs/heads/main",
+        "repo:contoso/app:environment:prod:job_workflow_ref:contoso/w/.github/workflows/d.yml@refs/heads/main",
+        "https://token.actions.githubusercontent.com",
+        {
+            "environment": "prod",
+            "job_workflow_ref": "contoso/w/.github/workflows/d.yml@refs/heads/main",
+            "workflow_ref": "contoso/app/.github/workflows/deploy.yml@refs/heads/main",
+        },
+    ),
+    (
         "gitlab:group/sub/app:ref_type:branch:ref:main",
         "project_path:group/sub/app:ref_type:branch:ref:main",
         "https://gitlab.com",

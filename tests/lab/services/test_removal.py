@@ -3,13 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from podpass.lab.services import SERVICES
+from tests.run_program import run_text
 
 pytestmark = pytest.mark.processes
 
@@ -70,14 +70,7 @@ def test_tree_without_the_folder_of_a_service_passes(name: str, tmp_path: Path) 
     selected = _WITHOUT_VAULT if name == "vault" else _SELECTED
 
     def run(*command: str) -> None:
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=tmp_path,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        done = run_text([sys.executable, *command], cwd=tmp_path, env=environ, timeout=240)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
     run("-c", _IMPORT_ALL.format(root=str(tmp_path), name=name))

@@ -15,6 +15,7 @@ from podpass.lab.tutorial.model import (
     find_problems,
     parse_events,
 )
+from tests.run_program import run_text
 
 SECRET = '"successfully got secret" secret="Hello!"'
 
@@ -142,11 +143,9 @@ def test_script_events_contain_commands_and_their_output(tmp_path: Path) -> None
         'echo "got $(kubectl get <<<x)"\n'
     )
     recorder = examples.find_example("tutorial") / "record.sh"
-    done = subprocess.run(
+    done = run_text(
         ["bash", "-c", 'exec 3>"$3"; . "$1"; . "$2"', "-", recorder, script, tmp_path / "events"],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
         check=True,
     )
     assert done.stdout == "2 two words\na\nb\ngot x\n"

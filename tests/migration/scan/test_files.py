@@ -1,7 +1,6 @@
 """Each kind of file: the libraries that it names, and content that is not what its name says."""
 
 import struct
-import subprocess
 import sys
 import zipfile
 from io import BytesIO
@@ -13,6 +12,7 @@ from podpass.migration.scan import limits, readers
 from podpass.migration.scan.go_files import ELF
 from podpass.migration.scan.model import LimitExceeded, Mention, Precision
 from podpass.migration.scan.readers import FileReader, NotRead, choose_reader, read_file
+from tests.run_program import run_text
 
 AT_LEAST, UNKNOWN = Precision.AT_LEAST, Precision.UNKNOWN
 GO = "github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -327,7 +327,7 @@ def test_damaged_jar_is_read_without_an_error(cut: int) -> None:
 def test_package_that_pip_installed_is_found() -> None:
     """The real metadata of a released package."""
     where = "import importlib.metadata as m; print(m.distribution('azure-identity')._path)"
-    done = subprocess.run([sys.executable, "-c", where], capture_output=True, text=True, check=True)
+    done = run_text([sys.executable, "-c", where], check=True)
     path = Path(done.stdout.strip()) / "METADATA"
     [found] = read(str(path), path.read_bytes())
     assert found.library == "azure-identity"

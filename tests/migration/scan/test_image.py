@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from podpass.migration.scan import image_parts, limits, scan
-from podpass.migration.scan.image import ImageFile
-from podpass.migration.scan.image_parts import NotAnImage
+from podpass.migration.scan import image, limits, scan
+from podpass.migration.scan.image import ImageFile, NotAnImage
 from podpass.migration.scan.limits import Budget
 from podpass.migration.scan.model import LimitExceeded, Report, Result, ScanFailed
 from podpass.migration.scan.tar_stream import InvalidArchive, read_entries
@@ -312,9 +311,9 @@ def test_number_of_files_in_an_archive_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = docker_archive(tmp_path / "image.tar", OLD)  # three files
-    monkeypatch.setattr(image_parts, "MAX_PARTS", 3)
+    monkeypatch.setattr(image, "MAX_PARTS", 3)
     assert versions(scanned(path)) == ["1.12.0"]
-    monkeypatch.setattr(image_parts, "MAX_PARTS", 2)
+    monkeypatch.setattr(image, "MAX_PARTS", 2)
     with pytest.raises(LimitExceeded, match="more than 2 files"):
         scanned(path)
 
@@ -324,7 +323,7 @@ def test_invalid_image_name_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Names in an archive may take four bytes for each character."""
-    monkeypatch.setattr(image_parts, "MAX_PARTS", 1)
+    monkeypatch.setattr(image, "MAX_PARTS", 1)
     path = tmp_path / "image.tar"
     path.write_bytes(layer({"manifest.json": b'[{"Layers": []}]', name: b"", f"{name}/x": b""}))
     assert scanned(path).findings == []

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_port
+from tests.run_program import run_text
 
 PAGE = Path(__file__).parents[3] / "docs/operate/self-host.md"
 BLOCK = re.compile(r"<!-- run(?:: (\w+))? -->\n```sh\n(.*?)```", re.DOTALL)
@@ -58,15 +59,7 @@ class GuideRunner:
         return ["bash", "-c", f"set -euo pipefail\nsource {self._variables}\n{block}"]
 
     def _run(self, block: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self._script(block),
-            cwd=self.folder,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run_text(self._script(block), cwd=self.folder, env=self.environ, timeout=120)
 
     def leave_running(self, block: str) -> None:
         with (self.folder / "stderr").open("w") as errors:

@@ -9,7 +9,7 @@ import pytest
 
 from podpass.crypto import jose
 from podpass.directory.graph import routes as graph_routes
-from podpass.directory.resource_manager import routes as manager_routes
+from podpass.directory.resource_manager import app as manager_routes
 from podpass.settings.authority_process import default_subscription_id
 from tests.ports import free_port
 from tests.servers.authority.running import (

@@ -1,10 +1,9 @@
 """The commands of the guide are executed on the cluster of `podpass up`.
 
-`tests/control_plane/test_authority.py` executes them on a real API server.
+`tests/control_plane/test_drift.py` executes them on a real API server.
 """
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from podpass.exchange.errors import catalogue
 from tests.lab.instance.instances import Podpass
+from tests.run_program import run_text
 from tests.servers.authority.guide import PAGE, check_result, reading
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -32,11 +32,8 @@ def test_names_in_guide_exist() -> None:
         name for name in re.findall(r"deploy/[\w./-]+\w", text) if not (root / name).exists()
     ]
     flags = set(re.findall(r"`(--[a-z-]+)", text))
-    help_text = subprocess.run(
-        [sys.executable, "-m", "podpass.cli", "authority", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
+    help_text = run_text(
+        [sys.executable, "-m", "podpass.cli", "authority", "--help"], check=True
     ).stdout
     elsewhere = {"--retire", "--at-once", "--audience", "--service-account-issuer"}
     assert not [flag for flag in flags - elsewhere if flag not in help_text]

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.processes
 
 HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
 LOOP, OTHER = "127.0.0.1", "127.64.0.2"
+BLOCKING = {"workers": 1, "refused_rate": 0.1, "refused_burst": 2, "penalty_seconds": 60}
 
 
 def _send_invalid_request(
@@ -122,33 +123,21 @@ def test_flood_of_handshakes_is_dropped_before_tls(authority: Authority) -> None
 
 def test_trusted_proxy_may_connect_without_request(authority: Authority) -> None:
     """As its health checks do: if it were blocked, all clients behind it would be blocked too."""
-    authority.start(
-        workers=1,
-        refused_rate=0.1,
-        refused_burst=2,
-        penalty_seconds=60,
-        trusted_proxy=f"{OTHER}/32",
-    )
+    authority.start(**BLOCKING, trusted_proxy=f"{OTHER}/32")
     assert all(_completes_handshake(authority, OTHER) for _ in range(8))
     assert _send_invalid_request(authority, OTHER, forwarded="192.0.2.1") is not None
     assert not authority.events("source_blocked")
 
 
 def test_forwarded_address_of_other_peer_is_ignored(authority: Authority) -> None:
-    authority.start(workers=1, refused_rate=0.1, refused_burst=2, penalty_seconds=60)
+    authority.start(**BLOCKING)
     for number in range(4):
         _send_invalid_request(authority, OTHER, forwarded=f"192.0.2.{number}")
     assert _send_invalid_request(authority, OTHER, forwarded="192.0.2.9") is None
 
 
 def test_trusted_proxy_is_not_blocked_for_forwarded_clients(authority: Authority) -> None:
-    authority.start(
-        workers=1,
-        refused_rate=0.1,
-        refused_burst=2,
-        penalty_seconds=60,
-        trusted_proxy=f"{OTHER}/32",
-    )
+    authority.start(**BLOCKING, trusted_proxy=f"{OTHER}/32")
     answers = [_send_invalid_request(authority, OTHER, forwarded="192.0.2.1") for _ in range(8)]
     # The forwarded client gets error responses; the connection stays open for other clients.
     assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 5
@@ -160,13 +149,7 @@ def test_trusted_proxy_is_not_blocked_for_forwarded_clients(authority: Authority
 
 def test_trusted_proxy_is_not_blocked_for_its_own_requests(authority: Authority) -> None:
     """Its health checks may be refused: if it were blocked, all clients behind it would be blocked too."""
-    authority.start(
-        workers=1,
-        refused_rate=0.1,
-        refused_burst=2,
-        penalty_seconds=60,
-        trusted_proxy=f"{OTHER}/32",
-    )
+    authority.start(**BLOCKING, trusted_proxy=f"{OTHER}/32")
     answers = [_send_invalid_request(authority, OTHER) for _ in range(6)]
     assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 3
     fresh = _send_invalid_request(authority, OTHER, forwarded="192.0.2.1")

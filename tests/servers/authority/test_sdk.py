@@ -70,17 +70,28 @@ def pod(served: dict[str, Any], shared: Authority) -> Iterator[WorkloadIdentityC
         yield credential
 
 
-def test_managed_identity_token_by_workload_identity_is_refused_as_credential(
-    served: dict[str, Any], pod: WorkloadIdentityCredential
+@pytest.mark.parametrize(
+    ("application", "scope", "number"),
+    [
+        # One federated hop; tests/lab/instance/test_identity_endpoint.py has the token that is accepted.
+        pytest.param(APPLICATION, EXCHANGE, "AADSTS700231", id="from-workload-identity"),
+        pytest.param(APPLICATION, SCOPE, "AADSTS700222", id="another-audience"),
+        pytest.param(CERTIFIED, EXCHANGE, "AADSTS7002", id="untrusted-identity"),
+    ],
+)
+def test_managed_identity_token_is_refused_as_credential(
+    served: dict[str, Any],
+    pod: WorkloadIdentityCredential,
+    application: str,
+    scope: str,
+    number: str,
 ) -> None:
-    """One federated hop; tests/lab/instance/test_managed_identity.py has the token that is accepted."""
-
     def assertion() -> str:
-        return pod.get_token(EXCHANGE).token
+        return pod.get_token(scope).token
 
     with (
-        ClientAssertionCredential(TENANT, APPLICATION, assertion, **served) as credential,
-        pytest.raises(ClientAuthenticationError, match="AADSTS700231"),
+        ClientAssertionCredential(TENANT, application, assertion, **served) as credential,
+        pytest.raises(ClientAuthenticationError, match=number),
     ):
         credential.get_token(SCOPE)
 
@@ -90,32 +101,6 @@ def test_token_has_the_capability_of_the_client(pod: WorkloadIdentityCredential)
     for enable_cae, capabilities in ((True, ["CP1"]), (False, None)):
         claims = jose.parse(pod.get_token(SCOPE, enable_cae=enable_cae).token).claims
         assert claims.get("xms_cc") == capabilities
-
-
-def test_managed_identity_token_for_another_audience_is_refused(
-    served: dict[str, Any], pod: WorkloadIdentityCredential
-) -> None:
-    def assertion() -> str:
-        return pod.get_token(SCOPE).token
-
-    with (
-        ClientAssertionCredential(TENANT, APPLICATION, assertion, **served) as credential,
-        pytest.raises(ClientAuthenticationError, match="AADSTS700222"),
-    ):
-        credential.get_token(SCOPE)
-
-
-def test_untrusted_managed_identity_is_refused(
-    served: dict[str, Any], pod: WorkloadIdentityCredential
-) -> None:
-    def assertion() -> str:
-        return pod.get_token(EXCHANGE).token
-
-    with (
-        ClientAssertionCredential(TENANT, CERTIFIED, assertion, **served) as credential,
-        pytest.raises(ClientAuthenticationError, match="AADSTS7002"),
-    ):
-        credential.get_token(SCOPE)
 
 
 @pytest.mark.parametrize("chain", [False, True])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.run_program import Done, run_text
+
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
 
@@ -32,17 +34,14 @@ class Namespace:
         # As in a pod.
         self.run("ip", "link", "set", "lo", "up")
 
-    def run(self, *command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, **environ: str) -> Done:
         """Run a command in the namespace."""
-        return subprocess.run(
+        return run_text(
             ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *command],
             env={**self.environ, **environ},
-            capture_output=True,
-            text=True,
-            check=False,
         )
 
-    def podpass(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def podpass(self, *arguments: str, **environ: str) -> Done:
         return self.run(sys.executable, "-m", "podpass.cli", *arguments, **environ)
 
     @contextmanager

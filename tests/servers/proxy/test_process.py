@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab.instance.instances import CLIENT, Podpass
 from tests.ports import free_port
+from tests.run_program import run_text
 
 StartProxy = Callable[..., tuple[subprocess.Popen[str], int]]
 
@@ -70,12 +71,8 @@ def test_managed_identity_credential_reads_a_secret_through_the_sidecar(
 ) -> None:
     child, port = proxy("--log-level=info")
     host = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{port}"}
-    done = subprocess.run(
-        [sys.executable, "-c", READ_SECRET.format(client=CLIENT)],
-        env={**environ, **host},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_text(
+        [sys.executable, "-c", READ_SECRET.format(client=CLIENT)], env={**environ, **host}
     )
     assert done.stdout.split() == ["hello", "hello"], done.stderr
     child.send_signal(signal.SIGTERM)

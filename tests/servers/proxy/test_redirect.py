@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from podpass.imds.redirect_rules import Redirect
 from podpass.servers.proxy import metadata_route
 from podpass.servers.proxy.metadata_route import RouteFailed
 from podpass.servers.proxy.redirect import NotInPod, RedirectFailed, check_in_pod, install
+from tests.run_program import run_text
 from tests.servers.proxy.namespace import Namespace
 
 pytestmark = pytest.mark.processes
@@ -162,12 +162,8 @@ def test_machine_and_host_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_command_refuses_to_run_outside_a_pod() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "podpass.cli", "proxy-init"],
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_text(
+        [sys.executable, "-m", "podpass.cli", "proxy-init"], env={"PATH": os.environ["PATH"]}
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "this is not a pod" in done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 from podpass.assertion.publishing import config
 from podpass.assertion.publishing.plan import RotationStep
 from podpass.servers.signer.keys import FolderKeySource
-from podpass.servers.signer.metrics import SignerMetrics
+from podpass.servers.signer.signer import SignerMetrics
 from tests.assertion.publishing import issuer as issuers
 
 ROOT = Path(__file__).parents[3]

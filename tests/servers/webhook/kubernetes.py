@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
+from tests.kubeconfigs import build_kubeconfig
+from tests.watches import Watches, respond_status
 
 CLIENT = "azure.workload.identity/client-id"
 
@@ -23,14 +25,14 @@ class Kubernetes:
         self.accounts: dict[str, dict[str, Any]] = {}
         self._namespaces = namespaces
         self._number = 0
-        self._watches: set[asyncio.Queue[bytes | None]] = set()
+        self._watches = Watches()
         for number in range(accounts):
             self._create_account(number)
         sock = bind("127.0.0.1", 0)
         self._port = sock.getsockname()[1]
         sock.close()
         self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(json.dumps(_kubeconfig(self._port)))
+        self.kubeconfig.write_text(json.dumps(build_kubeconfig(f"http://127.0.0.1:{self._port}")))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -63,7 +65,7 @@ class Kubernetes:
             async with serving(self._app, bind("127.0.0.1", self._port)):
                 begun.set()
                 await self._stop.wait()
-                self._end_watches()
+                self._watches.notify(None)
 
         self._thread = threading.Thread(target=asyncio.run, args=(live(),))
         self._thread.start()
@@ -85,20 +87,11 @@ class Kubernetes:
         """Notify every watch that its history has expired, so that it lists again."""
         closed = {"kind": "Status", "code": 410, "reason": "Expired", "metadata": {}}
         self._notify(json.dumps({"type": "ERROR", "object": closed}).encode() + b"\n")
+        self._notify(None)
+
+    def _notify(self, line: bytes | None) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._end_watches)
-
-    def _notify(self, line: bytes) -> None:
-        def notify_all() -> None:
-            for watch in self._watches:
-                watch.put_nowait(line)
-
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(notify_all)
-
-    def _end_watches(self) -> None:
-        for watch in self._watches:
-            watch.put_nowait(None)
+        self._loop.call_soon_threadsafe(self._watches.notify, line)
 
     # ----------------------------------------------------------------------------- event-loop callbacks
 
@@ -108,16 +101,16 @@ class Kubernetes:
         if scope["path"] == "/version":
             await respond(send, 200, json.dumps({"gitVersion": self.version}).encode())
         elif self.forbidden and parts[-1] == "serviceaccounts":
-            await _respond_status(send, 403)
+            await respond_status(send, 403)
         elif "watch" in query:
-            await self._watch(receive, send)
+            await self._watches.serve(receive, send)
         elif parts[-1] == "serviceaccounts":
             await self._list(send, int(query["limit"][0]), int(query.get("continue", ["0"])[0]))
         else:
             self.reads += 1
             found = self.accounts.get(f"{parts[3]}/{parts[5]}")
             if found is None:
-                await _respond_status(send, 404)
+                await respond_status(send, 404)
             else:
                 await respond(send, 200, json.dumps(found).encode())
 
@@ -129,38 +122,3 @@ class Kubernetes:
             about["continue"] = str(begin + limit)
         body = {"metadata": about, "items": items[begin : begin + limit]}
         await respond(send, 200, json.dumps(body).encode())
-
-    async def _watch(self, receive: Receive, send: Send) -> None:
-        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._watches.add(lines)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        closed = asyncio.create_task(_is_disconnected(receive, lines))
-        while (line := await lines.get()) is not None:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
-        self._watches.discard(lines)
-        closed.cancel()
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _is_disconnected(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    lines.put_nowait(None)
-
-
-async def _respond_status(send: Send, code: int) -> None:
-    body = {"kind": "Status", "code": code, "reason": "Whatever", "message": "as the server says"}
-    await respond(send, code, json.dumps(body).encode())
-
-
-def _kubeconfig(port: int) -> dict[str, Any]:
-    one = {"name": "test"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "clusters": [{**one, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{**one, "user": {}}],
-        "contexts": [{**one, "context": {"cluster": "test", "user": "test"}}],
-    }

@@ -1,10 +1,15 @@
-"""Probes: paths and queries of the reference, and the reason in the response."""
+"""Probes: paths and queries of the reference, their reasons, and the check of the own port over TCP."""
 
+import contextlib
+import ssl
 from functools import partial
 
 import pytest
+import trustme
 
-from podpass.servers.webhook.probes import Probe, answer
+from podpass.http.server import Receive, Scope, Send, bind, respond, server_tls, serving
+from podpass.servers.webhook import probes
+from podpass.servers.webhook.probes import PortCheck, Probe, answer, read_served_certificate
 from tests.servers.webhook.running import Webhook
 
 
@@ -77,3 +82,45 @@ def test_both_probes_are_served_over_http(webhook: Webhook) -> None:
     assert webhook.get("/other").status == 404
     assert webhook.get("/readyz", method="POST").status == 405
     assert webhook.get("/readyz", method="HEAD").status == 200
+
+
+async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await respond(send, 200, b"")
+
+
+def _context(ca: trustme.CA) -> ssl.SSLContext:
+    leaf = ca.issue_cert("127.0.0.1")
+    with leaf.private_key_and_cert_chain_pem.tempfile() as path:
+        return server_tls(path, path)
+
+
+async def test_port_with_the_expected_certificate_is_ready(ca: trustme.CA) -> None:
+    sock, context = bind("127.0.0.1", 0), _context(ca)
+    port = PortCheck(sock, context)
+    assert "has not been checked" in port.not_ready_reason()
+    async with serving(_app, sock, context), port.checking():
+        assert port.not_ready_reason() == ""
+
+
+async def test_port_with_another_certificate_is_reported(ca: trustme.CA) -> None:
+    """Another process may use the port."""
+    sock = bind("127.0.0.1", 0)
+    port = PortCheck(sock, _context(ca))
+    async with serving(_app, sock, _context(ca)), port.checking():
+        assert "presents another certificate" in port.not_ready_reason()
+
+
+async def test_port_without_response_is_reported(
+    ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "_TIMEOUT_SECONDS", 0.2)
+    sock = bind("127.0.0.1", 0)
+    with contextlib.closing(sock):
+        port = PortCheck(sock, _context(ca))
+        async with port.checking():
+            assert "TLS handshake with the own port" in port.not_ready_reason()
+
+
+def test_context_without_certificate_presents_none() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    assert read_served_certificate(context) is None

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import pytest
 
 from podpass.servers.webhook import webhook as process
+from tests.run_program import run_text
 from tests.servers.webhook.kubernetes import CLIENT, Kubernetes
 from tests.servers.webhook.running import TENANT, Webhook, pod
 
@@ -188,12 +189,9 @@ def test_signal_while_waiting_for_the_api_server_stops_the_process(
 
 
 def _run(webhook: Webhook, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return run_text(
         [sys.executable, "-m", "podpass.cli", "webhook", *arguments],
         env={**os.environ, **webhook.environ, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=60,
     )
 
@@ -269,7 +267,7 @@ def test_help_shows_the_default_of_an_enabled_switch(webhook: Webhook) -> None:
 def test_unneeded_libraries_are_not_imported() -> None:
     """Every replica would need that memory: the limit is 1.5 times that of the reference."""
     code = "import sys, podpass.cli.webhook, podpass.servers.webhook.webhook; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_text([sys.executable, "-c", code], check=True)
     heavy = {"sqlalchemy", "alembic", "starlette", "prometheus_client", "yaml", "rich", "psycopg"}
     assert not heavy & set(done.stdout.split())
     assert "cryptography.x509" not in done.stdout.split()
@@ -283,9 +281,7 @@ def test_system_ca_certificates_are_not_loaded() -> None:
         "print(c._SSL_CONTEXT_VERIFIED.cert_store_stats()['x509'], os.environ.get('SSL_CERT_FILE'))"
     )
     environ = {**os.environ, "SSL_CERT_FILE": "/given"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
-    )
+    done = run_text([sys.executable, "-c", code], check=True, env=environ)
     assert done.stdout.split() == ["0", "/given"]
 
 

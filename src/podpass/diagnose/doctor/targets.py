@@ -7,9 +7,8 @@ from podpass import names
 from podpass.diagnose.doctor.cluster_facts import WorkloadRef
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.object_names import is_object_name
 from podpass.kubernetes.objects import controller_of, has_ended
-from podpass.kubernetes.paths import path_of
+from podpass.kubernetes.paths import is_object_name, path_of
 
 _KINDS = {
     **dict.fromkeys(("pod", "pods", "po"), "pod"),

@@ -24,8 +24,7 @@ from podpass.diagnose.drift.comparison import (
     is_injected,
 )
 from podpass.facts import FactUnread, Unread, known
-from podpass.kubernetes.objects import Object, Preview, list_containers
-from podpass.kubernetes.selectors import matches
+from podpass.kubernetes.objects import Object, Preview, list_containers, matches
 
 REGISTRATION = CheckTable(Stage.ADMISSION)
 SERVICE = CheckTable(Stage.ADMISSION)

@@ -17,8 +17,7 @@ from podpass.diagnose.drift.comparison import (
     is_injected,
     without_injection,
 )
-from podpass.kubernetes.objects import RESTARTABLE, controller_of, has_ended
-from podpass.kubernetes.selectors import matches
+from podpass.kubernetes.objects import RESTARTABLE, controller_of, has_ended, matches
 
 Object = Mapping[str, Any]
 _REVISIONS = ("pod-template-hash", "controller-revision-hash")

@@ -43,9 +43,8 @@ class AzureReader:
 
     async def read(self, exchanges: Mapping[tuple[str, str], str] | None) -> DirectorySnapshot:
         """Return everything that the caller may read. Raises SignInFailed."""
-        managed, applications, assignments, roles, resources, vaults = await asyncio.gather(
-            self._managed_identities(),
-            self._applications(),
+        identities, assignments, roles, resources, vaults = await asyncio.gather(
+            self.read_identities(),
             self._assignments(),
             self._try("role definitions", self.manager.list_roles(), ()),
             self._try("resources", self.manager.list_resources(), ()),
@@ -55,7 +54,7 @@ class AzureReader:
         return DirectorySnapshot(
             tenant_id=self.tenant_id,
             issuers=(f"{self.login}/{self.tenant_id}/v2.0",),
-            identities=(*managed, *applications),
+            identities=tuple(identities),
             assignments=assignments,
             roles=tuple(roles),
             resources=tuple(found.values()),
@@ -64,6 +63,13 @@ class AzureReader:
             without_credentials=frozenset(self._without_credentials),
             unread=tuple(self.unread),
         )
+
+    async def read_identities(self) -> Sequence[Identity]:
+        """Return the identities that the caller may read, with their credentials. Raises SignInFailed."""
+        managed, applications = await asyncio.gather(
+            self._managed_identities(), self._applications()
+        )
+        return (*managed, *applications)
 
     async def _try(self, what: str, reading: Awaitable[T], empty: E) -> T | E:
         """Return what was read; record a refusal and return the empty value."""

@@ -1,4 +1,7 @@
-"""Service principals: those of applications and managed identities, and the built-in ones."""
+"""Service principals: those of applications and managed identities, and the built-in ones.
+
+Source: https://learn.microsoft.com/graph/api/resources/serviceprincipal
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +17,6 @@ from podpass.directory.graph import (
     permissions,
     wire,
 )
-from podpass.directory.graph import principal_properties as fields
 from podpass.directory.graph.errors import (
     AccessDenied,
     DuplicateKey,
@@ -27,10 +29,112 @@ from podpass.directory.graph.model import GraphContext, GraphRequest, GraphRespo
 from podpass.directory.graph.paging import IdentityCollection
 from podpass.directory.graph.paths import ObjectKey
 from podpass.directory.graph.permissions import OWNED_BY, AccessLevel
-from podpass.directory.graph.properties import invalid_value, merge, parse_properties
+from podpass.directory.graph.properties import (
+    PropertyParser,
+    boolean,
+    guid,
+    invalid_value,
+    list_of,
+    merge,
+    nullable,
+    object_of,
+    one_of,
+    parse_properties,
+    text,
+)
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.store.identity_queries import Condition
 from podpass.guids import is_guid
+
+_TEXT = nullable(text())
+_URI = nullable(text(2048))
+
+WRITABLE: Mapping[str, PropertyParser] = {
+    "accountEnabled": boolean,
+    "alternativeNames": list_of(text(256), limit=100),
+    "appRoleAssignmentRequired": boolean,
+    "description": _TEXT,
+    "homepage": _URI,
+    "loginUrl": _URI,
+    "logoutUrl": _URI,
+    "notes": _TEXT,
+    "notificationEmailAddresses": list_of(text(256), limit=5),
+    "preferredSingleSignOnMode": nullable(
+        one_of("password", "saml", "notSupported", "oidc", "external")
+    ),
+    "preferredTokenSigningKeyThumbprint": nullable(text(64)),
+    "replyUrls": list_of(text(2048), limit=256),
+    "samlSingleSignOnSettings": nullable(object_of({"relayState": _TEXT})),
+    "tags": list_of(text(256, least=1), limit=100),
+    "tokenEncryptionKeyId": nullable(guid),
+}
+READ_ONLY = frozenset(
+    {
+        "id",
+        "appId",
+        "appDisplayName",
+        "appDescription",
+        "appOwnerOrganizationId",
+        "applicationTemplateId",
+        "appRoles",
+        "createdDateTime",
+        "deletedDateTime",
+        "disabledByMicrosoftStatus",
+        "displayName",
+        "info",
+        "oauth2PermissionScopes",
+        "resourceSpecificApplicationPermissions",
+        "servicePrincipalNames",
+        "servicePrincipalType",
+        "signInAudience",
+        "verifiedPublisher",
+    }
+)
+DEFAULTS: Mapping[str, Any] = {
+    "deletedDateTime": None,
+    "accountEnabled": True,
+    "alternativeNames": [],
+    "appDisplayName": None,
+    "appDescription": None,
+    "appOwnerOrganizationId": None,
+    "applicationTemplateId": None,
+    "appRoleAssignmentRequired": False,
+    "createdDateTime": None,
+    "description": None,
+    "disabledByMicrosoftStatus": None,
+    "homepage": None,
+    "loginUrl": None,
+    "logoutUrl": None,
+    "notes": None,
+    "notificationEmailAddresses": [],
+    "preferredSingleSignOnMode": None,
+    "preferredTokenSigningKeyThumbprint": None,
+    "replyUrls": [],
+    "samlSingleSignOnSettings": None,
+    "servicePrincipalType": "Application",
+    "signInAudience": None,
+    "tags": [],
+    "tokenEncryptionKeyId": None,
+    "addIns": [],
+    "appRoles": [],
+    "info": {
+        "logoUrl": None,
+        "marketingUrl": None,
+        "privacyStatementUrl": None,
+        "supportUrl": None,
+        "termsOfServiceUrl": None,
+    },
+    "keyCredentials": [],
+    "oauth2PermissionScopes": [],
+    "passwordCredentials": [],
+    "resourceSpecificApplicationPermissions": [],
+    "verifiedPublisher": {
+        "displayName": None,
+        "verifiedPublisherId": None,
+        "addedDateTime": None,
+    },
+}
+
 
 KIND = "servicePrincipal"
 SET = "servicePrincipals"
@@ -69,7 +173,7 @@ _INHERITED = ("appRoles", "info", "signInAudience", "verifiedPublisher")
 def to_json(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonObject:
     """Return a service principal as a Graph object."""
     if not isinstance(found, Identity):
-        return merge(fields.DEFAULTS, found)
+        return merge(DEFAULTS, found)
     given = {name: value for name, value in found.principal.items() if name not in _SEPARATE}
     shown = {
         "id": found.object_id,
@@ -89,8 +193,8 @@ def to_json(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonO
             "appDisplayName": None,
             "servicePrincipalType": "ManagedIdentity",
         }
-        return merge(fields.DEFAULTS, {**given, **shown})
-    return merge(fields.DEFAULTS, {**_inherited_properties(found), **given, **shown})
+        return merge(DEFAULTS, {**given, **shown})
+    return merge(DEFAULTS, {**_inherited_properties(found), **given, **shown})
 
 
 def _inherited_properties(found: Identity) -> JsonObject:
@@ -157,7 +261,7 @@ async def create(request: GraphRequest) -> GraphResponse:
     if not is_guid(app_id):
         raise invalid_value("appId", "the appId of an application")
     _drop_copied_properties(body)
-    wanted = parse_properties(body, fields.WRITABLE, fields.READ_ONLY)
+    wanted = parse_properties(body, WRITABLE, READ_ONLY)
     found = await lookup.find_application(request, ObjectKey(name="appId", value=app_id))
     if found is None:
         raise _no_application(app_id)
@@ -236,7 +340,7 @@ async def _update(request: GraphRequest, found: Identity) -> None:
             raise InvalidRequest(
                 "servicePrincipalNames is read-only: change identifierUris of the application."
             )
-    wanted = parse_properties(body, fields.WRITABLE, fields.READ_ONLY, current)
+    wanted = parse_properties(body, WRITABLE, READ_ONLY, current)
     if found.kind is IdentityKind.MANAGED_IDENTITY and (keys or secrets):
         raise InvalidRequest("A managed identity cannot have secrets or certificates.")
 

@@ -19,7 +19,24 @@ from podpass.clock import Clock
 from podpass.directory.access import Admit, Caller, NotAdmitted
 from podpass.directory.actor import Actor, acting
 from podpass.directory.errors import DirectoryError
-from podpass.directory.resource_manager import endpoints, errors, paths, providers, query, wire
+from podpass.directory.resource_manager import (
+    empty_lists,
+    endpoints,
+    errors,
+    features,
+    federated_credentials,
+    identities,
+    operations,
+    paths,
+    providers,
+    query,
+    resource_groups,
+    resources,
+    role_assignments,
+    role_definitions,
+    subscriptions,
+    wire,
+)
 from podpass.directory.resource_manager.async_operations import AsyncOperations
 from podpass.directory.resource_manager.model import (
     ManagerResponse,
@@ -27,10 +44,10 @@ from podpass.directory.resource_manager.model import (
     QueryParameters,
     ResourceProvider,
     ResourceTypes,
+    Route,
     ServiceEndpoints,
     SubscriptionContext,
 )
-from podpass.directory.resource_manager.routes import list_routes
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
 from podpass.http.api_frame import (
@@ -53,6 +70,27 @@ from podpass.http.server import (
     header_values,
     read_decoded_body,
 )
+
+_OWN = (
+    *subscriptions.ROUTES,
+    *resource_groups.ROUTES,
+    *resources.ROUTES,
+    *providers.ROUTES,
+    *identities.ROUTES,
+    *federated_credentials.ROUTES,
+    *role_definitions.ROUTES,
+    *role_assignments.ROUTES,
+    *empty_lists.ROUTES,
+    *features.ROUTES,
+    *operations.ROUTES,
+)
+
+
+def list_routes(services: Sequence[ResourceProvider]) -> tuple[Route, ...]:
+    """Return all routes, with the one that lists their operations."""
+    served = (*_OWN, *(route for each in services for route in each.routes))
+    return (*served, providers.operations_route(served))
+
 
 MAX_BODY_BYTES = 512 * 1024
 _NOT_QUOTABLE = re.compile(r"[^ !#-\[\]-~]")

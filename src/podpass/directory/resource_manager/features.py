@@ -4,10 +4,9 @@ Source:  https://learn.microsoft.com/rest/api/resources/features
 """
 
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 
 _TYPE = "Microsoft.Features/providers/features"
@@ -25,20 +24,12 @@ async def _get(context: OperationContext) -> ManagerResponse:
 
 
 ROUTES = (
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=ManagerOperation(
-            title="show feature", action="Microsoft.Features/features/read", run=_get
-        ),
-    ),
-    Route(
-        method="POST",
-        path=f"{_ONE}/register",
-        operation=ManagerOperation(
-            title="register feature",
-            action="Microsoft.Features/providers/features/register/action",
-            run=_get,
-        ),
+    build_route("GET", _ONE, "show feature", "Microsoft.Features/features/read", _get),
+    build_route(
+        "POST",
+        f"{_ONE}/register",
+        "register feature",
+        "Microsoft.Features/providers/features/register/action",
+        _get,
     ),
 )

@@ -14,10 +14,9 @@ from podpass.directory.errors import InvalidCredential, NotFound, TooManyCredent
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.directory.resource_manager import errors, identities, locations, paging, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 
 TYPE = f"{identities.TYPE}/federatedIdentityCredentials"
@@ -238,26 +237,8 @@ _ALL = (
 _ONE = f"{_ALL}/{{name}}"
 
 ROUTES = (
-    Route(
-        method="GET",
-        path=_ALL,
-        operation=ManagerOperation(title="list credentials", action=f"{TYPE}/read", run=_list),
-    ),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=ManagerOperation(title="show credential", action=f"{TYPE}/read", run=_get),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=ManagerOperation(
-            title="write credential", action=f"{TYPE}/write", run=_put, reads_body=True
-        ),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=ManagerOperation(title="delete credential", action=f"{TYPE}/delete", run=_delete),
-    ),
+    build_route("GET", _ALL, "list credentials", f"{TYPE}/read", _list),
+    build_route("GET", _ONE, "show credential", f"{TYPE}/read", _get),
+    build_route("PUT", _ONE, "write credential", f"{TYPE}/write", _put, reads_body=True),
+    build_route("DELETE", _ONE, "delete credential", f"{TYPE}/delete", _delete),
 )

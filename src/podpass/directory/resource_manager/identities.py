@@ -16,6 +16,7 @@ from podpass.directory.resource_manager.model import (
     ManagerResponse,
     OperationContext,
     Route,
+    build_route,
     crud_routes,
 )
 
@@ -197,13 +198,11 @@ ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
     *crud_routes(_ONE, TYPE, "identity", get=_get, put=_put, patch=_patch, delete=_delete),
-    Route(
-        method="POST",
-        path=f"{_ONE}/listAssociatedResources",
-        operation=ManagerOperation(
-            title="list resources of identity",
-            action=f"{TYPE}/listAssociatedResources/action",
-            run=_list_associated,
-        ),
+    build_route(
+        "POST",
+        f"{_ONE}/listAssociatedResources",
+        "list resources of identity",
+        f"{TYPE}/listAssociatedResources/action",
+        _list_associated,
     ),
 )

@@ -139,6 +139,14 @@ class Route:
     operation: ManagerOperation
 
 
+def build_route(
+    method: str, path: str, title: str, action: str | None, run: OperationHandler, **how: bool
+) -> Route:
+    """Return a route; `how` has the other members of its operation."""
+    operation = ManagerOperation(title=title, action=action, run=run, **how)
+    return Route(method=method, path=path, operation=operation)
+
+
 def crud_routes(
     path: str,
     resource_type: str,

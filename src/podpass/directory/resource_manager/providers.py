@@ -20,6 +20,7 @@ from podpass.directory.resource_manager.model import (
     OperationContext,
     ResourceType,
     Route,
+    build_route,
 )
 
 _READ = "Microsoft.Resources/subscriptions/providers/read"
@@ -120,11 +121,7 @@ def operations_route(routes: Iterable[Route]) -> Route:
             if action.partition("/")[0] == namespace
         )
 
-    return Route(
-        method="GET",
-        path="/providers/{namespace}/operations",
-        operation=ManagerOperation(title="list operations", action=None, run=run),
-    )
+    return build_route("GET", "/providers/{namespace}/operations", "list operations", None, run)
 
 
 _PROVIDERS = "/subscriptions/{subscription}/providers"
@@ -134,23 +131,13 @@ _GET = ManagerOperation(title="show provider", action=_READ, run=_get)
 ROUTES = (
     Route(method="GET", path=_PROVIDERS, operation=_LIST),
     Route(method="GET", path=f"{_PROVIDERS}/{{namespace}}", operation=_GET),
-    Route(
-        method="POST",
-        path=f"{_PROVIDERS}/{{namespace}}/register",
-        operation=ManagerOperation(
-            title="register provider",
-            action="Microsoft.Resources/subscriptions/providers/register/action",
-            run=_get,
-        ),
+    build_route(
+        "POST",
+        f"{_PROVIDERS}/{{namespace}}/register",
+        "register provider",
+        "Microsoft.Resources/subscriptions/providers/register/action",
+        _get,
     ),
-    Route(
-        method="GET",
-        path="/providers",
-        operation=ManagerOperation(title="list providers", action=None, run=_list),
-    ),
-    Route(
-        method="GET",
-        path="/providers/{namespace}",
-        operation=ManagerOperation(title="show provider", action=None, run=_get),
-    ),
+    build_route("GET", "/providers", "list providers", None, _list),
+    build_route("GET", "/providers/{namespace}", "show provider", None, _get),
 )

@@ -8,10 +8,9 @@ from podpass.directory import naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
 from podpass.directory.resource_manager import errors, operations, paging, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 
 _TYPE = "Microsoft.Resources/subscriptions/resourceGroups"
@@ -120,36 +119,10 @@ _ONE = f"{_ALL}/{{group}}"
 _READ, _WRITE = f"{_TYPE}/read", f"{_TYPE}/write"
 
 ROUTES = (
-    Route(
-        method="GET",
-        path=_ALL,
-        operation=ManagerOperation(title="list groups", action=_READ, run=_list, filtered=True),
-    ),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=ManagerOperation(title="show group", action=_READ, run=_get),
-    ),
-    Route(
-        method="HEAD",
-        path=_ONE,
-        operation=ManagerOperation(title="check group", action=_READ, run=_head),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=ManagerOperation(title="create group", action=_WRITE, run=_put, reads_body=True),
-    ),
-    Route(
-        method="PATCH",
-        path=_ONE,
-        operation=ManagerOperation(
-            title="update group", action=_WRITE, run=_patch, reads_body=True
-        ),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=ManagerOperation(title="delete group", action=f"{_TYPE}/delete", run=_delete),
-    ),
+    build_route("GET", _ALL, "list groups", _READ, _list, filtered=True),
+    build_route("GET", _ONE, "show group", _READ, _get),
+    build_route("HEAD", _ONE, "check group", _READ, _head),
+    build_route("PUT", _ONE, "create group", _WRITE, _put, reads_body=True),
+    build_route("PATCH", _ONE, "update group", _WRITE, _patch, reads_body=True),
+    build_route("DELETE", _ONE, "delete group", f"{_TYPE}/delete", _delete),
 )

@@ -10,10 +10,9 @@ from podpass.directory.errors import AssignmentExists
 from podpass.directory.model import RoleAssignment, RoleDefinition
 from podpass.directory.resource_manager import errors, paging, role_definitions, scopes, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
     crud_routes,
 )
 from podpass.guids import is_lower_guid
@@ -242,35 +241,23 @@ _ALL = f"{{scope}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 
 ROUTES = (
-    Route(
-        method="GET",
-        path=_ALL,
-        operation=ManagerOperation(title="list role assignments", action=f"{TYPE}/read", run=_list),
-    ),
+    build_route("GET", _ALL, "list role assignments", f"{TYPE}/read", _list),
     *crud_routes(_ONE, TYPE, "role assignment", get=_get, put=_put, delete=_delete),
-    Route(
-        method="GET",
-        path=f"{_AUTHORIZATION}/permissions",
-        operation=ManagerOperation(
-            title="list own permissions", action=None, run=_list_permissions
-        ),
+    build_route(
+        "GET", f"{_AUTHORIZATION}/permissions", "list own permissions", None, _list_permissions
     ),
-    Route(
-        method="GET",
-        path=f"{_AUTHORIZATION}/denyAssignments",
-        operation=ManagerOperation(
-            title="list deny assignments",
-            action="Microsoft.Authorization/denyAssignments/read",
-            run=_list_none,
-        ),
+    build_route(
+        "GET",
+        f"{_AUTHORIZATION}/denyAssignments",
+        "list deny assignments",
+        "Microsoft.Authorization/denyAssignments/read",
+        _list_none,
     ),
-    Route(
-        method="GET",
-        path="/subscriptions/{subscription}/providers/Microsoft.Authorization/classicAdministrators",
-        operation=ManagerOperation(
-            title="list classic administrators",
-            action="Microsoft.Authorization/classicAdministrators/read",
-            run=_list_none,
-        ),
+    build_route(
+        "GET",
+        "/subscriptions/{subscription}/providers/Microsoft.Authorization/classicAdministrators",
+        "list classic administrators",
+        "Microsoft.Authorization/classicAdministrators/read",
+        _list_none,
     ),
 )

@@ -11,10 +11,9 @@ from podpass.directory.errors import Conflict, InUse
 from podpass.directory.model import RoleDefinition
 from podpass.directory.resource_manager import errors, scopes, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
     crud_routes,
 )
 from podpass.guids import is_lower_guid
@@ -241,13 +240,7 @@ _ALL = f"{{scope}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 
 ROUTES = (
-    Route(
-        method="GET",
-        path=_ALL,
-        operation=ManagerOperation(
-            title="list role definitions", action=f"{TYPE}/read", run=_list, open_at_root=True
-        ),
-    ),
+    build_route("GET", _ALL, "list role definitions", f"{TYPE}/read", _list, open_at_root=True),
     *crud_routes(
         _ONE, TYPE, "role definition", get=_get, put=_put, delete=_delete, open_at_root=True
     ),

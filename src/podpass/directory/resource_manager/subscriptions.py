@@ -4,10 +4,9 @@ from typing import Any
 
 from podpass.directory.resource_manager import errors, locations, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 
 _READ = "Microsoft.Resources/subscriptions/read"
@@ -83,30 +82,10 @@ async def _list_locations(context: OperationContext) -> ManagerResponse:
 _SUB = "/subscriptions/{subscription}"
 
 ROUTES = (
-    Route(
-        method="GET",
-        path="/tenants",
-        operation=ManagerOperation(title="list tenants", action=None, run=_list_tenants),
-    ),
-    Route(
-        method="GET",
-        path="/subscriptions",
-        operation=ManagerOperation(
-            title="list subscriptions", action=None, run=_list_subscriptions
-        ),
-    ),
-    Route(
-        method="GET",
-        path=_SUB,
-        operation=ManagerOperation(
-            title="show subscription", action=_READ, run=_get, filtered=True
-        ),
-    ),
-    Route(
-        method="GET",
-        path=f"{_SUB}/locations",
-        operation=ManagerOperation(
-            title="list locations", action=_LOCATIONS, run=_list_locations, filtered=True
-        ),
+    build_route("GET", "/tenants", "list tenants", None, _list_tenants),
+    build_route("GET", "/subscriptions", "list subscriptions", None, _list_subscriptions),
+    build_route("GET", _SUB, "show subscription", _READ, _get, filtered=True),
+    build_route(
+        "GET", f"{_SUB}/locations", "list locations", _LOCATIONS, _list_locations, filtered=True
     ),
 )

@@ -85,8 +85,7 @@ def _list(connection: Connection, query: Select[Any]) -> list[AppRoleAssignment]
 
 
 def _fetch_first(connection: Connection, query: Select[Any]) -> AppRoleAssignment | None:
-    row = connection.execute(query).first()
-    return None if row is None else _to_assignment(row)
+    return database.fetch_first(connection, query, _to_assignment)
 
 
 @database.row_decoder(app_role_assignments, key=lambda row: row.id)

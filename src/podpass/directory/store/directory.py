@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, select
 
 from podpass import database
 from podpass.clock import Clock, system
@@ -298,8 +298,7 @@ class Users:
 
 
 def _fetch_first_user(connection: Connection, query: Select[Any]) -> User | None:
-    row = connection.execute(query).first()
-    return None if row is None else _to_user(row)
+    return database.fetch_first(connection, query, _to_user)
 
 
 @database.row_decoder(users, key=lambda row: row.id)
@@ -315,12 +314,8 @@ def _put_user(write: Write, user: User) -> WriteResult:
     tenant = select(tenants.c.id).filter_by(id=user.tenant_id)
     if write.connection.execute(tenant).first() is None:
         raise errors.NotFound("the tenant does not exist", tenant_id=user.tenant_id)
-    values = {name: getattr(new, name) for name in _USER_FIELDS}
+    values = {name: getattr(new, name) for name in _USER_FIELDS if name != "id"}
     values["name_key"] = new.name.lower()
-    if old is None:
-        write.connection.execute(insert(users).values(**values))
-    else:
-        write.connection.execute(update(users).filter_by(id=user.id).values(**values))
     action = "create" if old is None else "basic/update"
     write.record(f"microsoft.directory/users/{action}", user.id)
-    return WriteResult.CREATED if old is None else WriteResult.UPDATED
+    return write.store(users, {"id": user.id}, values, exists=old is not None)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, select
 
 from podpass import database
 from podpass.directory import errors, naming
@@ -58,9 +58,7 @@ class OtherResources:
             query = query.where(is_below(other_resources.c.resource_key, below))
         query = in_scope(query, other_resources.c.resource_key, subscription_id, group, after)
         return await self._session.read(
-            lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _to_resource
-            )
+            lambda connection: database.fetch_page(connection, query, limit, _to_resource)
         )
 
     async def put(self, resource: OtherResource) -> WriteResult:
@@ -128,18 +126,13 @@ def put_in(write: Write, given: OtherResource) -> WriteResult:
         "created": new.created,
         "document": to_json(new.document),
     }
-    if old is None:
-        write.connection.execute(insert(other_resources).values(**key, **values))
-    else:
-        write.connection.execute(update(other_resources).filter_by(**key).values(**values))
     write.record(f"{new.type}/write", new.resource_id)
-    return WriteResult.CREATED if old is None else WriteResult.UPDATED
+    return write.store(other_resources, key, values, exists=old is not None)
 
 
 def _read(connection: Connection, resource_id: str) -> OtherResource | None:
     query = select(other_resources).filter_by(resource_key=resource_id.lower())
-    row = connection.execute(query).first()
-    return None if row is None else _to_resource(row)
+    return database.fetch_first(connection, query, _to_resource)
 
 
 @database.row_decoder(other_resources, key=lambda row: row.resource_id)

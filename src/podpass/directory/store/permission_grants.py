@@ -145,8 +145,7 @@ def _list(connection: Connection, query: Select[Any], limit: int | None) -> list
 
 
 def _first(connection: Connection, query: Select[Any]) -> PermissionGrant | None:
-    row = connection.execute(query).first()
-    return None if row is None else _to_grant(row)
+    return database.fetch_first(connection, query, _to_grant)
 
 
 @database.row_decoder(permission_grants, key=lambda row: row.id)

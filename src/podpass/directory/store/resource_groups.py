@@ -40,9 +40,7 @@ class ResourceGroups:
             query = query.where(resource_groups.c.name_key > after.lower())
         query = query.order_by(resource_groups.c.name_key)
         return await self._session.read(
-            lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _to_group
-            )
+            lambda connection: database.fetch_page(connection, query, limit, _to_group)
         )
 
     async def put(self, group: ResourceGroup) -> WriteResult:
@@ -101,8 +99,7 @@ def _key(subscription_id: str, name: str) -> dict[str, str]:
 
 def _read(connection: Connection, subscription_id: str, name: str) -> ResourceGroup | None:
     query = select(resource_groups).filter_by(**_key(subscription_id, name))
-    row = connection.execute(query).first()
-    return None if row is None else _to_group(row)
+    return database.fetch_first(connection, query, _to_group)
 
 
 @database.row_decoder(resource_groups, key=lambda row: row.name)

@@ -151,8 +151,7 @@ def _to_columns(one: RoleAssignment) -> dict[str, Any]:
 
 
 def _fetch_first(connection: Connection, query: Select[Any]) -> RoleAssignment | None:
-    row = connection.execute(query).first()
-    return None if row is None else _to_assignment(row)
+    return database.fetch_first(connection, query, _to_assignment)
 
 
 def _list(

@@ -124,8 +124,9 @@ def _scope(row: Row[Any]) -> str:
 
 
 def _read(connection: Connection, role_id: str) -> RoleDefinition | None:
-    row = connection.execute(select(role_definitions).filter_by(id=role_id)).first()
-    return None if row is None else _to_definition(row)
+    return database.fetch_first(
+        connection, select(role_definitions).filter_by(id=role_id), _to_definition
+    )
 
 
 @database.row_decoder(role_definitions, key=lambda row: row.id)

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from podpass.clock import Clock, system
 from podpass.database import Database, PreparedStatement, UnstorableValue
 from podpass.directory import errors
 from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
-from podpass.directory.model import AuditEntry
+from podpass.directory.model import AuditEntry, WriteResult
 from podpass.directory.store import audit_writer
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.schema import CHAIN, metadata
@@ -34,6 +34,16 @@ class Write:
     def record(self, action: str, target: str, details: Mapping[str, str] | None = None) -> None:
         """Add an audit entry for a change."""
         self.entries.append(audit_writer.create_entry(action, target, self.now, details))
+
+    def store(
+        self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any], *, exists: bool
+    ) -> WriteResult:
+        """Insert the row with a key, or update the existing one."""
+        if exists:
+            self.connection.execute(update(table).filter_by(**key).values(**values))
+            return WriteResult.UPDATED
+        self.connection.execute(insert(table).values(**key, **values))
+        return WriteResult.CREATED
 
 
 class Session:

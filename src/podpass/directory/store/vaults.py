@@ -44,8 +44,7 @@ class Vaults:
         query = select(vaults).where(vaults.c.resource_key == resource_id.lower())
 
         def step(connection: Connection) -> Vault | None:
-            row = connection.execute(query).first()
-            return None if row is None else _to_vault(row)
+            return database.fetch_first(connection, query, _to_vault)
 
         return await self._session.read(step)
 
@@ -61,9 +60,7 @@ class Vaults:
         query = select(vaults).where(_NOT_DELETED)
         query = in_scope(query, vaults.c.resource_key, subscription_id, group, after)
         return await self._session.read(
-            lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _to_vault
-            )
+            lambda connection: database.fetch_page(connection, query, limit, _to_vault)
         )
 
     async def put(self, vault: Vault, *, grouped: bool = False) -> WriteResult:
@@ -263,14 +260,14 @@ def _check(vault: Vault) -> None:
 
 
 def _read(connection: Connection, name: str) -> Vault | None:
-    row = connection.execute(select(vaults).where(vaults.c.name == name, _NOT_DELETED)).first()
-    return None if row is None else _to_vault(row)
+    return database.fetch_first(
+        connection, select(vaults).where(vaults.c.name == name, _NOT_DELETED), _to_vault
+    )
 
 
 def _read_deleted(connection: Connection, name: str) -> DeletedVault | None:
     query = select(vaults).where(vaults.c.name == name, vaults.c.deleted.is_not(None))
-    row = connection.execute(query).first()
-    return None if row is None else _to_deleted(row)
+    return database.fetch_first(connection, query, _to_deleted)
 
 
 @database.row_decoder(vaults, key=lambda row: row.name)

@@ -16,7 +16,7 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.clouds import CLOUDS
 from podpass.crypto import jose
-from podpass.directory.claims_expression import KubernetesIssuers, is_public_issuer
+from podpass.directory.claims_expression import SERVICE_ACCOUNT, KubernetesIssuers, is_public_issuer
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.exchange.client_auth import certificate, managed_identity_assertion
 from podpass.exchange.client_auth.assertion import (
@@ -150,6 +150,8 @@ class ClientAuthenticator:
         record.add(credential=credential.name)
         if credential.expression and not is_public_issuer(credential.issuer):
             record.add(not_in_entra="flexible credential of a cluster")
+        if self._settings.require_pod_claims:
+            check_pod(assertion)
         check_lifetime(assertion, self._settings.assertion_seconds)
         await self._check_signature(assertion, credential, record)
         check_time(assertion, self._clock(), self._settings.early_seconds)
@@ -170,9 +172,10 @@ class ClientAuthenticator:
             self._cloud,
         )
         record.add(credential=credential.name)
-        issuing = managed_identity_assertion.issuing_client_id(assertion)
-        found = await self._directory.find_identity(tenant.id, issuing) if issuing else None
-        managed_identity_assertion.check_issuing_identity(assertion, found)
+        if not managed_identity_assertion.is_service_connection(assertion, tenant):
+            issuing = managed_identity_assertion.issuing_client_id(assertion)
+            found = await self._directory.find_identity(tenant.id, issuing) if issuing else None
+            managed_identity_assertion.check_issuing_identity(assertion, found)
         check_lifetime(assertion, settings.assertion_seconds)
         managed_identity_assertion.check_signature(assertion, credential, self._keys.published)
         check_time(assertion, now, settings.early_seconds)
@@ -269,6 +272,17 @@ def check_credential_parameters(request: TokenRequest) -> None:
             numbers.MALFORMED_REQUEST, reason=f"client_assertion_type is not {names.JWT_BEARER}"
         )
         raise other.with_response(step="credential")
+
+
+def check_pod(assertion: UnverifiedAssertion) -> None:
+    """Check that the token of a ServiceAccount is bound to a pod.
+
+    Raises AadstsError 90014.
+    """
+    if assertion.subject.startswith(SERVICE_ACCOUNT) and not read_pod(assertion.token):
+        raise AadstsError(numbers.MISSING_CLAIM, claim="kubernetes.io.pod").with_response(
+            step="trust"
+        )
 
 
 def check_lifetime(assertion: UnverifiedAssertion, longest: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks a token that this service issued to a managed identity, sent as an application's credential. Pure.
+"""Checks a token that this service issued to a managed identity, sent as a client's credential. Pure.
 
 Entra calls this a managed identity as a federated credential. The token must have the exchange as its only
 audience, must be an app token, and its managed identity must still exist. Any other token of this service is
@@ -6,8 +6,15 @@ for the resource in its `aud`: if it were accepted here, that resource could imp
 
 As in Entra, a federated credential is one hop: the managed identity must have got the token without one, from
 the managed identity endpoint.
+
+Azure DevOps gets tokens of the tenant for its service connections, which are no identities of the
+directory. They are credentials of applications and of managed identities, and no first hop. Only the lab
+signs such tokens.
+
+Source: https://learn.microsoft.com/azure/devops/pipelines/release/configure-workload-identity
 """
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -25,6 +32,7 @@ from podpass.guids import is_guid
 ALGORITHMS = ("RS256",)
 # The claim that marks tokens obtained with a federated credential; `access_token` sets it.
 FEDERATION_CLAIM = "xms_ficinfo"
+DEVOPS_CLIENT = "499b84ac-1321-427f-aa17-267ca6975798"
 
 
 def issuer_prefixes(origins: Iterable[str], cloud: Cloud) -> tuple[str, ...]:
@@ -60,7 +68,8 @@ def match_credential(
         replace(identity, credentials=credentials),
         other_audience=numbers.UNACCEPTED_AUDIENCE,
     )
-    if identity.kind is IdentityKind.MANAGED_IDENTITY:
+    is_managed = identity.kind is IdentityKind.MANAGED_IDENTITY
+    if is_managed and not is_service_connection(assertion, tenant):
         # As in Entra, only applications have such credentials, so identities cannot form a chain.
         raise AadstsError(numbers.OWN_TOKEN)
     if not is_own_issuer:
@@ -70,6 +79,23 @@ def match_credential(
     if assertion.token.claims.get("idtyp") != "app":
         raise AadstsError(numbers.NOT_AN_APP_TOKEN)
     return found
+
+
+def connection_prefix(tenant_id: str) -> str:
+    """Return the beginning of the subjects of service connections; the organization and the id follow."""
+    tenant, application = (
+        jose.b64encode(uuid.UUID(each).bytes_le) for each in (tenant_id, DEVOPS_CLIENT)
+    )
+    return f"/eid1/c/pub/t/{tenant}/a/{application}/sc/"
+
+
+def is_service_connection(assertion: UnverifiedAssertion, tenant: Tenant) -> bool:
+    """Return whether a token is one of a service connection of Azure DevOps in this tenant.
+
+    No other token has such a subject: that of an identity is its object ID, that of a user a hash.
+    """
+    prefix = connection_prefix(tenant.id)
+    return issuing_client_id(assertion) == DEVOPS_CLIENT and assertion.subject.startswith(prefix)
 
 
 def _is_v2(issuer: str, origins: Sequence[str]) -> bool:

@@ -50,7 +50,9 @@ ASSERTION_ROWS = (
         step="assertion",
         error="invalid_request",
         text="The required field '{claim}' is missing from the credential.",
-        cause="A claim is missing or has the wrong type: iss, sub, aud or exp; or nbf has the wrong type.",
+        cause="A claim is missing or has the wrong type: iss, sub, aud or exp; or nbf has the wrong type. "
+        "With `podpass authority --require-pod-claims` or `podpass up --require-pod-claims` also "
+        "kubernetes.io.pod: a controller that gets a token by TokenRequest has none.",
         resolution="Send a projected ServiceAccount token; `podpass token inspect FILE` shows its claims",
     ),
     AadstsEntry(
@@ -260,7 +262,8 @@ ASSERTION_ROWS = (
         "{begins}, "
         "expiry: {expires}.",
         cause="The token has expired or is not valid yet.",
-        resolution="Read the token file again for each request, because the kubelet renews it; compare "
-        "the clocks",
+        resolution="Read the token file again for each request, because the kubelet renews it. In a job of a "
+        "pipeline, request a new token and run `az login` with it: az stores the first one. Compare the "
+        "clocks",
     ),
 )

@@ -1,4 +1,4 @@
-"""What kubeling gets from an instance: the signer of tokens, requests to a real API server, and the log."""
+"""What kubeling gets from an instance: signer, Entra tokens, requests to a real API server, and the log."""
 
 import contextlib
 import logging
@@ -7,15 +7,19 @@ from typing import Any
 
 from kubeling.api import MERGE_PATCH, ApiError, Event, Object
 from kubeling.audit import audit_id
+from kubeling.cluster import InvalidBearerToken, UserInfo
 from kubeling.errors import Error as KubelingError
 from kubeling.service_account.signer import InvalidSignature
 
 from podpass import log
 from podpass.assertion.keys import KeyRing
+from podpass.clock import Clock
 from podpass.crypto import jose
+from podpass.directory.resources import AKS_APP_ID, audiences
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.service_account.discovery import jwks_document
+from podpass.resource.guard import Guard, KeySource, KeysUnavailable, TokenRefused
 
 # The events of kubeling that are hops of a token, all in one stage.
 _HOPS = frozenset(
@@ -123,3 +127,28 @@ class _HopFilter(logging.Filter):
 def write_log_of_kubeling() -> None:
     """Write the log of kubeling where podpass writes its own."""
     log.adopt("kubeling", _HopFilter())
+
+
+class EntraTokens:
+    """Accepts version 1 tokens of one tenant for AKS's server application.
+
+    The username is a user's principal name, or an application's object ID.
+    """
+
+    def __init__(self, tenant_id: str, keys: KeySource, clock: Clock) -> None:
+        self._guard = Guard(
+            tenant_id=tenant_id,
+            audiences=audiences(AKS_APP_ID),
+            authorities=(),
+            keys=keys,
+            clock=clock,
+        )
+
+    async def authenticate(self, token: str) -> UserInfo:
+        """Return the user of a token. Raises InvalidBearerToken."""
+        try:
+            caller = await self._guard.admit([f"Bearer {token}"])
+        except (TokenRefused, KeysUnavailable) as exc:
+            raise InvalidBearerToken(f"[invalid bearer token, {exc.message}]") from exc
+        name = caller.claims.get("upn") if caller.is_user else None
+        return UserInfo(name=name or caller.object_id, extra={"oid": [caller.object_id]})

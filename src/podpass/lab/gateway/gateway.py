@@ -32,6 +32,7 @@ from podpass.lab.gateway.tunnel import (
     CHUNK_BYTES,
     HALF_OPEN_SECONDS,
     MAX_HEAD_BYTES,
+    STALL_SECONDS,
     Stream,
     abort,
     connect,
@@ -61,7 +62,8 @@ class GatewayLimits:
 
     `tunnels` and `waiting` are for all source addresses, each of which has a share; `waiting` are the
     connections that have not sent their request or ClientHello, which a client sends at once. A tunnel of
-    which one direction has ended ends when no data has passed for `half_open_seconds`.
+    which one direction has ended ends when no data has passed for `half_open_seconds`, and each tunnel when
+    a side accepts no data for `stall_seconds`.
     """
 
     tunnels: int = 2000
@@ -69,6 +71,7 @@ class GatewayLimits:
     head_seconds: float = 10.0
     hello_seconds: float = 3.0
     half_open_seconds: float = HALF_OPEN_SECONDS
+    stall_seconds: float = STALL_SECONDS
 
 
 LIMITS = GatewayLimits()
@@ -261,7 +264,13 @@ class Gateway:
             await self._relay((reader, writer), remote)
 
     async def _relay(self, client: Stream, remote: Stream) -> None:
-        await relay(client, remote, half_open_seconds=self._limits.half_open_seconds)
+        limits = self._limits
+        await relay(
+            client,
+            remote,
+            half_open_seconds=limits.half_open_seconds,
+            stall_seconds=limits.stall_seconds,
+        )
 
     @asynccontextmanager
     async def _open(

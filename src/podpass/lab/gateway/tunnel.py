@@ -15,6 +15,9 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 MAX_HEAD_BYTES = 16 * 1024
 CHUNK_BYTES = 64 * 1024
 HALF_OPEN_SECONDS = 30.0
+# A kernel with a full receive buffer of 6 MB announces no space before a 16th of it is free: 48 seconds for a
+# client that reads 8 kB a second. The services have a shorter limit that knows this.
+STALL_SECONDS = 120.0
 
 
 async def read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
@@ -66,12 +69,18 @@ async def connect_service(address: Address, on_begin: Callable[[Address], None])
 
 
 async def relay(
-    client: Stream, remote: Stream, *, half_open_seconds: float = HALF_OPEN_SECONDS
+    client: Stream,
+    remote: Stream,
+    *,
+    half_open_seconds: float = HALF_OPEN_SECONDS,
+    stall_seconds: float = STALL_SECONDS,
 ) -> None:
     """Copy in both directions until both have ended; an error in one direction ends both.
 
     After the end of one direction, the other ends when no data has passed for `half_open_seconds`. Without
     this limit, a client that never closes would keep a tunnel of its share to a service that has closed.
+    A side that accepts no data for `stall_seconds` ends the tunnel: a service that disconnects a client
+    which does not read is not noticed while its data waits here.
     """
     loop, is_half_open = asyncio.get_running_loop(), False
 
@@ -80,7 +89,7 @@ async def relay(
         while data := await source.read(CHUNK_BYTES):
             sink.write(data)
             # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
-            await sink.drain()
+            await _drain(sink, stall_seconds)
             extend()
         if sink.can_write_eof() and not sink.is_closing():
             sink.write_eof()
@@ -95,8 +104,23 @@ async def relay(
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
             group.create_task(copy(client[0], remote[1]))
             group.create_task(copy(remote[0], client[1]))
-    except* OSError:  # also the TimeoutError of the limit
+    except* TimeoutError:
+        # Closing would wait until a peer that does not read has read the buffer.
+        for _, writer in (client, remote):
+            writer.transport.abort()
+    except* OSError:
         pass
+
+
+async def _drain(writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Wait until the peer has accepted most of the data. Raises TimeoutError when it accepts nothing."""
+    while True:
+        waiting = writer.transport.get_write_buffer_size()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await writer.drain()
+        if writer.transport.get_write_buffer_size() >= waiting:
+            raise TimeoutError
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

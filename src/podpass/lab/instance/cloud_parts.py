@@ -91,9 +91,9 @@ class CloudHalf:
         seal = self.keys.authority.token_sealer
         return refresh_tokens.issue(seal, admin, AZURE_CLI, clock=self.context.clock)
 
-    async def start_job(self, job: str) -> dict[str, str]:
+    async def start_job(self, query: "Mapping[str, str]") -> dict[str, str]:
         """Return the environment of a job of a pipeline. Raises UsageError."""
-        return self.pipelines.start_job(job)
+        return self.pipelines.start_job(query.get("job", ""), query.get("seconds", ""))
 
     async def describe_storage(self) -> dict[str, Any]:
         """Return the storage accounts, the services that are served, and the accounts that Azurite has.
@@ -147,10 +147,12 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
     )
 
 
-def open_pipelines(context: CloudContext, issuers: "IssuerRegistry") -> "PipelineIssuer":
+def open_pipelines(
+    context: CloudContext, issuers: "IssuerRegistry", keys: CloudKeys
+) -> "PipelineIssuer":
     """Return the issuer of the pipelines that an option or a seed enables."""
     from podpass.assertion.keys import KeyRing
-    from podpass.lab.pipelines.issuer import PipelineIssuer
+    from podpass.lab.pipelines.issuer import EntraSigner, PipelineIssuer
 
     chosen = frozenset(filter(None, context.settings.pipelines.split(",")))
     return PipelineIssuer(
@@ -159,6 +161,10 @@ def open_pipelines(context: CloudContext, issuers: "IssuerRegistry") -> "Pipelin
         lambda: chosen | issuers.platforms,
         context.config.direct_origin("azure"),
         context.clock,
+        EntraSigner(
+            tenant_id=context.config.tenant_id,
+            sign=lambda claims: keys.authority.active.sign(claims, {"typ": "JWT"}),
+        ),
     )
 
 
@@ -172,7 +178,7 @@ async def start_cloud_half(
 
     directory, admin = await start("directory", _open_directory(context, database))
     issuers = IssuerRegistry(context.data_dir.path("issuers.json"))
-    pipelines = open_pipelines(context, issuers)
+    pipelines = open_pipelines(context, issuers, keys)
     fetcher = pipelines.wrap_fetcher(NamedIssuerFetcher(issuers, context.create_issuer_fetcher()))
     authority = await start("authority", _start_authority(context, keys, directory, admin, fetcher))
     issuers.on_change = authority.issuer_keys.clear
@@ -286,6 +292,7 @@ async def _start_authority(
         propagation_seconds=context.settings.propagation_seconds,
         issuer_refetch_seconds=context.refetch_seconds(REFETCH_SECONDS),
         assertion_algorithms=tuple(context.settings.assertion_algorithms.split(",")),
+        require_pod_claims=context.settings.require_pod_claims,
         flexible_kubernetes=tuple(context.expressions.issuers),
         allow_wide=context.expressions.allow_wide,
         cluster_issuer="" if cluster is None else cluster.issuer,

@@ -178,8 +178,7 @@ async def start_api_server(
 
     from podpass.files import is_durable
     from podpass.http.websocket_scopes import websocket_scopes
-    from podpass.lab.cluster.entra_tokens import EntraTokens
-    from podpass.lab.cluster.kubeling_adapters import RingSigner, podpass_errors
+    from podpass.lab.cluster.kubeling_adapters import EntraTokens, RingSigner, podpass_errors
 
     config = ClusterConfig(
         database=context.data_dir.path("kubernetes.db"),

@@ -43,6 +43,9 @@ class CloudRules(Protocol):
     def issuer_ca_file(self) -> str: ...
 
     @property
+    def require_pod_claims(self) -> bool: ...
+
+    @property
     def flexible_kubernetes(self) -> bool: ...
 
     @property

@@ -31,7 +31,7 @@ from podpass.lab.data.datadir import DataDir, initialise, prepare, save_ports
 from podpass.lab.data.lock import hold_lock
 from podpass.lab.data.served_tls import ServedTls
 from podpass.lab.gateway import gateway
-from podpass.lab.instance import control, identity_secret, managed_identity
+from podpass.lab.instance import control, identity_endpoint, identity_secret
 from podpass.lab.instance.cloud_parts import (
     CloudHalf,
     CloudKeys,
@@ -317,7 +317,7 @@ async def _serve_control(
         return await cloud.describe_storage()
 
     async def start_job(query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return await cloud.start_job(query.get("job", ""))
+        return await cloud.start_job(query)
 
     more = {
         "/pipelines/jobs": ("POST", start_job),
@@ -356,7 +356,7 @@ async def _serve_identities(
 
     config = cloud.context.config
     find_id = partial(resource_ids.identity_id, config.subscription_id, GROUP)
-    app = managed_identity.create_app(
+    app = identity_endpoint.create_app(
         cloud.directory,
         cloud.authority.managed_identities,
         config.tenant_id,

@@ -275,7 +275,7 @@ async def _start_console(
     context.stack.callback(console.drain)
 
     async def start_job(query: control.Query, _receive: "Receive") -> dict[str, Any]:
-        return await cloud.start_job(query.get("job", ""))
+        return await cloud.start_job(query)
 
     more = {**routes, "/pipelines/jobs": ("POST", start_job)}
     app = control.create_app(queries, config.control_token, console.create_link, more)

@@ -9,6 +9,7 @@ The bearer token is signed too and contains the name of the job, so the instance
 import logging
 import uuid
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +20,7 @@ from podpass import names
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
 from podpass.crypto import jose
+from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.errors import UsageError
 from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
 from podpass.http.server import JSON, App, Receive, Scope, Send, header, respond
@@ -49,6 +51,14 @@ _ISSUER_HOSTS = {
 _METHODS = {GITHUB: "GET", AZURE_DEVOPS: "POST"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntraSigner:
+    """The tenant, and the function that signs claims with the key of its token service."""
+
+    tenant_id: str
+    sign: Callable[[dict[str, Any]], str]
+
+
 class PipelineIssuer:
     """The issuers of the enabled platforms, with one set of keys, which is opened when it is needed."""
 
@@ -58,23 +68,27 @@ class PipelineIssuer:
         find_platforms: Callable[[], Collection[str]],
         base: str,
         clock: Clock,
+        entra: EntraSigner,
     ) -> None:
         self._open_ring = open_ring
         self._find_platforms = find_platforms
         self._base = base + PATH
         self._clock = clock
+        self._entra = entra
 
     @cached_property
     def _ring(self) -> KeyRing:
         return self._open_ring()
 
-    def start_job(self, text: str) -> dict[str, str]:
-        """Return the environment of a job. Raises UsageError."""
-        job = self._parse(text)
+    def start_job(self, text: str, seconds: str = "") -> dict[str, str]:
+        """Return the environment of a job. Raises UsageError.
+
+        `seconds` shortens the lifetime of its tokens; without it, the lifetime is that of the platform.
+        """
+        job = self._parse(text, seconds)
         now = int(self._clock())
-        request_token = self._ring.sign(
-            {"iss": _REQUESTS, "sub": text, "iat": now, "exp": now + _REQUEST_SECONDS}
-        )
+        request = {"iss": _REQUESTS, "sub": text, "seconds": seconds}
+        request_token = self._ring.sign({**request, "iat": now, "exp": now + _REQUEST_SECONDS})
         return describe_environment(
             job,
             self._base,
@@ -83,8 +97,16 @@ class PipelineIssuer:
             names.EXCHANGE_AUDIENCE,
         )
 
-    def _parse(self, text: str) -> Job:
+    def _parse(self, text: str, seconds: str) -> Job:
         job = parse_job(text)
+        if seconds:
+            if not (seconds.isdecimal() and 0 < int(seconds) <= job.seconds):
+                raise UsageError(
+                    f"a token of {job.platform} cannot be valid for {seconds} seconds",
+                    hint=f"--token-seconds can be 1 to {job.seconds}",
+                )
+            job = replace(job, seconds=int(seconds))
+        job = job.of_tenant(self._entra.tenant_id)
         enabled = self._find_platforms()
         if job.platform not in enabled:
             wanted = ",".join(sorted({*enabled, job.platform}))
@@ -101,7 +123,10 @@ class PipelineIssuer:
         now = int(self._clock())
         times = {"iat": now, "nbf": now, "exp": now + job.seconds}
         identifiers = {"iss": job.issuer, "sub": job.subject, "aud": audience}
-        return self._ring.sign({"jti": str(uuid.uuid4()), **identifiers, **job.claims, **times})
+        claims = {"jti": str(uuid.uuid4()), **identifiers, **job.claims, **times}
+        if not job.is_entra:
+            return self._ring.sign(claims)
+        return self._entra.sign({**claims, "aud": EXCHANGE_APP_ID, "tid": self._entra.tenant_id})
 
     def find_document(self, url: str) -> dict[str, Any] | None:
         """Return the discovery document or the keys of an enabled platform's issuer; None for another URL."""
@@ -147,7 +172,7 @@ class PipelineIssuer:
             return 401, {"message": "the bearer token is not the request token of a job"}
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if platform == AZURE_DEVOPS:
-            if query.get("serviceConnectionId") != [job.claims["service_connection_id"]]:
+            if query.get("serviceConnectionId") != [job.connection]:
                 return 404, {"message": "the job has no service connection with this id"}
             return 200, {"oidcToken": self._sign(job, names.EXCHANGE_AUDIENCE)}
         default = f"https://github.com/{job.claims['repository_owner']}"
@@ -170,7 +195,7 @@ class PipelineIssuer:
             # A token of a job has the issuer of its platform, so it is never a request token.
             if claims.get("iss") != _REQUESTS or self._clock() >= float(claims["exp"]):
                 return None
-            return self._parse(str(claims["sub"]))
+            return self._parse(str(claims["sub"]), str(claims["seconds"]))
         except (jose.MalformedToken, jose.BadSignature, KeyError, ValueError, UsageError):
             return None
 

@@ -13,16 +13,31 @@ import re
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from podpass import guids
 from podpass.errors import UsageError
+from podpass.exchange.client_auth.managed_identity_assertion import (
+    DEVOPS_CLIENT,
+    FEDERATION_CLAIM,
+    connection_prefix,
+)
 from podpass.settings.azure import PIPELINES
 
 GITHUB, GITLAB, TERRAFORM, AZURE_DEVOPS = PIPELINES
 _NAMES = uuid.UUID("6f0d4c1e-8a4f-5a06-9a60-6f5d0a1d7c11")
 _SHA = "0123456789abcdef0123456789abcdef01234567"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+# In a subject, GitHub writes `:` in the name of an environment as `%3A`.
+_GITHUB_SUBJECT = re.compile(
+    r"(?:repository_owner_id:(?P<by_owner_id>[0-9]+):repository_id:(?P<by_id>[0-9]+)"
+    rf"|(?P<owner>{_PART})(?:@(?P<owner_id>[0-9]+))?/(?P<repository>{_PART})(?:@(?P<id>[0-9]+))?)"
+    r":(?P<context>pull_request|environment:(?P<environment>[^:]+)|ref:(?P<ref>refs/(?:heads|tags)/[^:]+))"
+    r"(?::job_workflow_ref:(?P<called>[^:]+))?"
+)
+# The claim of a service connection that was recorded from Entra.
+_CONNECTION_MARK = "CAAQARgAIAA"
 _RUN_PHASES = ("plan", "apply")
 
 
@@ -31,6 +46,8 @@ class Job:
     """A job of a platform.
 
     `claims` has everything but `aud` and the times. Units: `seconds` is the lifetime of its tokens.
+    `connection` is the id of a service connection. With `is_entra`, Entra issues the tokens: `of_tenant`
+    completes the issuer and the subject.
     """
 
     platform: str
@@ -38,6 +55,16 @@ class Job:
     subject: str
     claims: Mapping[str, Any]
     seconds: int
+    connection: str = ""
+    is_entra: bool = False
+
+    def of_tenant(self, tenant_id: str) -> "Job":
+        """Return the job as a tenant knows it."""
+        if not self.is_entra:
+            return self
+        issuer = f"https://login.microsoftonline.com/{tenant_id}/v2.0"
+        subject = connection_prefix(tenant_id) + self.subject
+        return replace(self, issuer=issuer, subject=subject)
 
 
 def parse_job(text: str) -> Job:
@@ -66,26 +93,29 @@ def _guid(*parts: str) -> str:
 
 
 def _parse_github(rest: str) -> Job | None:
-    """Parse OWNER/REPO:CONTEXT; with OWNER@ID/REPO@ID the subject is of the immutable form."""
-    name = rf"({_PART})(?:@([0-9]+))?"
-    found = re.fullmatch(
-        rf"{name}/{name}:(pull_request|environment:(.+)|ref:(refs/(heads|tags)/.+))", rest
-    )
+    """Parse PREFIX:CONTEXT, where a called workflow can follow.
+
+    PREFIX is OWNER/REPO, the immutable OWNER@ID/REPO@ID, or repository_owner_id:ID:repository_id:ID.
+    """
+    found = _GITHUB_SUBJECT.fullmatch(rest)
     if found is None:
         return None
-    owner, owner_id, repository, repository_id, context, environment, ref, kind = found.groups()
+    owner_id, repository_id = (
+        found["by_owner_id"] or found["owner_id"],
+        found["by_id"] or found["id"],
+    )
     if (owner_id is None) != (repository_id is None):
         return None
-    prefix = (
-        f"{owner}@{owner_id}/{repository}@{repository_id}" if owner_id else f"{owner}/{repository}"
-    )
+    owner = found["owner"] or f"owner-{owner_id}"
+    repository = found["repository"] or f"repository-{repository_id}"
+    context, environment, ref = found["context"], found["environment"], found["ref"]
     full = f"{owner}/{repository}"
     is_request = context == "pull_request"
     ref = ref or ("refs/pull/1/merge" if is_request else "refs/heads/main")
     workflow = f"{full}/.github/workflows/deploy.yml@{ref}"
     claims = {
         "ref": ref,
-        "ref_type": "tag" if kind == "tags" else "branch",
+        "ref_type": "tag" if ref.startswith("refs/tags/") else "branch",
         "sha": _SHA,
         "repository": full,
         "repository_id": repository_id or _number(full),
@@ -97,7 +127,7 @@ def _parse_github(rest: str) -> Job | None:
         "workflow": "deploy",
         "workflow_ref": workflow,
         "workflow_sha": _SHA,
-        "job_workflow_ref": workflow,
+        "job_workflow_ref": found["called"] or workflow,
         "job_workflow_sha": _SHA,
         "event_name": "pull_request" if is_request else "push",
         "head_ref": "feature" if is_request else "",
@@ -112,7 +142,7 @@ def _parse_github(rest: str) -> Job | None:
     return Job(
         platform=GITHUB,
         issuer="https://token.actions.githubusercontent.com",
-        subject=f"repo:{prefix}:{context}",
+        subject=rest if found["by_id"] else f"repo:{rest}",
         claims=claims,
         seconds=300,
     )
@@ -178,6 +208,19 @@ def _parse_terraform(rest: str) -> Job | None:
 
 
 def _parse_azure_devops(rest: str) -> Job | None:
+    """Parse ORGANIZATION/PROJECT/CONNECTION, or the ids ORGANIZATION/CONNECTION with Entra as the issuer."""
+    ids = re.fullmatch(rf"({guids.PATTERN})/({guids.PATTERN})", rest)
+    if ids is not None:
+        client = {"azp": DEVOPS_CLIENT, "azpacr": "2", "idtyp": "app", "ver": "2.0"}
+        return Job(
+            platform=AZURE_DEVOPS,
+            issuer="",
+            subject=rest.lower(),
+            claims={**client, FEDERATION_CLAIM: _CONNECTION_MARK},
+            seconds=600,
+            connection=ids[2].lower(),
+            is_entra=True,
+        )
     found = re.fullmatch(rf"({_PART})/([^/:]+)/([^/:]+)", rest)
     if found is None:
         return None
@@ -187,6 +230,7 @@ def _parse_azure_devops(rest: str) -> Job | None:
         subject=f"sc://{rest}",
         claims={"service_connection_id": _guid(rest)},
         seconds=600,
+        connection=_guid(rest),
     )
 
 
@@ -229,7 +273,7 @@ def describe_environment(
             "TF_BUILD": "True",
             "SYSTEM_OIDCREQUESTURI": f"{base}/azure-devops",
             "SYSTEM_ACCESSTOKEN": request_token,
-            "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": job.claims["service_connection_id"],
+            "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": job.connection,
         }
     if job.platform == GITLAB:
         return {"GITLAB_CI": "true", "GITLAB_OIDC_TOKEN": sign(audience)}

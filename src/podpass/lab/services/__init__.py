@@ -66,10 +66,11 @@ def list_providers() -> "list[ResourceProvider]":
 
 
 def list_sections() -> "list[SeedSection[Any]]":
-    """Return the sections that the services add to a seed file, and those of issuers outside."""
+    """Return the sections that the services add to a seed file, and those of issuers and policies."""
+    from podpass.diagnose.lint.section import SECTION
     from podpass.lab.issuers.seed import SECTIONS
 
-    return [*(each.seed() for each in SERVICES if each.seed is not None), *SECTIONS]
+    return [*(each.seed() for each in SERVICES if each.seed is not None), *SECTIONS, SECTION]
 
 
 def create_roles() -> "RoleCatalogue":

@@ -6,7 +6,7 @@ from typing import Any
 
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.object_names import is_object_name
+from podpass.kubernetes.paths import is_object_name
 from podpass.migration.podidentity.model import (
     BINDING_LABEL,
     GROUP,

@@ -47,7 +47,7 @@ from podpass.servers.listen import format_address, listen
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.servers.webhook import metrics, probes
 from podpass.servers.webhook.loop_latency import LoopLag
-from podpass.servers.webhook.self_check import PortCheck
+from podpass.servers.webhook.probes import PortCheck
 from podpass.settings.reading import DISABLED_ADDRESS
 from podpass.settings.webhook import WebhookSettings
 from podpass.tasks import background_task

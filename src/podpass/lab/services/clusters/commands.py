@@ -5,10 +5,9 @@ Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters/run-command
 
 from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 from podpass.lab.services.clusters import resource_manager as clusters
 from podpass.lab.services.clusters import wire as cluster_wire
@@ -76,21 +75,19 @@ async def _get_result(context: OperationContext) -> ManagerResponse:
 _ONE = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{TYPE}/{{name}}"
 
 ROUTES = (
-    Route(
-        method="POST",
-        path=f"{_ONE}/runCommand",
-        operation=ManagerOperation(
-            title="run command in cluster",
-            action=f"{TYPE}/runCommand/action",
-            run=_run,
-            reads_body=True,
-        ),
+    build_route(
+        "POST",
+        f"{_ONE}/runCommand",
+        "run command in cluster",
+        f"{TYPE}/runCommand/action",
+        _run,
+        reads_body=True,
     ),
-    Route(
-        method="GET",
-        path=f"{_ONE}/commandResults/{{command}}",
-        operation=ManagerOperation(
-            title="show result of command", action=f"{TYPE}/commandResults/read", run=_get_result
-        ),
+    build_route(
+        "GET",
+        f"{_ONE}/commandResults/{{command}}",
+        "show result of command",
+        f"{TYPE}/commandResults/read",
+        _get_result,
     ),
 )

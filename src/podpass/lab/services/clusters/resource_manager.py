@@ -12,6 +12,7 @@ from podpass.directory.resource_manager.model import (
     ManagerResponse,
     OperationContext,
     Route,
+    build_route,
     crud_routes,
 )
 from podpass.directory.store import audit_writer
@@ -296,14 +297,12 @@ ROUTES = (
     Route(method="GET", path=_ALL, operation=_LIST),
     *crud_routes(_ONE, TYPE, "cluster", get=_get, put=_put, patch=_patch, delete=_delete),
     *(
-        Route(
-            method="POST",
-            path=f"{_ONE}/{verb}",
-            operation=ManagerOperation(
-                title="get credentials of cluster",
-                action=f"{TYPE}/{verb}/action",
-                run=credentials_handler(verb, name),
-            ),
+        build_route(
+            "POST",
+            f"{_ONE}/{verb}",
+            "get credentials of cluster",
+            f"{TYPE}/{verb}/action",
+            credentials_handler(verb, name),
         )
         for verb, name in _CREDENTIALS.items()
     ),

@@ -6,10 +6,9 @@ Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-servic
 
 from podpass.directory.resource_manager import errors, operations
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 from podpass.lab.services.clusters import resource_manager as clusters
 from podpass.lab.services.clusters.context import cluster_of
@@ -56,11 +55,7 @@ def _accepted(context: OperationContext, cluster: Cluster, operation: str) -> Ma
 _ONE = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{TYPE}/{{name}}"
 
 ROUTES = tuple(
-    Route(
-        method="POST",
-        path=f"{_ONE}/{verb}",
-        operation=ManagerOperation(title=title, action=f"{TYPE}/{verb}/action", run=run),
-    )
+    build_route("POST", f"{_ONE}/{verb}", title, f"{TYPE}/{verb}/action", run)
     for verb, title, run in (
         (_KEYS, "rotate signing keys of cluster", _rotate_keys),
         (_CERTIFICATES, "rotate certificates of cluster", _rotate_certificates),

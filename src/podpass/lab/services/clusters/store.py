@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, select
 
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
@@ -77,9 +77,7 @@ class Clusters:
         query = select(clusters)
         query = in_scope(query, clusters.c.resource_key, subscription_id, group, after)
         return await self._session.read(
-            lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _to_cluster
-            )
+            lambda connection: database.fetch_page(connection, query, limit, _to_cluster)
         )
 
     async def put(self, cluster: Cluster, *, grouped: bool = False) -> WriteResult:
@@ -157,18 +155,13 @@ def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult
     if old is not None and old.location != new.location:
         raise errors.Conflict("the location of a cluster cannot change", name=new.name)
     key = {"resource_key": new.resource_id.lower()}
-    if old is None:
-        write.connection.execute(insert(clusters).values(**key, **_to_columns(new)))
-    else:
-        write.connection.execute(update(clusters).filter_by(**key).values(**_to_columns(new)))
     write.record(f"{TYPE}/write", new.resource_id)
-    return (WriteResult.CREATED if old is None else WriteResult.UPDATED), new
+    return write.store(clusters, key, _to_columns(new), exists=old is not None), new
 
 
 def _read(connection: Connection, resource_id: str) -> Cluster | None:
     query = select(clusters).filter_by(resource_key=resource_id.lower())
-    row = connection.execute(query).first()
-    return None if row is None else _to_cluster(row)
+    return database.fetch_first(connection, query, _to_cluster)
 
 
 @database.row_decoder(clusters, key=lambda row: row.name)

@@ -4,10 +4,9 @@ from typing import Any
 
 from podpass.directory.resource_manager import errors, locations, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 from podpass.lab.services.clusters import resource_manager as clusters
 from podpass.lab.services.clusters import wire as cluster_wire
@@ -139,65 +138,61 @@ _ONE = f"{_SUB}/resourceGroups/{{group}}/providers/{TYPE}/{{name}}"
 _POOLS = f"{TYPE}/agentPools"
 
 
-def _route(method: str, path: str, title: str, action: str, run: Any) -> Route:
-    return Route(
-        method=method, path=path, operation=ManagerOperation(title=title, action=action, run=run)
-    )
-
-
 ROUTES = (
-    _route("GET", f"{_ONE}/agentPools", "list agent pools", f"{_POOLS}/read", _list_pools),
-    _route("GET", f"{_ONE}/agentPools/{{pool}}", "show agent pool", f"{_POOLS}/read", _get_pool),
-    _route(
+    build_route("GET", f"{_ONE}/agentPools", "list agent pools", f"{_POOLS}/read", _list_pools),
+    build_route(
+        "GET", f"{_ONE}/agentPools/{{pool}}", "show agent pool", f"{_POOLS}/read", _get_pool
+    ),
+    build_route(
         "PUT",
         f"{_ONE}/agentPools/{{pool}}",
         "write agent pool",
         f"{_POOLS}/write",
         _reject_pool_change,
     ),
-    _route(
+    build_route(
         "DELETE",
         f"{_ONE}/agentPools/{{pool}}",
         "delete agent pool",
         f"{_POOLS}/delete",
         _reject_pool_change,
     ),
-    _route(
+    build_route(
         "GET",
         f"{_SUB}/providers/Microsoft.ContainerService/locations/{{location}}/kubernetesVersions",
         "list Kubernetes versions",
         "Microsoft.ContainerService/locations/kubernetesVersions/read",
         _list_versions,
     ),
-    _route(
+    build_route(
         "GET",
         f"{_SUB}/providers/Microsoft.ContainerService/locations/{{location}}/orchestrators",
         "list Kubernetes versions",
         "Microsoft.ContainerService/locations/orchestrators/read",
         _list_orchestrators,
     ),
-    _route(
+    build_route(
         "GET",
         f"{_ONE}/upgradeProfiles/default",
         "show upgrades of cluster",
         f"{TYPE}/upgradeProfiles/read",
         _get_upgrade_profile,
     ),
-    _route(
+    build_route(
         "GET",
         f"{_ONE}/availableAgentPoolVersions",
         "list versions for agent pools",
         f"{TYPE}/availableAgentPoolVersions/read",
         _list_pool_versions,
     ),
-    _route(
+    build_route(
         "GET",
         f"{_ONE}/maintenanceConfigurations",
         "list maintenance configurations",
         f"{TYPE}/maintenanceConfigurations/read",
         _list_none,
     ),
-    _route(
+    build_route(
         "POST",
         f"{_ONE}/accessProfiles/{{role}}/listCredential",
         "get credentials of access profile",

@@ -11,12 +11,11 @@ from typing import Any
 from podpass.directory.model import WriteResult
 from podpass.directory.resource_manager import errors, operations, paging, resources, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
     ResourceProvider,
     ResourceType,
-    Route,
+    build_route,
     crud_routes,
 )
 from podpass.directory.resource_manager.plain_resources import PlainType, create_provider
@@ -163,27 +162,21 @@ _ALL = f"{_CLUSTER}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 
 _ROUTES = (
-    Route(
-        method="GET",
-        path=_ALL,
-        operation=ManagerOperation(title="list connections", action=f"{TYPE}/read", run=_list),
-    ),
+    build_route("GET", _ALL, "list connections", f"{TYPE}/read", _list),
     *crud_routes(_ONE, TYPE, "connection", get=_get, put=_put, patch=_patch, delete=_delete),
-    Route(
-        method="POST",
-        path=f"{_ONE}/listConfigurations",
-        operation=ManagerOperation(
-            title="list configurations of connection",
-            action=f"{TYPE}/listConfigurations/action",
-            run=_list_configurations,
-        ),
+    build_route(
+        "POST",
+        f"{_ONE}/listConfigurations",
+        "list configurations of connection",
+        f"{TYPE}/listConfigurations/action",
+        _list_configurations,
     ),
-    Route(
-        method="POST",
-        path=f"{_ONE}/validateLinker",
-        operation=ManagerOperation(
-            title="validate connection", action=f"{TYPE}/validateLinker/action", run=_validate
-        ),
+    build_route(
+        "POST",
+        f"{_ONE}/validateLinker",
+        "validate connection",
+        f"{TYPE}/validateLinker/action",
+        _validate,
     ),
 )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, select
 
 from podpass import database
 from podpass.directory import rules
@@ -86,9 +86,7 @@ class Linkers:
             query = query.where(linkers.c.resource_key > after.lower())
         query = query.order_by(linkers.c.resource_key)
         return await self._session.read(
-            lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _to_linker
-            )
+            lambda connection: database.fetch_page(connection, query, limit, _to_linker)
         )
 
 
@@ -137,18 +135,13 @@ def _put(write: Write, given: Linker) -> WriteResult:
         "created": new.created,
         "document": to_json(new.document),
     }
-    if old is None:
-        write.connection.execute(insert(linkers).values(**key, **values))
-    else:
-        write.connection.execute(update(linkers).filter_by(**key).values(**values))
     write.record(f"{TYPE}/write", new.resource_id)
-    return WriteResult.CREATED if old is None else WriteResult.UPDATED
+    return write.store(linkers, key, values, exists=old is not None)
 
 
 def _read(connection: Connection, resource_id: str) -> Linker | None:
     query = select(linkers).filter_by(resource_key=resource_id.lower())
-    row = connection.execute(query).first()
-    return None if row is None else _to_linker(row)
+    return database.fetch_first(connection, query, _to_linker)
 
 
 @database.row_decoder(linkers, key=lambda row: row.resource_id)

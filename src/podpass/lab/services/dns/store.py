@@ -119,9 +119,7 @@ class DnsZones:
             )
         query = query.order_by(dns_record_sets.c.name_key, dns_record_sets.c.type)
         return await self._session.read(
-            lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _to_record_set
-            )
+            lambda connection: database.fetch_page(connection, query, limit, _to_record_set)
         )
 
     async def change(
@@ -260,8 +258,7 @@ def _count(connection: Connection, zone_id: str) -> int:
 
 def _read(connection: Connection, zone_id: str, type_: str, name: str) -> DnsRecordSet | None:
     query = select(dns_record_sets).filter_by(**_key(zone_id, name), type=type_)
-    row = connection.execute(query).first()
-    return None if row is None else _to_record_set(row)
+    return database.fetch_first(connection, query, _to_record_set)
 
 
 @database.row_decoder(dns_record_sets, key=lambda row: f"{row.zone_id}/{row.type}/{row.name}")

@@ -8,10 +8,9 @@ from podpass import names
 from podpass.directory.model import OtherResource
 from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import (
-    ManagerOperation,
     ManagerResponse,
     OperationContext,
-    Route,
+    build_route,
 )
 from podpass.directory.resource_manager.plain_resources import PlainType, create_provider
 from podpass.lab.services.storage.accounts import TYPE
@@ -78,14 +77,12 @@ _ACCOUNTS = PlainType(
     show=_show,
     check_new=_check_new,
 )
-_CHECK_NAME = Route(
-    method="POST",
-    path="/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
-    operation=ManagerOperation(
-        title="check name of storage account",
-        action="Microsoft.Storage/checkNameAvailability/read",
-        run=_check_account_name,
-        reads_body=True,
-    ),
+_CHECK_NAME = build_route(
+    "POST",
+    "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
+    "check name of storage account",
+    "Microsoft.Storage/checkNameAvailability/read",
+    _check_account_name,
+    reads_body=True,
 )
 PROVIDER = create_provider(_ACCOUNTS, routes=(_CHECK_NAME,))

@@ -1,0 +1,122 @@
+"""`podpass lint`: federated credentials that Entra refuses, or that trust more than intended."""
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from podpass.cli import options
+from podpass.cli.account_options import AccountOptions, build_options
+from podpass.cli.apply import read_valid_seed
+from podpass.cli.azure_account import default_to_instance, sign_in
+from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+
+if TYPE_CHECKING:
+    from podpass.diagnose.lint.model import LintedIdentity, LintFinding
+    from podpass.seed.model import Seed
+
+_FOUND, _NOT_READ = 1, 3
+_INDENT = 4
+
+
+def _run(seed: str, policies: str, output: str) -> int:
+    from podpass.diagnose.lint.model import LintFacts
+    from podpass.diagnose.lint.rules import find_all
+    from podpass.diagnose.lint.section import KEY, PolicyEntry
+
+    parsed = [_parse(file) for file in (seed, policies) if file]
+    if seed:
+        identities, unread = _of_seed(parsed[0]), list[str]()
+    else:
+        identities, unread = asyncio.run(
+            _read(AccountOptions.from_context(click.get_current_context()))
+        )
+    entries = [entry for each in parsed for entry in each.entries[KEY]]
+    assigned = [each.policy for each in entries if isinstance(each, PolicyEntry)]
+    found = list(find_all(LintFacts(identities=identities, policies=assigned)))
+    if output == "text":
+        _print(found, seed)
+    else:
+        print_output({"findings": [asdict(each) for each in found], "unread": unread}, output)
+    for text in unread:
+        print_message(f"podpass: not read: {text}")
+    return _FOUND if found else _NOT_READ if unread else 0
+
+
+def _parse(file: str) -> "Seed":
+    from podpass.lab.services import parse_seed
+
+    return parse_seed(read_valid_seed(file, file), file)
+
+
+def _of_seed(seed: "Seed") -> "list[LintedIdentity]":
+    from podpass.diagnose.lint.model import LintedIdentity
+
+    return [
+        LintedIdentity(name=each.name, kind=each.kind, credentials=each.credentials, line=each.line)
+        for each in seed.identities
+    ]
+
+
+async def _read(given: AccountOptions) -> "tuple[list[LintedIdentity], list[str]]":
+    """Return the identities of the running instance or of Azure, and what could not be read."""
+    from podpass.diagnose.graph.azure_snapshot import AzureReader
+    from podpass.diagnose.lint.model import LintedIdentity
+
+    environ = options.environ()
+    account = await sign_in(default_to_instance(given, environ), environ, print_message)
+    reader = AzureReader(
+        manager=account.manager(),
+        graph=account.graph(),
+        tenant_id=account.tenant_id,
+        login=account.endpoints.login,
+    )
+    identities = [
+        LintedIdentity(
+            name=each.name, kind=each.kind, credentials=each.credentials, object_id=each.object_id
+        )
+        for each in await reader.read_identities()
+    ]
+    return identities, reader.unread
+
+
+def _print(found: "list[LintFinding]", seed: str) -> None:
+    for each in found:
+        place = f"{seed}:{each.line}: " if each.line else ""
+        credential = f", credential {each.credential}" if each.credential else ""
+        text = f"{place}{each.code}: identity {each.identity}{credential}: {each.message}"
+        click.echo(wrap_text(escape_unprintable(text)))
+        fix = wrap_text(f"fix: {each.fix}", _INDENT)
+        click.echo("\n".join(" " * _INDENT + line for line in fix.splitlines()))
+    print_message(f"{len(found)} findings" if found else "no findings")
+
+
+command = click.Command(
+    "lint",
+    params=[
+        click.Argument(["seed"], required=False, default="", metavar="[SEED]"),
+        click.Option(
+            ["--policies"],
+            default="",
+            metavar="FILE",
+            help="Seed file whose `policies:` are those of the tenant; those of SEED are always used.",
+        ),
+        click.Option(
+            ["-o", "--output"],
+            type=click.Choice(["text", "json", "yaml"]),
+            default="text",
+            show_default=True,
+            help="Output format.",
+        ),
+        *build_options(),
+    ],
+    callback=_run,
+    help="Find federated credentials that Entra refuses, or that trust more than intended.\n\n"
+    "SEED is a seed file. Without it, the command reads the identities of a local instance, or of Azure with"
+    " your own sign-in; it changes nothing. It finds subjects that name a repository or a project by a name"
+    " that another owner can take, wildcards in subjects, expressions that Entra refuses, inexact issuers and"
+    " audiences, the 21st credential, issuers that Microsoft's policies refuse, and chains of two federated"
+    " credentials. The exit code is 1 with findings, and 3 if there are none and not everything could be"
+    " read.",
+)

@@ -1,0 +1,38 @@
+"""Data types of `podpass lint`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from podpass.diagnose.lint.policies import IssuerPolicy
+from podpass.directory.model import FederatedCredential, IdentityKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintedIdentity:
+    """An identity with its credentials; `line` is that of a seed, `object_id` is empty in a seed."""
+
+    name: str
+    kind: IdentityKind
+    credentials: tuple[FederatedCredential, ...]
+    object_id: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintFacts:
+    """What is checked: all identities of a seed or of a directory, and the policies of the tenant."""
+
+    identities: Sequence[LintedIdentity]
+    policies: Sequence[IssuerPolicy] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintFinding:
+    """What a rule found; `code` is the name of the rule, `credential` is empty for the identity itself."""
+
+    code: str
+    identity: str
+    credential: str
+    message: str
+    fix: str
+    line: int | None = None
