@@ -49,4 +49,6 @@ def sign_in(instance: Instance) -> Mapping[str, str]:
         "AZURE_PASSWORD": admin["password"],
         "USER_TENANT": instance.status["tenant_id"],
         "AZURE_KEYVAULT_URL": "https://suites-vault.vault.azure.net",
+        # Tests of keys in an HSM run against a premium vault only.
+        "KEYVAULT_SKU": "standard",
     }

@@ -26,16 +26,7 @@ SUITES = (
         package="azure-keyvault-keys",
         extra=("azure-identity", "aiohttp", "python-dateutil"),
         arguments=(*_AZURE, "-m", "not playback_test_only", "--timeout=300"),
-        passed=1684,
-        failed={
-            f"{test}[{version}_vault]": "it creates exportable keys of an HSM, which a standard vault refuses"
-            for test in (
-                "test_key_release",
-                "test_update_release_policy",
-                "test_immutable_release_policy",
-            )
-            for version in ("7.4", "7.5")
-        },
+        passed=1682,
     ),
     Suite(
         package="azure-identity",
