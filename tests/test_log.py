@@ -99,6 +99,18 @@ async def test_lines_of_one_iteration_are_written_together_without_loss(tmp_path
     assert [line["number"] for line in _read_lines(file)] == [0, 1, 2, 3]
 
 
+def test_line_after_the_handlers_are_closed_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asyncio logs an unread error of a task when the task is destroyed, at the end of the process."""
+    file = tmp_path / "podpass.log"
+    log.configure(file=file)
+    logging.getLogger("podpass").handlers[0].close()
+    _log.error("task_failed", extra={"number": 1})
+    assert [line["number"] for line in _read_lines(file)] == [1]
+    assert capsys.readouterr().err == ""
+
+
 async def test_error_is_written_immediately(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file)

@@ -254,6 +254,9 @@ class _FileHandler(_JsonHandler):
         super().close()
 
     def _write(self, lines: Sequence[bytes]) -> None:
+        if self._stream.closed:
+            # At the end of the process, asyncio logs tasks after `logging` has closed its handlers.
+            self._stream = open_private(self._file)
         self._stream.write(b"\n".join((*lines, b"")))
         self._stream.flush()
         self._rotate_if_large()

@@ -245,7 +245,7 @@ async def test_address_takes_only_its_share_of_a_service(
         for name in ("vault", "azure", "authority", "control"):
             with ExitStack() as stack:
                 held = [
-                    socket.create_connection(("127.0.0.1", services[name]), 30, ("127.0.0.2", 0))
+                    socket.create_connection(("127.0.0.1", services[name]), 30, ("127.64.0.2", 0))
                     for _ in range(4)
                 ]
                 for each in held:
@@ -261,7 +261,7 @@ async def test_address_takes_only_its_share_of_a_service(
                     found, _ = await running.get("demo-vault.vault.azure.net", SECRET)
                     assert found == 401
                     with pytest.raises(aiohttp.ClientConnectionError):
-                        await running.get("demo-vault.vault.azure.net", SECRET, source="127.0.0.2")
+                        await running.get("demo-vault.vault.azure.net", SECRET, source="127.64.0.2")
 
 
 async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Path) -> None:

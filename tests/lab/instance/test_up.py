@@ -409,6 +409,22 @@ def test_log_of_an_instance_contains_no_tokens_and_no_secrets(podpass: Podpass) 
     assert not (podpass.data_dir / "podpass.err").read_text()
 
 
+def test_several_damaged_keys_are_one_error_without_a_traceback(podpass: Podpass) -> None:
+    """Fails if asyncio logs the errors of the other files, after the log file is closed or before."""
+    podpass.up()
+    podpass("down")
+    for file in (podpass.data_dir / "keys").rglob("*"):
+        if file.is_file():
+            file.write_text("damaged")
+    size = (podpass.data_dir / "podpass.log").stat().st_size
+    done = podpass("up", "--port-base", "0", "--detach")
+    assert done.returncode == 1
+    assert "is not a numbered RSA private key" in done.stderr
+    assert "Traceback" not in (podpass.data_dir / "podpass.err").read_text()
+    log = (podpass.data_dir / "podpass.log").read_bytes()[size:].decode()
+    assert "library_message" not in log
+
+
 def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
     """Fails if a lock and an old status file are enough to be ready."""
     pid = podpass.up()["pids"]["podpass"]

@@ -229,11 +229,15 @@ async def _open_keys(
     """Create or read certificates and keys, in parallel, because generating RSA keys is slow."""
     ring = asyncio.create_task(open_issuer_keys(context))
     keys = asyncio.create_task(open_cloud_keys(context, database))
-    # Threads generate the keys of a new instance while this thread works.
-    await asyncio.sleep(0)
-    _write_certificates(context)
-    for name in _MODULES if context.settings.kubernetes == KUBE_APISERVER else _ALL_MODULES:
-        importlib.import_module(name)
+    try:
+        # Threads generate the keys of a new instance while this thread works.
+        await asyncio.sleep(0)
+        _write_certificates(context)
+        for name in _MODULES if context.settings.kubernetes == KUBE_APISERVER else _ALL_MODULES:
+            importlib.import_module(name)
+    finally:
+        # Of several damaged files, only one is reported; asyncio would log the errors of the others.
+        await asyncio.gather(ring, keys, return_exceptions=True)
     return (await ring, await keys), str(context.data_dir.ca_file)
 
 
