@@ -29,7 +29,7 @@ from podpass.tasks import CoalescedCallback
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"
-# The event of a client that asked another token service than that of the instance.
+# The event when a client sends a request to a token service that the instance does not serve.
 AUTHORITY_NOT_SERVED = "authority_not_served"
 DRY_RUN = "dry_run"
 BY_DOCTOR = "by_doctor"

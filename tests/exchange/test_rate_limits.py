@@ -260,7 +260,7 @@ def test_penalty_ends_exactly_and_can_start_again(harness: LimiterHarness) -> No
     assert not limiter.allow_connection(HERE)
 
 
-def test_address_is_trusted_only_for_its_time(harness: LimiterHarness) -> None:
+def test_trust_of_an_address_expires(harness: LimiterHarness) -> None:
     limiter = harness.limiter(refused=Rate(per_second=0.001, burst=1), penalty_seconds=30)
     limiter.on_success(HERE, CLIENT)
     harness.now += rate_limits.TRUSTED_SECONDS - 0.1

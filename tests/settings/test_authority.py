@@ -209,7 +209,7 @@ def test_misspelt_variable_is_a_problem_with_the_similar_name(name: str, said: s
     assert said in problem
 
 
-def test_variables_of_settings_and_of_kubernetes_services_are_no_problem() -> None:
+def test_variables_of_settings_and_of_kubernetes_services_are_accepted() -> None:
     """Kubernetes sets these in each pod of a namespace with such a Service (enableServiceLinks)."""
     service = "SERVICE_HOST SERVICE_PORT SERVICE_PORT_HTTPS PORT PORT_8443_TCP PORT_8443_TCP_PROTO"
     service += (

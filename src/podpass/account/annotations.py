@@ -40,11 +40,11 @@ PREFIXES = (names.PREFIX, names.OWN_PREFIX)
 _OFF, _ON = _SWITCH = ("false", "true")
 # The maximum number of cached unknown keys of a ServiceAccount; a few are enough for warnings.
 _MAX_UNKNOWN = 3
-# Integers as the reference parses them: no blanks, underscores, hexadecimal or non-ASCII digits.
+# Integers as azure-workload-identity parses them: no blanks, underscores, hexadecimal or non-ASCII digits.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # More digits than any valid value has; int() would be slow for a longer text.
 _MAX_DIGITS = 19
-# The whitespace that the reference trims; str.strip() would also remove the separators 0x1c to 0x1f.
+# The whitespace that azure-workload-identity trims; str.strip() would also remove 0x1c to 0x1f.
 _BLANKS = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"

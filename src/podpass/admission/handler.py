@@ -59,7 +59,7 @@ def create_app(
 class _WebhookApp:
     """The ASGI application; `fast_path` answers the reviews of ordinary pods."""
 
-    # A connection stores such a body before the memory budget is asked.
+    # A connection reads a body of at most this size before the memory budget is checked.
     fast_path_max_bytes = UNRESERVED_BYTES
 
     def __init__(

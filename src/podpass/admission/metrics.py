@@ -19,7 +19,7 @@ MAX_REASONS = 64
 OUTCOMES = ("mutated", "unchanged", "refused", "failed")
 LOOKUP_RESULTS = ("hit", "live", "stale", "missing", "unreadable")
 
-# The buckets of the reference, and those of controller-runtime.
+# The buckets of azure-workload-identity, and those of controller-runtime.
 _REFERENCE = (
     *(n / 1000 for n in range(1, 10)),
     *(n / 100 for n in range(1, 10)),
@@ -101,7 +101,7 @@ class AdmissionMetrics:
         yield from self._render_aliases()
 
     def _render_aliases(self) -> Iterator[str]:
-        """Yield the series of the reference, so that its dashboards keep working."""
+        """Yield azure-workload-identity's series, so that its dashboards keep working."""
         yield from prometheus_text.render_histogram(
             "azwi_mutation_request",
             "Distribution of how long it took for the azure-workload-identity mutation request",

@@ -176,7 +176,7 @@ def _list_volumes_at_mount_path(pod: Pod, config: PodIdentityConfig) -> set[str 
 
 
 def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> list[dict[str, Any]]:
-    """Build the environment variables of every container in the reference's order; omit empty ones."""
+    """Build the variables of every container in azure-workload-identity's order; omit empty ones."""
     values = {
         names.ENV_CLIENT_ID: config.client_id,
         names.ENV_TENANT_ID: config.tenant_id,
@@ -184,8 +184,8 @@ def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> l
         names.ENV_AUTHORITY_HOST: settings.authority_host,
     }
     if config.custom_endpoint:
-        # NOTE: the reference sets CA_FILE even if no file is mounted, and together with CA_DATA. Every SDK
-        # refuses the two together, so CA_FILE is set only where the volume contains the file.
+        # NOTE: azure-workload-identity sets CA_FILE even if no file is mounted, and together with CA_DATA.
+        # Every SDK refuses the two together, so CA_FILE is set only where the volume contains the file.
         has_file = settings.ca_configmap or settings.ca_signer
         values |= {
             names.ENV_TOKEN_PROXY: settings.token_proxy,

@@ -1,7 +1,7 @@
 """Build the entries of the MutatingWebhookConfiguration and the webhook's RBAC rules. Pure.
 
 The chart, `podpass manifests` and `podpass up` use them. Names and failure policy are those of
-azure-workload-identity, so that podpass and the reference can replace each other.
+azure-workload-identity, so that either can replace the other.
 """
 
 from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ from podpass.crypto import jose
 from podpass.errors import Error
 
 OVERLAP_SECONDS = 24 * 3600
-# A time that is further in the future than this was written before the clock was set back.
+# A `signs_from` further ahead than this was written before the clock was set back.
 MAX_PUBLISH_SECONDS = 600
 _SUFFIX = ".pem"
 

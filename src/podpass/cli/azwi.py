@@ -1,6 +1,6 @@
 """`podpass azwi`: the command line of azure-workload-identity's `azwi`; a link of this name replaces it.
 
-Its failures have the reference's form: `Error: ...` on stderr, exit code 1.
+Its failures have azure-workload-identity's form: `Error: ...` on stderr, exit code 1.
 """
 
 import importlib

@@ -17,7 +17,7 @@ from podpass.cli.output import print_message
 @click.option(
     "--program",
     metavar="PROGRAM",
-    help="The browser: Chromium, or one that is made from it.  [default: the first one on PATH]",
+    help="The browser: Chromium, or one based on it.  [default: the first one on PATH]",
 )
 @click.argument("url", metavar="[URL]", required=False)
 def command(kubeconfig: Path | None, namespace: str, program: str | None, url: str | None) -> None:

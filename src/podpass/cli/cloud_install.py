@@ -52,7 +52,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9._:/@\[\]-]+")
 @click.option(
     "--claim",
     metavar="NAME",
-    help="PersistentVolumeClaim for the data.  [default: the data ends with the pod]",
+    help="PersistentVolumeClaim for the data.  [default: the data is deleted with the pod]",
 )
 @click.option(
     "--azurite-image",
@@ -71,7 +71,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9._:/@\[\]-]+")
     help="Namespace whose pods trust the cloud; repeatable. It gets the label podpass.dev/cloud: enabled.",
 )
 @click.option(
-    "--all-namespaces", "-A", is_flag=True, help="The pods of all namespaces but the system's."
+    "--all-namespaces", "-A", is_flag=True, help="All namespaces except the system namespaces."
 )
 @click.option(
     "--dns",

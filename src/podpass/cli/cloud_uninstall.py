@@ -13,14 +13,14 @@ from podpass.kubernetes.client import KubeClient
 @click.command
 @kubeconfig_option
 @namespace_option
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--timeout",
     type=click.IntRange(1, 3600),
     default=180,
     show_default=True,
     metavar="SECONDS",
-    help="Time to wait until the namespace is gone.",
+    help="Time to wait until the namespace is deleted.",
 )
 def command(kubeconfig: Path | None, namespace: str, yes: bool, timeout: int) -> None:
     """Remove the cloud half from the cluster, with its tenant, its CA and its data.

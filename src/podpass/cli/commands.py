@@ -56,7 +56,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "doctor": "Find out why a workload gets no token: the first wrong thing, and its fix",
         "trace": "Show the hops of the tokens of a pod, from its admission to the resource",
         "explain": "Explain the text of an error, or a whole log: meaning, cause and resolution",
-        "graph": "Show who can become which identity, and what each reaches",
+        "graph": "Show which ServiceAccounts can use which identity, and what each reaches",
         "lint": "Find federated credentials that Entra refuses, or that trust more than intended",
         "drift": "Find running pods that differ from what admission would give them now",
         "token": "Inspect a token",

@@ -94,7 +94,7 @@ def remove_version_flag(arguments: Sequence[str]) -> list[str]:
 
 
 def build_version_info(environ: Mapping[str, str]) -> str:
-    """Return version and build information with the reference's members; `goVersion` is Python's version."""
+    """Return version and build information as azure-workload-identity; `goVersion` is Python's version."""
     machine = platform.machine()
     return json.dumps(
         {

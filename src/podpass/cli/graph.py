@@ -1,4 +1,4 @@
-"""`podpass graph`: who can become whom, and reach what."""
+"""`podpass graph`: which ServiceAccounts can use which identities, and which resources these reach."""
 
 import asyncio
 from collections.abc import Mapping
@@ -145,7 +145,7 @@ command = click.Command(
         *build_options(),
     ],
     callback=_run,
-    help="Show who can become which identity, and what each reaches.\n\n"
+    help="Show which ServiceAccounts can use which identity, and what each reaches.\n\n"
     "Lists the ServiceAccounts of a cluster, the federated credentials that accept their tokens, the"
     " identities, and the resources that their roles reach. Findings name credentials that match nothing,"
     " wide roles, shared identities, and accounts that their identity does not trust. Give the name or client"

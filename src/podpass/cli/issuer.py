@@ -269,7 +269,7 @@ def status(
 @click.option(
     "--tls-cert-file", type=click.Path(path_type=Path), metavar="F", help="Certificate in PEM."
 )
-@click.option("--tls-key-file", type=click.Path(path_type=Path), metavar="F", help="Its key.")
+@click.option("--tls-key-file", type=click.Path(path_type=Path), metavar="F", help="Private key.")
 def serve(folder: Path, listen: str, tls_cert_file: Path | None, tls_key_file: Path | None) -> None:
     """Serve the published documents of a folder over HTTP or HTTPS.
 

@@ -61,7 +61,7 @@ def run_rotation(
     keys = KeyFolder(folder)
     reason = ""
     while True:
-        # Not locked in a wait: another command can report a leaked key.
+        # The lock is released while waiting, so that another command can report a leaked key.
         with keys.lock():
             if older_than_days is not None:
                 state = keys.read_state()

@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str], name: str, *, as_reference: bool) -> "int | _
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] != "kubeling":
             return _report_bug(exc)
-        # Processes of a cluster do not need it, so it is not installed with them.
+        # Servers in a cluster do not need kubeling, so their images do not contain it.
         message = "the local loop needs the package kubeling, which is not installed"
         return _Failure(FAILED, message, "install it in a clone: pip install ./kubeling '.[demo]'")
     except Exception as exc:  # noqa: BLE001 the outermost handler: a bug is reported, not raised
@@ -123,7 +123,7 @@ def _report_bug(exc: Exception) -> _Failure:
 
 
 def _print_failure(failure: _Failure, *, as_reference: bool) -> int:
-    """Print a failure and return its exit code; the reference has one code and one word for all."""
+    """Print a failure and return its exit code; azure-workload-identity has one code and one word for all."""
     from podpass.cli.invocation import escape_controls, localize
 
     code, prefix = failure.code, "podpass"

@@ -149,7 +149,7 @@ def escape_unprintable(text: str) -> str:
 
 
 def format_cell(value: object) -> str:
-    """Format a value for people: `-` for none, yes or no, a list with commas."""
+    """Format a value for a table: `-` for none, yes or no, a list with commas."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):

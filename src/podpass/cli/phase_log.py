@@ -11,7 +11,7 @@ from podpass.cli.output import escape_unprintable, print_message
 if TYPE_CHECKING:
     from podpass.provision.model import StepEvent
 
-# For kind and action: the text, and that of the reference if it is another.
+# For kind and action: the text, and azure-workload-identity's text if it is different.
 _TEXTS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("application", "create"): ("created an AAD application", ""),
     ("application", "keep"): ("the AAD application exists", "created an AAD application"),

@@ -54,7 +54,7 @@ def mount_warning(status: Mapping[str, Any], path: str) -> list[str]:
     return [
         "volumes are not mounted here: neither bubblewrap nor the kernel's mount namespaces work.",
         "  Paths of mounts are replaced in the variables, command and arguments of containers. A program",
-        "  that opens such a path by itself, as /var/run/secrets/..., does not find it, and pods can read",
+        "  with such a path in its code, as /var/run/secrets/..., does not find the file, and pods can read",
         f"  the instance's keys. Install {install}, then `podpass down` and `podpass up`. In a container,",
         "  namespaces must be permitted too; docs/develop/pods.md lists how.",
     ]

@@ -27,7 +27,7 @@ from podpass.lab.data.datadir import DataDir
 @click.option(
     "--trust",
     is_flag=True,
-    help="Restore to a local instance without asking. With the images, Kubernetes objects, keys,"
+    help="Do not ask before a restore to a local instance. With the images, Kubernetes objects, keys,"
     " passwords or roles in it, the author of the backup could run programs as you.",
 )
 @click.argument("file", type=click.Path(path_type=Path))

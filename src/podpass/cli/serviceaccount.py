@@ -192,7 +192,7 @@ def _common_options(verb: str) -> list[click.Option]:
     if verb == _DELETE:
         found.append(
             click.Option(
-                ["--yes", "-y"], is_flag=True, help="Delete objects that others use without asking."
+                ["--yes", "-y"], is_flag=True, help="Do not ask about objects that others use."
             )
         )
     return found

@@ -24,7 +24,7 @@ def parse_phase_token_expiration(
 
 
 def parse_token_expiration(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """Parse a duration such as 1h30m; return whole seconds, halves rounded up as in the reference."""
+    """Parse a duration such as 1h30m; return whole seconds, halves rounded up as azwi does."""
     if value is None:
         return None
     if not _DURATION.fullmatch(value):

@@ -73,7 +73,7 @@ class TraceFilter:
         is_pod = workload.is_pod(self.name) and self.kind != "account"
         if is_pod:
             self._accounts.add(account)
-        # The log has no issue of this token: the hop is shown for each pod that may have sent it.
+        # The log does not show which pod got this token: the hop is shown for each pod that may have sent it.
         is_pod = is_pod or (workload.is_unissued and account in self._accounts)
         return is_pod or (workload.account == self.name and self.kind != "pod")
 

@@ -94,7 +94,7 @@ class ConsoleApp:
                 return
             status, body, headers = refusal or await self._respond(scope, receive)
         except Error as exc:
-            # Without its store, an authority cannot tell who sends the request.
+            # Without its store, an authority cannot authenticate the user.
             _log.warning("console_data_unavailable", extra={"code": exc.code})
             status, body, headers = text_response(503, _UNAVAILABLE.format(exc.message))
         except Exception as exc:  # noqa: BLE001 a bug is logged, and its response has no details
@@ -152,7 +152,7 @@ class ConsoleApp:
             return 503, page, (HTML,)
 
     async def _page(self, context: PageContext, view: str, path: str, pod: str) -> Response:
-        # Before the data is read: what changes later is in the next message.
+        # Read the revision before the data, so that later changes are in the next message.
         seen = await self._live.revision(view)
         known = await self._live.known_objects()
         values = await self._read(view, pod, known)

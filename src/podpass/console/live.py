@@ -23,7 +23,7 @@ from podpass.http.server import Receive, Send
 
 POLL_SECONDS = 0.4
 LISTING_SECONDS = 2.0
-# Reading what tells whether a listing has changed takes at most this part of the time.
+# The check whether a listing has changed takes at most this part of the time.
 _LISTING_SHARE = 0.05
 # Views whose data is read as a whole.
 LISTINGS = ("refusals", "pods", "identities", "graph", "audit")
@@ -136,7 +136,7 @@ class LiveView:
         idle = 0
         while True:
             await self._source.refresh()
-            # Before the message is made: what arrives later is in the next one.
+            # Read the position before the message is built, so that later hops are in the next one.
             position = self.cursor()
             text = await self.message(context, view, after, pod)
             event = format_event(text, str(position)) if text else ""

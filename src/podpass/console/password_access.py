@@ -96,7 +96,7 @@ class PasswordAccess:
         try:
             session = await self._sessions.open(name, password)
         except DatabaseFailed:
-            raise  # the password may be correct
+            raise  # an unavailable database is not a wrong password
         except Error as exc:
             # The form does not say whether a user exists, is locked, or is no administrator.
             _log.info("console_sign_in_refused", extra={"code": exc.code})

@@ -103,8 +103,8 @@ class SqliteBackend:
         connection = await self._retry_while_busy(
             lambda: self._begin(engine.use_write_transaction(self.engine.connect())), seconds
         )
-        # No await from here on: the process has only this connection. A write step never runs twice, and the
-        # disk takes longer than decoding texts in Python.
+        # No await from here on: the process has only this connection. A write step is never retried, so
+        # Python decodes its texts from the start; the write to the disk takes longer than that.
         with connection, translate_driver_errors(), self._allow_invalid_utf8():
             result = step(connection)
             try:

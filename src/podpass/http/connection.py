@@ -134,7 +134,7 @@ class Connection(HttpToolsProtocol):
         self._deadline, self._phase, self._reading = None, _REFUSED, None
         super().connection_lost(exc)
         if (running := self._running) is not None and not running.response_complete:
-            # uvicorn informs only the last of several requests: this one would wait forever.
+            # uvicorn reports a disconnect to the last pipelined request only; this one would wait forever.
             running.disconnected = True
             running.message_event.set()
         # Without reference cycles, memory is released now and not at the next garbage collection.

@@ -15,7 +15,7 @@ from podpass.http.request_validation import Headers
 # zlib's `wbits`: 15 is the largest window, 16 more reads a gzip header.
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 ACCEPTED = "gzip, deflate"
-# A JSON body compresses to a tenth. Small bodies may be more regular: one secret of one repeated character.
+# JSON compresses to about a tenth. A small body may compress further: a secret of one repeated character.
 MAX_RATIO = 100
 UNLIMITED_RATIO_BYTES = 64 * 1024
 # A block costs the decoder a table even if it is empty. Compressed data grows only by a header and a few

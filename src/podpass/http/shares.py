@@ -1,7 +1,7 @@
 """Share a limited amount among sources: connections, requests or bytes among addresses or principals. Pure.
 
-A source may take more while it holds less than is free. So one source alone gets a half, N sources that take
-all they can get one part of N + 1 each, and as much stays free for the next source. No share needs a setting.
+A source may take more while its usage is smaller than the free amount. One source alone can use a half. N
+sources that take all they can use 1/(N + 1) each, and 1/(N + 1) stays free. No share needs a setting.
 
 Source: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches" (1998).
 """

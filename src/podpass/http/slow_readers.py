@@ -1,4 +1,4 @@
-"""Disconnect clients that do not read: data waits for them, and none of it arrives.
+"""Disconnect clients that do not read: data is pending, and the client acknowledges none of it.
 
 A response that is not complete does not show who causes the delay. The number of bytes that the client's
 kernel has acknowledged does. It covers every connection in the same way: below TLS, after a response, after
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _CHECKS = 6  # of all connections, in the time after which a client is disconnected
 # A client that keeps a connection without reading it never sends close_notify.
 _TLS_SHUTDOWN_SECONDS = 1.0
-# Linux announces free space when a 16th of the receive buffer is free. Usually, its buffer is smaller.
+# Linux sends a window update when a 16th of the receive buffer is free. Most are smaller than the maximum.
 _WINDOW_PART, _MAX_BUFFER_BYTES = 16, 32 * 1024 * 1024
 _SLOWEST = 8 * 1024  # bytes a second that a client reads while its buffer is full
 # Offsets in `struct tcp_info` of Linux: packets in flight, bytes acknowledged, bytes not sent.

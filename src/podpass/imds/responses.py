@@ -7,7 +7,7 @@ from podpass.imds.entra_client import TokenNotAcquired
 from podpass.imds.token_cache import AccessToken
 from podpass.imds.token_query import BadTokenQuery, TokenQuery
 
-# The reference reports less than the real lifetime, so that a client renews the token in time.
+# azure-workload-identity reports less than the real lifetime, so that a client renews the token in time.
 _MARGIN_SECONDS = 10
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
 _JSON = ((b"content-type", b"application/json"),)
@@ -22,9 +22,9 @@ def token_reply(
 ) -> Reply:
     """Return the response with a token.
 
-    `expires_in` and `not_before` are numbers as in the reference; `expires_on` is text. All clients of App
-    Service's and Cloud Shell's protocols can parse these forms. With `names_client`, the response contains
-    the client ID, as in these protocols.
+    `expires_in` and `not_before` are numbers as in azure-workload-identity; `expires_on` is text. All clients
+    of App Service's and Cloud Shell's protocols can parse these forms. With `names_client`, the response
+    contains the client ID, as in these protocols.
     """
     more = {"client_id": query.client_id} if names_client else {}
     body = orjson.dumps(
@@ -57,7 +57,7 @@ def query_error(error: BadTokenQuery, *, imds_errors: bool) -> Reply:
 
 
 def token_error(error: TokenNotAcquired, *, imds_errors: bool) -> Reply:
-    """Return the error response; the reference's status is 500, which clients retry."""
+    """Return the error response; azure-workload-identity's status is 500, which clients retry."""
     hint = f" Run: podpass explain {error.number}" if error.number else ""
     message = f"{error.message}{hint}"
     if not imds_errors:

@@ -16,7 +16,7 @@ from podpass.errors import Error
 MAX_QUERY_CHARS = 8192
 MAX_PARAMETERS = 100
 _DEFAULT_SCOPE = "/.default"
-# The reference drops a parameter with one of these, and returns a token of the pod's own identity.
+# azure-workload-identity drops a parameter with one of these, and returns a token of the pod's identity.
 _MALFORMED = re.compile(r";|%(?![0-9A-Fa-f]{2})")
 # A managed identity has an object ID and a resource ID in Azure; the sidecar knows only client IDs.
 _OTHER_IDS = ("object_id", "principal_id", "msi_res_id", "mi_res_id")

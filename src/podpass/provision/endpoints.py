@@ -12,7 +12,7 @@ from podpass.names import EXCHANGE_AUDIENCE
 AZURE_STACK = "AzureStackCloud"
 _STACK_FILE = "AZURE_ENVIRONMENT_FILEPATH"
 _FAILED = "failed to parse --azure-env as a valid target Azure cloud environment"
-# Names of the reference for the clouds that `az` names differently.
+# azure-workload-identity's names of the clouds that `az` names differently.
 _ALIASES = {"azurepubliccloud": PUBLIC.name, "azureusgovernmentcloud": "AzureUSGovernment"}
 CLOUD_NAMES = ("AzurePublicCloud", *list(CLOUDS)[1:], AZURE_STACK)
 _NAMES = {name.lower(): name for name in CLOUDS}

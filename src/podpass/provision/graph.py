@@ -75,7 +75,7 @@ class GraphClient:
             found = await self.find_applications(name)
             return next((one for one in found if one.object_id == made.object_id), None)
 
-        # A later run finds the application by its name; before that, it would create a second one.
+        # A later run finds the application in this list; if it is missing, the run creates a second one.
         return await self._client.until(
             find, reason="waiting for Graph to list the new application"
         )
@@ -112,7 +112,7 @@ class GraphClient:
 
     async def list_credentials(self, object_id: str) -> list[FederatedCredential]:
         """Return the federated credentials of an application. Raises ApiError."""
-        # Version 1.0 shows no expression, and its list of an application with one can be cut off.
+        # Graph v1.0 omits expressions, and can truncate the list of an application that has one.
         path = _credentials_of(object_id, "beta")
         return [parse_credential(each) for each in await self._client.list(path)]
 

@@ -43,14 +43,14 @@ def derive_application_name(namespace: str, account: str, issuer: str) -> str:
 
 
 def derive_credential_name(namespace: str, account: str, issuer: str) -> str:
-    """Return the name of a federated credential of an application, as in the reference."""
+    """Return the name of a federated credential of an application, as azure-workload-identity does."""
     return _hash(f"{namespace}-{account}-{issuer}")
 
 
 def derive_managed_credential_name(namespace: str, account: str, issuer: str) -> str:
     """Return the name of a federated credential of a managed identity.
 
-    Resource Manager accepts no `=`, which ends the names of the reference, and 120 characters.
+    Resource Manager accepts 120 characters, and not the `=` that ends azure-workload-identity's names.
     """
     readable = f"{namespace}-{account}".replace(".", "-")[:_READABLE_CHARS]
     digest = hashlib.sha256(f"{namespace}-{account}-{issuer}".encode()).hexdigest()

@@ -26,7 +26,7 @@ _GROUPS = {"api-version": "2021-04-01"}
 _IDENTITIES = {"api-version": "2023-01-31"}
 # Only preview versions show the expression of a flexible credential.
 _EXPRESSIONS = {"api-version": "2025-01-31-preview"}
-# The answers of a cloud without that version.
+# Error codes of a cloud without that version.
 _NO_PREVIEW = frozenset(
     {"InvalidApiVersionParameter", "InvalidResourceType", "NoRegisteredProviderFound"}
 )

@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_FILES = 65536
 _RESERVED_FILES = 64
-_UNLIMITED = 1 << 60  # version 1 of control groups writes a number near the maximum
+_UNLIMITED = 1 << 60  # cgroup v1 writes a number near the maximum for no limit
 _CGROUPS = Path("/sys/fs/cgroup")
 # The measured memory of a connection whose client sends the largest heads over TLS and reads nothing.
 _CONNECTION_BYTES = 1024 * 1024
@@ -62,7 +62,7 @@ def memory_limit(root: Path = _CGROUPS, groups: Path = Path("/proc/self/cgroup")
         for folder in (group, *group.parents):
             if folder.is_relative_to(top) and (file := folder / name).is_file():
                 text = file.read_text().strip()
-                found += [int(text)] if text.isdecimal() else []  # version 2 writes `max`
+                found += [int(text)] if text.isdecimal() else []  # cgroup v2 writes `max`
     limit = min(found, default=_UNLIMITED)
     return limit if limit < _UNLIMITED else None
 

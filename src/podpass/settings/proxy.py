@@ -58,7 +58,7 @@ class ProxySettings:
         default=False,
     )
     imds_errors: bool = setting(
-        "answer errors as JSON with IMDS' codes; without it, as text with the reference's statuses",
+        "answer errors as JSON with IMDS' codes; without it, as text with azure-workload-identity's statuses",
         flag="--imds-errors",
         default=False,
     )

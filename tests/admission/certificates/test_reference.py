@@ -112,7 +112,7 @@ async def test_reference_that_copies_ca_crt_causes_no_write_conflict(lab: Lab) -
     assert replica.rotation.not_ready_reason() == ""
 
 
-async def test_ca_replaced_by_the_reference_is_not_served_before_it_is_trusted(lab: Lab) -> None:
+async def test_ca_replaced_by_azwi_is_not_served_before_it_is_trusted(lab: Lab) -> None:
     """Its rotation has no overlap: podpass restores the old CA until it serves the new leaf."""
     replica = await lab.replica()
     await eventually(lambda: not replica.rotation.not_ready_reason())

@@ -47,7 +47,7 @@ def test_reference_covers_every_served_operation() -> None:
 
 
 @pytest.mark.parametrize("row", EVERY_ROW)
-async def test_application_with_one_permission_runs_only_what_the_reference_allows(
+async def test_application_with_one_permission_runs_only_documented_operations(
     graph: GraphHarness, row: Row
 ) -> None:
     """Fails if `Application.ReadWrite.All` can assign app roles, or a reader can change an object."""

@@ -120,7 +120,7 @@ def parse_request_info(
         group=group,
         version=version,
         plural=rest[0],
-        # A Namespace is in itself; a custom kind may have the same plural.
+        # The namespace of a Namespace is its own name; a custom kind may have the same plural.
         namespace=namespace if namespaced_path or not group else "",
         name=name,
         subresource="proxy" if is_proxy else "/".join(rest[2:]),

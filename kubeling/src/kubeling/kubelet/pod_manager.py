@@ -58,7 +58,7 @@ class PodManager:
                 )
 
     async def watch_namespaces(self) -> None:
-        """Report namespaces that are being deleted to the scheduler, until cancelled."""
+        """Report terminating namespaces to the scheduler, until cancelled."""
         watch = self._context.client.watch("/api/v1/namespaces", metadata_only=True)
         async for kind, namespace in watch:
             self._scheduler.on_namespace(kind, namespace)

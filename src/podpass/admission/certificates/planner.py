@@ -216,9 +216,10 @@ def should_serve(
 ) -> bool:
     """Return whether the replica should serve the Secret's leaf from now on.
 
-    The replica decides from its own reconciles, because a replica of the reference changes CA and leaf in one
-    step, before API servers trust the new CA. A replica that was disconnected switches immediately: other
-    replicas may be about to remove the CA that it serves, and it receives no calls while it is not ready.
+    The replica decides from its own reconciles, because a replica of azure-workload-identity changes CA
+    and leaf in one step, before API servers trust the new CA. A replica that was disconnected switches
+    immediately: other replicas may be about to remove the CA of its leaf, and it receives no calls while it
+    is not ready.
     """
     leaf, current = state.certificates.leaf, state.certificates.current
     if leaf is None or current is None:

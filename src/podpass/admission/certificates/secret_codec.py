@@ -109,7 +109,7 @@ def _decode_current(
     _check_key(certificate, key_pem, "ca.key", "ca.crt")
     if not key_pem.lstrip().startswith(_PKCS1):
         raise _UnusableError(
-            "ca.key is not in PKCS#1 format, and the reference cannot sign with it"
+            "ca.key is not in PKCS#1 format: azure-workload-identity cannot sign with it"
         )
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

@@ -1,6 +1,6 @@
 """Create keys and certificates in the format of azure-workload-identity: each can replace the other.
 
-RSA, with keys as PKCS#1: the reference cannot sign with any other key.
+RSA, with keys as PKCS#1: azure-workload-identity cannot sign with any other key.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ class RsaCertificateIssuer:
                 subject_key_id(key),
                 basic_constraints(ca=True),
                 key_usage(digital_signature=True, key_encipherment=True, key_cert_sign=True),
-                # The reference checks that a CA has this DNS name.
+                # azure-workload-identity checks that a CA has this DNS name.
                 _build_alternative_name(names.CA_NAME),
             ),
         )
@@ -113,8 +113,8 @@ class RsaCertificateIssuer:
 
 def load_certificate(pem: bytes) -> x509.Certificate:
     """Load a certificate from PEM. Raises ValueError."""
-    # NOTE: the CAs of the reference have the serial number 0, and cryptography warns about it. Warning
-    # filters are shared by all threads, hence the lock.
+    # NOTE: the CAs of azure-workload-identity have the serial number 0, and cryptography warns about it.
+    # Warning filters are shared by all threads, hence the lock.
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return x509.load_pem_x509_certificate(pem)

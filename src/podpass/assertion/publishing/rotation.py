@@ -28,7 +28,7 @@ class StepFailed(IssuerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationRequest:
-    """What the caller asks for.
+    """The options of a rotation.
 
     `start` begins a rotation if none is in progress; `is_applied`: the operator states that all API servers
     have been restarted; `leaked` are key IDs to withdraw without waits; `accept_clock` begins the waits

@@ -318,10 +318,10 @@ def _check_identity(facts: Facts) -> Problem | None:
         if other is not None
         else f"no application and no managed identity of the tenant {_read_tenant(facts)} has this client id"
     )
-    return Problem(f"client id {sanitize(facts.cluster.client_id)}", message, _correct(facts))
+    return Problem(f"client id {sanitize(facts.cluster.client_id)}", message, _client_id_fix(facts))
 
 
-def _correct(facts: Facts) -> str:
+def _client_id_fix(facts: Facts) -> str:
     """Return the fix of a client id that the workload has now: in its own variable, or in the annotation."""
     cluster = facts.cluster
     if find_next_client_id(cluster) is not None:

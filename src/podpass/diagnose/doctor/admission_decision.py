@@ -15,7 +15,7 @@ from podpass.settings import WebhookSettings
 _TENANT = (
     "00000000-0000-0000-0000-000000000000"  # the webhook's default tenant; no rule depends on it
 )
-_IMAGE = "podpass-proxy"  # any image but the reference's, which does not serve the mode env
+_IMAGE = "podpass-proxy"  # not azure-workload-identity's, which does not support the mode env
 # The doctor knows neither the webhook's custom token endpoint nor its authority.
 _IGNORED = ("endpoint_not_served", "authority_set")
 

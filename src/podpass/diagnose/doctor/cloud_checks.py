@@ -540,7 +540,7 @@ def _check_authority(facts: Facts) -> Problem | None:
 @EXCHANGE.check("authority-not-asked", "the pod asks the authority that it was given")
 def _check_asked_authority(facts: Facts) -> Problem | None:
     asked = facts.cloud.asked
-    # Its own variable is another check's.
+    # Another check reports a variable of the container itself.
     if asked is None or facts.cluster.authority_container:
         return None
     where = f"the gateway had a client at {asked.source}"
@@ -588,7 +588,7 @@ def _check_same_tenant(facts: Facts) -> Problem | None:
     if not authority.tenant_id or authority.tenant_id == own.lower() or identity is None:
         return None
     if not identity.is_managed and identity.owner_tenant.lower() not in ("", own.lower()):
-        return None  # an application of several tenants may be used in another one
+        return None  # a multi-tenant application can be used in another tenant
     return Problem(
         _tenant_title(facts),
         f"the {identity.title} is in the tenant {own}, so this tenant issues no token for it",
@@ -680,7 +680,7 @@ def _check_exchange(facts: Facts) -> Problem | None:
     if exchange.status == 200:
         return None
     if exchange.number in _NO_MATCH and not isinstance(facts.cloud.credentials, Unread):
-        return None  # the checks of the credentials name the cause
+        return None  # the credential checks report the cause
     explained = find_explanation(exchange.number) if exchange.number else None
     return Problem(
         f"exchange of {facts.cluster.subject}",
@@ -723,10 +723,10 @@ def _check_exists(facts: Facts) -> Problem | None:
             f"the subscription that was read has no {found.title}{near}; pass the resource id of a vault"
             " of another subscription with --vault"
         )
-    return Problem(found.title, "there is no such vault", _correct_vault(facts, similar))
+    return Problem(found.title, "there is no such vault", _suggest_vault(facts, similar))
 
 
-def _correct_vault(facts: Facts, similar: Sequence[str]) -> str:
+def _suggest_vault(facts: Facts, similar: Sequence[str]) -> str:
     if len(similar) == 1:
         return f"correct the address of the vault in the program or in the pod: {similar[0]}"
     listing = "podpass vault list" if facts.cloud.is_only_directory else "az keyvault list -o table"

@@ -69,7 +69,7 @@ class Mismatch:
 
     @property
     def is_near(self) -> bool:
-        """Return whether the credential was clearly meant: each difference is a small one."""
+        """Return whether the credential is a near match: each difference is small."""
         return all(each.is_near for each in self.differences)
 
 
@@ -278,7 +278,7 @@ def _character(text: str, position: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialComparison:
-    """One credential next to the assertion.
+    """The comparison of one credential with the assertion.
 
     `expected` and `presented` map the credential's MEMBERS to their texts; `differs` names the members that
     differ. `clauses` are those of its expression.

@@ -27,7 +27,7 @@ _RECENT_SECONDS = 600
 _STABLE_SECONDS = 60
 _MANY_RESTARTS = 3
 _SIGTERM = 143  # the exit code of a process that this signal ended
-# Reasons of an end that say no more than the exit code does. With them, the message is the program's own.
+# Termination reasons that add nothing to the exit code. The message is then the program's own.
 _PLAIN_ENDS = ("", "Error", "Completed")
 
 
@@ -174,7 +174,7 @@ def describe_stop(status: Object, now: float) -> str:
 
 
 def _describe_end(ended: Object) -> str:
-    """Return the exit code of a container, and what the kubelet says about it, such as OOMKilled."""
+    """Return the exit code of a container, and the termination reason, such as OOMKilled."""
     described = f"it ended with exit code {ended.get('exitCode')}"
     reason = str(ended.get("reason") or "")
     if reason in _PLAIN_ENDS:
@@ -192,7 +192,7 @@ def find_log(status: Object) -> str:
 def _was_stopped(status: Object, earlier: Object, now: float) -> bool:
     """Return whether a container that runs was stopped and not crashed, as by a restart of its node.
 
-    A failed liveness probe sends the same signal, but again and again.
+    A failing liveness probe causes the same signal, but repeatedly.
     """
     running = (status.get("state") or {}).get("running") or {}
     if earlier.get("exitCode") != _SIGTERM or not running:

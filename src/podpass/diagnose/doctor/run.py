@@ -25,7 +25,7 @@ async def diagnose(
     reader = ClusterReader(client, clock)
     limit = asyncio.Semaphore(_CONCURRENT)
 
-    async def one(workload: WorkloadRef) -> Diagnosis:
+    async def read_and_examine(workload: WorkloadRef) -> Diagnosis:
         async with limit:
             objects = await reader.read_objects(workload)
             cluster, cloud = await asyncio.gather(
@@ -33,4 +33,4 @@ async def diagnose(
             )
             return examine(Facts(cluster=cluster, cloud=cloud))
 
-    return await asyncio.gather(*(one(each) for each in workloads))
+    return await asyncio.gather(*(read_and_examine(each) for each in workloads))

@@ -101,7 +101,7 @@ class Restarter:
         return find_obstacle(controller.kind, found, budgets, pods)
 
     async def _wait(self, controller: ControllerRef) -> str:
-        """Wait for a rollout; return why it did not end, empty if it did. Raises KubeError."""
+        """Wait for a rollout; return why it failed, empty on success. Raises KubeError."""
         deadline, said = self.clock() + self.timeout, ""
         while True:
             state = read_rollout(controller.kind, await self.client.get(_path(controller)))

@@ -132,7 +132,7 @@ def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[R
                 operations = _operations_of_role(role, resource)
                 if operations or _has_action_for(role, resource):
                     yield ResourceAccess(identity, assignment, role[0], resource, operations)
-            if (parent := resources.containing(assignment.scope)) is not None:
+            if (parent := resources.find_resource_of(assignment.scope)) is not None:
                 part = assignment.scope.rstrip("/")[len(parent.id.rstrip("/")) + 1 :]
                 operations = _operations_of_role(role, parent)
                 if operations or _has_action_for(role, parent):
@@ -198,7 +198,7 @@ class _ResourceTree:
                 return
             yield self._by_id[self._ids[at]]
 
-    def containing(self, scope: str) -> ResourceInfo | None:
+    def find_resource_of(self, scope: str) -> ResourceInfo | None:
         """Return the resource that a scope is a part of."""
         for parent in resource_ids.scopes_above(scope)[1:]:
             if parent in self._by_id:

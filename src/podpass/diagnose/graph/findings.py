@@ -109,11 +109,11 @@ def _unknown_identity(
             message = (
                 f"its client-id annotation {given} names no identity that was read in the tenant"
             )
-        note, command = _annotate_with_trusting(account, matches)
+        note, command = _suggest_annotation(account, matches)
     return _about(account, "identity_unknown", message, note, command)
 
 
-def _annotate_with_trusting(
+def _suggest_annotation(
     account: AccountFacts, matches: Sequence[CredentialMatch]
 ) -> tuple[str, str]:
     """Return a note and the command that annotates the account.

@@ -1,4 +1,4 @@
-"""Build the graph of who can become whom and reach what, all of it or a part. Pure."""
+"""Build the trust graph, complete or for one identity or namespace. Pure."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches

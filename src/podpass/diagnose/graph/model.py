@@ -152,7 +152,7 @@ class TrustFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustGraph:
-    """Who can become whom, and reach what."""
+    """The ServiceAccounts, the identities that they can use, and the resources that these reach."""
 
     tenant_id: str
     issuer: str

@@ -31,8 +31,8 @@ class TokenOwner:
     """The pod of a hop; `pod` and `uid` are empty if only the ServiceAccount is known, all if nothing is.
 
     `is_prefix` if `pod` is the beginning of a generated name, as admission has it. `is_unissued` if only the
-    subject of the token names the ServiceAccount: the log has no issue of this token, so any pod of the
-    ServiceAccount may have sent it.
+    subject of the token names the ServiceAccount: the log does not show which pod got this token, so any
+    pod of the ServiceAccount may have sent it.
     """
 
     namespace: str = ""

@@ -154,7 +154,7 @@ class InstanceLog:
         self._position, hops = batch.position, [*batch.hops]
         if not self._waiting:
             self._waiting = sorted(self._read_sidecars(), key=lambda hop: hop.time)
-        # A sidecar's log is read ahead of the log of the instance, whose lines name the pods.
+        # A sidecar's log is read before the log of the instance, whose lines name the pods.
         last = hops[-1].time if hops else ""
         ready = [hop for hop in self._waiting if batch.is_end or hop.time <= last]
         self._waiting = self._waiting[len(ready) :]
@@ -179,6 +179,6 @@ class InstanceLog:
             self._sidecar_positions[log] = batch.position
             uid = log.parents[2].name
             for hop in batch.hops:
-                # A pod names its containers, so it can write any line: it speaks for its own sidecar only.
+                # A pod names its containers, so it can write any line: trusted for its own sidecar only.
                 if hop.stage == _SIDECAR_STAGE:
                     yield replace(hop, facts={**hop.facts, "uid": uid})

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _TIME_BYTES, _RANDOM_BYTES, _CHECKSUM_BYTES = 6, 2, 8
 _MAX_FAILED = 100
-# A time that is further in the future than this was written before the clock was set back.
+# The start time of an ID further ahead than this was written before the clock was set back.
 _MAX_SECONDS = 600
 
 

@@ -96,7 +96,7 @@ class SignInApp:
             return error_reply(exc)
 
     async def _user_realm(self, name: str, scope: Scope, receive: Receive) -> Reply:
-        """Return how a user signs in: here with a password if the name has the domain of a tenant."""
+        """Return the realm of a user name: `Managed` if its domain belongs to a tenant."""
         del scope, receive
         domain = unquote(name).rpartition("@")[2]
         tenant = await self._directory.find_tenant(domain) if domain else None

@@ -46,7 +46,7 @@ class LabelledPod:
 
 
 def read_pod(pod: Object) -> LabelledPod | None:
-    """Return what matters of a pod; None if it has ended, is being deleted, or was not mutated."""
+    """Return account and variables of a pod; None if it has ended, is terminating, or was not mutated."""
     metadata, spec = pod["metadata"], pod["spec"]
     if has_ended(pod):
         return None

@@ -154,7 +154,7 @@ def _run(command: Sequence[str]) -> None:
 
 
 def build_command(program: str, folder: Path, port: int, url: str | None) -> list[str]:
-    """Return the command line of the browser; it reaches localhost without the proxy by itself."""
+    """Return the command line of the browser; Chromium bypasses the proxy for localhost."""
     return [
         program,
         f"--user-data-dir={folder / 'profile'}",

@@ -58,7 +58,7 @@ class WaitTimeout(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallRequest:
-    """What the user asks for.
+    """The options of an installation.
 
     `selected` are the namespaces whose pods get the CA; `confirmed` repeats the name of a context that looks
     like that of a managed cluster.

@@ -38,7 +38,7 @@ _CLUSTER_ADMIN = (
 
 
 def list_rights(namespace: str, objects: Sequence[Object]) -> list[Right]:
-    """Return the rights that an installation needs, and its removal later.
+    """Return the permissions that an installation and its removal need.
 
     `objects` are all that it creates. The API server refuses a role with a right that its creator lacks, so
     the rights of the roles are needed too.

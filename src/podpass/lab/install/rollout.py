@@ -11,7 +11,7 @@ from podpass.lab.install import azurite
 from podpass.lab.install.object_names import NAME, SELECTOR
 
 POLL_SECONDS = 0.2
-# The kubelet sets these reasons when it has tried; it tries again, but seldom with another result.
+# The kubelet sets these reasons after a failed attempt; a retry rarely has another result.
 _FATAL_REASONS = {
     "ErrImageNeverPull": "the image is not on the node and must not be pulled",
     "InvalidImageName": "the name of the image is not valid",

@@ -73,13 +73,13 @@ class CloudQueries:
             "ready": True,
             "data_dir": str(self._data_dir.root),
             "kubernetes": {"issuer": self._issuer, "kind": "external"},
-            **self.addresses(),
+            **self.cloud_status(),
             "listens": dict(self._listens),
             "console": None,
             "pids": {"podpass": os.getpid()},
         }
 
-    def addresses(self) -> dict[str, Any]:
+    def cloud_status(self) -> dict[str, Any]:
         """Return the part of the status document that describes the cloud half."""
         return {
             "gateway": self._config.gateway,
@@ -223,7 +223,7 @@ class InstanceQueries(CloudQueries):
                 if self._settings.no_webhook
                 else self._config.url("webhook") + names.WEBHOOK_PATH,
             },
-            **self.addresses(),
+            **self.cloud_status(),
             "console": self._config.console,
             **self._pods.status(),
             "settings": self._settings.by_flag(),

@@ -150,7 +150,7 @@ async def _run_until_signal(
     async def start() -> None:
         began = time.monotonic()
         status = await start_parts(stack)
-        # These objects exist until the process exits, so that a collection after a reset is quick.
+        # Exclude these long-lived objects from the garbage collection after each reset.
         gc.freeze()
         ready(status)
         _log.info("cloud_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})

@@ -67,7 +67,7 @@ Ready = Callable[[str], None]
 """Called once when all parts are ready, with a one-time link of the console."""
 
 _STOP_SECONDS = 15.0
-# Those with the longest imports of the steps after the keys.
+# The modules with the longest imports of the steps after the keys.
 _MODULES = (
     "podpass.directory.store.directory",
     "podpass.exchange.app",

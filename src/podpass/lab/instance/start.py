@@ -1,6 +1,6 @@
 """Start the parts of an instance: report each, and limit its time.
 
-So a start that hangs ends with an error and its cause.
+A start that hangs therefore fails with the cause.
 """
 
 import asyncio

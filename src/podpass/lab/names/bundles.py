@@ -71,7 +71,7 @@ def measure(files: Mapping[str, bytes]) -> int:
 
 
 def fingerprint(files: Mapping[str, bytes]) -> str:
-    """Return a short digest of the files, which tells two bundles apart."""
+    """Return a short digest of the files, which differs for each bundle."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)

@@ -112,7 +112,7 @@ def begin_answer(query: Query, code: dns.rcode.Rcode) -> dns.message.Message:
 
 
 def add_authority(reply: dns.message.Message, zone: str) -> None:
-    """Add the record that tells caches how long a name of a zone, or its type, does not exist."""
+    """Add the SOA record, from which resolvers take the TTL of a negative response."""
     text = f"podpass. podpass. 1 3600 600 86400 {_NEGATIVE_TTL}"
     soa = dns.rrset.from_text(zone + ".", _NEGATIVE_TTL, dns.rdataclass.IN, dns.rdatatype.SOA, text)
     reply.authority.append(soa)

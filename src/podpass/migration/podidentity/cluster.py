@@ -160,7 +160,7 @@ def select_identities(
         spec = binding.get("spec") or {}
         selector, name = spec.get("selector"), spec.get("azureIdentity")
         if not isinstance(selector, str) or not isinstance(name, str):
-            continue  # the API server does not check these types in every release of the kinds
+            continue  # not every version of the CRDs validates these types
         if not selector or name not in known:
             continue
         first = found.get(selector)

@@ -158,7 +158,7 @@ class Supervisor:
     def _spawn(self, number: int, process: _ManagedProcess, now: float) -> None:
         self._shared.write(number, ProcessStatus())
         process.was_ready = False
-        with SignalPipe.blocked():
+        with SignalPipe.block_signals():
             pid = os.fork()
             if pid == 0:
                 self._run_child(process.child)
@@ -316,7 +316,7 @@ class SignalPipe:
 
     @staticmethod
     @contextlib.contextmanager
-    def blocked() -> Iterator[None]:
+    def block_signals() -> Iterator[None]:
         """Block signals during a fork: a new child still has the supervisor's handlers and pipe."""
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
         try:

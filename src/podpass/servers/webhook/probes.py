@@ -124,8 +124,8 @@ class Probe:
 def answer(probe: Probe, rest: str, query: str) -> tuple[int, str]:
     """Return status and body for a request to a probe.
 
-    `rest` is the path after the probe's own: empty, or the name of a check. In the reference a probe has one
-    check with the probe's name; here that name means all checks.
+    `rest` is the path after the probe's own: empty, or the name of a check. In azure-workload-identity, a
+    probe has one check with the probe's name; here that name means all checks.
     """
     params = parse_qs(query, keep_blank_values=True)
     if rest in ("", probe.name):

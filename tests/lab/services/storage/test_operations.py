@@ -4,7 +4,7 @@ import pytest
 
 from podpass.directory.model import RoleDefinition
 from podpass.lab.services.storage import wire
-from podpass.lab.services.storage.authorization import ROLES, _allowing, least_role
+from podpass.lab.services.storage.authorization import ROLES, _find_roles, least_role
 from podpass.lab.services.storage.errors import InvalidUri, StorageNotSupported
 from podpass.lab.services.storage.model import (
     StorageHost,
@@ -44,7 +44,7 @@ def allowed(found: StorageOperation) -> str:
     names = [
         one.name.removeprefix("Storage ").replace("Data ", "")
         for one in ROLES
-        if all(_allowing((one,), each) is not None for each in found.requirements)
+        if all(_find_roles((one,), each) is not None for each in found.requirements)
     ]
     return ", ".join(names)
 
@@ -234,5 +234,5 @@ def test_two_roles_together_allow_an_operation() -> None:
         )
     ]
     [requirement] = operation("GET /jobs/messages", "queue").requirements
-    assert _allowing(custom, requirement) == ["delete", "read"]
-    assert _allowing(custom[:1], requirement) is None
+    assert _find_roles(custom, requirement) == ["delete", "read"]
+    assert _find_roles(custom[:1], requirement) is None

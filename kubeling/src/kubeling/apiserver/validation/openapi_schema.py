@@ -20,7 +20,7 @@ Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]
 
 MAX_CAUSES = 100
-# An object may have as many problems as it has values; these are examined.
+# The maximum number of errors that are examined: each value of an object may have one.
 _MAX_ERRORS = 10_000
 _PATTERN_BYTES = 1 << 20
 _MAX_MESSAGE = 200

@@ -1,4 +1,4 @@
-"""The managed cluster: the instance's own cluster, with the name in the first PUT."""
+"""Operations of the managed cluster: each instance has one, and the first PUT names it."""
 
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -173,7 +173,7 @@ KINDS = (
     ),
 )
 TYPES = tuple(dict.fromkeys(kind.type for kind in KINDS))
-# Those that are no service of podpass.
+# Types that podpass stores and does not serve.
 STORED_TYPES = tuple(each for each in TYPES if each not in (VAULT, STORAGE))
 
 

@@ -129,7 +129,7 @@ async def authorize(
     for requirement in operation.requirements:
         scope = container_scope(account.resource_id, service, requirement.container)
         held = await directory.roles_for(principal.object_id, scope)
-        allowing = _allowing(held, requirement)
+        allowing = _find_roles(held, requirement)
         if allowing is None:
             caller = await _display_name(directory, principal)
             raise permission_mismatch(
@@ -143,7 +143,7 @@ async def authorize(
     return f"role {' and '.join(dict.fromkeys(used))} on storage account {account.name}"
 
 
-def _allowing(held: Sequence[RoleDefinition], requirement: RoleRequirement) -> list[str] | None:
+def _find_roles(held: Sequence[RoleDefinition], requirement: RoleRequirement) -> list[str] | None:
     """Return the roles that together allow one of the alternatives, None if there are none."""
     for actions in requirement.alternatives:
         found = [
@@ -157,7 +157,7 @@ def _allowing(held: Sequence[RoleDefinition], requirement: RoleRequirement) -> l
 
 def least_role(requirement: RoleRequirement) -> str:
     """Return the first built-in storage role that allows an operation alone, or an empty text."""
-    return next((one.name for one in ROLES if _allowing((one,), requirement) is not None), "")
+    return next((one.name for one in ROLES if _find_roles((one,), requirement) is not None), "")
 
 
 async def _display_name(directory: Directory, principal: Principal) -> str:

@@ -128,7 +128,7 @@ def parse_source(host: StorageHost, values: Sequence[str]) -> str:
     """
     parts = urlsplit(values[0]) if len(values) == 1 and values[0].isascii() else None
     if parts is None or not values[0].isprintable() or any(char in values[0] for char in " \\#"):
-        raise CannotVerifySource("The source of the copy is not one URL.")
+        raise CannotVerifySource("x-ms-copy-source must be one URL.")
     if parts.scheme != "https" or parts.netloc.lower() != host.name:
         raise CannotVerifySource(f"The source of the copy is not a blob of {host.name}.")
     source = parse_target(host.service, parts.path)

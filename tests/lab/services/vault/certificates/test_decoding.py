@@ -184,7 +184,7 @@ def test_pfx_with_too_many_iterations_is_refused_before_work(
         _check(_openssl_pfx(tmp_path, *arguments))
 
 
-async def test_pfx_with_an_endless_mac_is_refused_before_work() -> None:
+async def test_pfx_with_too_many_mac_iterations_is_refused_before_work() -> None:
     with pytest.raises(BadParameter, match="more than 1000000 iterations"):
         await decoder.decode(_endless_pfx(), "", preserve_order=False)
 

@@ -18,10 +18,10 @@ from podpass.lab.services.vault.certificates.decoding import Decoded
 from podpass.lab.services.vault.errors import BadParameter
 
 CPU_SECONDS = 5
-# The machine may be busy; the limit that counts is the one of the processor's time.
+# The machine may be busy, so the effective limit is CPU_SECONDS.
 _WALL_SECONDS = 60.0
 _MEMORY_BYTES = 1024 * 1024 * 1024
-# One import uses a process; more than these wait.
+# The maximum number of concurrent imports, one process each; further imports wait.
 _PROCESSES = asyncio.Semaphore(2)
 
 

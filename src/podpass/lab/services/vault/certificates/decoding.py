@@ -218,7 +218,7 @@ def decode_merged(
         found = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in given]
         leaf = next((each for each in found if each.public_key() == public), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise BadParameter("'x5c' must have certificates as base64 of DER.") from exc
+        raise BadParameter("'x5c' must contain certificates as base64-encoded DER.") from exc
     if leaf is None:
         raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")
     return (leaf, *sort_chain(leaf, [each for each in found if each is not leaf]))
