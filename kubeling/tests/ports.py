@@ -1,8 +1,9 @@
 """Ports for servers that start later, often in another process.
 
 If a test closed a free port and bound it later, another process could take it in between. So each port stays
-reserved until the test process exits: a socket is bound to it with SO_REUSEADDR and never listens. The kernel
-does not select this port for other sockets, and a server that sets SO_REUSEADDR can still bind it.
+reserved until the test process exits: a socket is bound to it on all addresses, sets SO_REUSEADDR afterwards
+and never listens. A server that sets SO_REUSEADDR can still bind it. The ports are below those that the kernel
+selects for connections: a connection from another address of the machine would stop a server of all addresses.
 """
 
 import atexit
@@ -10,13 +11,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_HOST = "127.0.0.1"
-_BASES = range(20000, 30000, 50)
+_PORTS, _BASES = range(10000, 20000), range(20000, 30000, 50)
 _reserved: list[socket.socket] = []
 
 
@@ -28,14 +29,17 @@ def _release() -> None:
 
 
 def free_port() -> int:
-    """Reserve a free loopback port and return it; nothing listens on it."""
-    reserved = _reserve([0])
-    return int(reserved[0].getsockname()[1])
+    """Reserve a free port and return it; nothing listens on it."""
+    return _first_free(random.sample(_PORTS, len(_PORTS)), 1)
 
 
 def free_base(count: int) -> int:
-    """Reserve `count` consecutive free loopback ports and return the first."""
-    for base in _BASES:
+    """Reserve `count` consecutive free ports and return the first."""
+    return _first_free(_BASES, count)
+
+
+def _first_free(bases: Iterable[int], count: int) -> int:
+    for base in bases:
         try:
             _reserve(range(base, base + count))
         except OSError as exc:
@@ -55,22 +59,14 @@ def exclusive_port(port: int) -> Iterator[None]:
         yield
 
 
-def _reserve(ports: Iterable[int]) -> list[socket.socket]:
+def _reserve(ports: Iterable[int]) -> None:
     with contextlib.ExitStack() as stack:
         sockets = []
         for port in ports:
             sock = stack.enter_context(socket.socket())
-            if port:
-                _check_unused(port)
+            # Without SO_REUSEADDR, so that the bind fails if another test process has reserved the port.
+            sock.bind(("", port))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((_HOST, port))
             sockets.append(sock)
         stack.pop_all()
     _reserved.extend(sockets)
-    return sockets
-
-
-def _check_unused(port: int) -> None:
-    """Raise EADDRINUSE if a socket uses or reserves the port; a bind with SO_REUSEADDR would not fail."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, port))

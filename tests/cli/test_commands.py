@@ -6,6 +6,7 @@ import logging
 import os
 import pty
 import queue
+import signal
 import socket
 import stat
 import subprocess
@@ -37,6 +38,8 @@ from tests.lab.instance.instances import CLIENT, Podpass
 from tests.run_program import run_text
 
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
+
+_HIDDEN, _SHOWN = b"\x1b[?25l", b"\x1b[?25h"  # the cursor of a terminal
 
 
 def _all(
@@ -498,6 +501,29 @@ def test_terminal_shows_the_progress_of_the_start(podpass: Podpass) -> None:
         assert part in drawn.decode()
     assert "✓" in drawn.decode()
     podpass("down")
+
+
+@pytest.mark.processes
+def test_second_interrupt_of_a_start_leaves_a_usable_terminal(podpass: Podpass) -> None:
+    """Fails if a start that is interrupted twice says nothing, or leaves the cursor hidden."""
+    command = podpass.command("up", "--port-base", "0")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(command[0], command, {**podpass.environ, "TERM": "xterm"})
+    drawn = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            if _HIDDEN in chunk and _HIDDEN not in drawn:
+                os.write(terminal, b"\x03")
+                os.write(terminal, b"\x03")
+            drawn += chunk
+    except OSError:
+        pass  # the other end of the terminal is closed
+    os.close(terminal)
+    # A shell shows 130 for both: the second interrupt may arrive while the interpreter exits.
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in {130, -signal.SIGINT}
+    assert drawn.rindex(_SHOWN) > drawn.rindex(_HIDDEN)
+    assert b"interrupted" in drawn
 
 
 @pytest.mark.parametrize(

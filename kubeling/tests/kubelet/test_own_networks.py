@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kubeling.kubelet import cluster_dns
 from kubeling.kubelet.cluster_dns import Question, Record
 from kubeling.kubelet.node_network import SHARED_ADDRESS, NetworkUnavailable, NodeNetwork
 from kubeling.kubelet.pod_network import PodNetworkConfig
@@ -643,9 +644,10 @@ for port in sys.argv[2:]:
 
 
 async def test_service_is_resolved_while_the_pod_waits_for_many_other_names(
-    cluster: KubeletCluster, tmp_path: Path
+    cluster: KubeletCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name server of the machine does not respond, as on a machine without a network."""
+    monkeypatch.setattr(cluster_dns, "_SECONDS", 600.0)  # no query ends before the test does
     silent = socket.socket(type=socket.SOCK_DGRAM)
     try:
         silent.bind(("127.63.0.54", 53))
@@ -656,15 +658,20 @@ async def test_service_is_resolved_while_the_pod_waits_for_many_other_names(
     code = """
 import socket, sys, time
 client = socket.socket(type=socket.SOCK_DGRAM)
-client.settimeout(10)
+client.settimeout(1)
 client.connect(("10.96.0.10", 53))
 for _ in range(600):
     client.send(bytes.fromhex(sys.argv[1]))
     time.sleep(0.001)  # else the buffer of the server's socket is full
-client.send(bytes.fromhex(sys.argv[2]))
-while (found := client.recv(512))[:2] != bytes.fromhex(sys.argv[2])[:2]:
-    pass
-print(int.from_bytes(found[6:8], "big"))
+for _ in range(10):  # a query is lost if the buffer is full anyway
+    client.send(bytes.fromhex(sys.argv[2]))
+    try:
+        while (found := client.recv(512))[:2] != bytes.fromhex(sys.argv[2])[:2]:
+            pass
+    except TimeoutError:
+        continue
+    print(int.from_bytes(found[6:8], "big"))
+    break
 """
     sent = query("www.example.com"), b"\1\1" + query("kubernetes.default.svc.cluster.local")[2:]
     with silent:

@@ -39,13 +39,17 @@ def _live_table() -> Iterator[Progress]:
             table.add_row(mark, part, f"[dim]{detail}[/]" if detail else "starting")
         return table
 
-    with Live(build_table(), console=console, auto_refresh=False) as live:
+    try:
+        with Live(build_table(), console=console, auto_refresh=False) as live:
 
-        def progress(part: str, detail: str) -> None:
-            if not part:
-                live.stop()
-                return
-            parts[part] = detail
-            live.update(build_table(), refresh=True)
+            def progress(part: str, detail: str) -> None:
+                if not part:
+                    live.stop()
+                    return
+                parts[part] = detail
+                live.update(build_table(), refresh=True)
 
-        yield progress
+            yield progress
+    finally:
+        # An interrupt while `Live` starts, or ends, leaves the cursor of the terminal hidden.
+        console.show_cursor()

@@ -174,6 +174,9 @@ def _handled_signals() -> list[signal.Signals]:
 def _exit_on_interrupt(number: signal.Signals) -> None:
     """Exit immediately if Ctrl-C is the second signal."""
     if number == signal.SIGINT:
+        # The table of the start hides the cursor of a terminal.
+        cursor = "\x1b[?25h\n" if os.isatty(2) else ""
+        os.write(2, f"{cursor}podpass: interrupted\n".encode())
         os._exit(130)
 
 
