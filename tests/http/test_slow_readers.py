@@ -204,20 +204,32 @@ def test_slow_download_that_makes_progress_is_complete(trust: Trust) -> None:
     assert time.monotonic() - began > limits.write_seconds
 
 
-async def test_client_with_a_large_full_buffer_that_reads_slowly_stays_connected() -> None:
-    """Fails if a client is cut while it reads: its kernel announces no space until a 16th is free."""
+@pytest.mark.parametrize(
+    ("buffer", "part", "count", "limits"),
+    [
+        # Its kernel announces no space until a 16th is free.
+        (1024 * 1024, 16 * 1024, 20, STALLED),
+        # What has arrived gives it no time to speak of: only its progress does.
+        (4096, 2048, 24, Limits(write_seconds=3.0)),
+    ],
+    ids=["large buffer", "small buffer"],
+)
+async def test_client_that_reads_slowly_stays_connected(
+    buffer: int, part: int, count: int, limits: Limits
+) -> None:
+    """Fails if a client is cut while it reads."""
     app = App()
     app.go_on.set()
     request = b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n" % UPGRADE
 
-    async with _running(app, (None, None)) as (running, other):
+    async with _running(app, (None, None), limits) as (running, other):
         with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             client.connect(other.getpeername())
             client.sendall(request)
-            for _ in range(20):
+            for _ in range(count):
                 await asyncio.sleep(0.25)
-                client.recv(16 * 1024)
+                assert client.recv(part)
             assert running.connections == 2
 
 
