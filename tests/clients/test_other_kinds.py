@@ -1,4 +1,4 @@
-"""Certificates are not implemented; released clients show podpass's error without retries."""
+"""Contacts and imports of certificates are not implemented: clients show the error without retries."""
 
 import pytest
 

@@ -174,6 +174,17 @@ VAULT_ROLES = (
         data_actions=(f"{_KEYS}/*", f"{_VAULTS}/keyrotationpolicies/*"),
     ),
     RoleDefinition(
+        id="a4417e6f-fecd-4de8-b567-7b0420556985",
+        name="Key Vault Certificates Officer",
+        description="Performs any action on certificates.",
+        actions=_VAULTS_READ,
+        data_actions=(
+            f"{_VAULTS}/certificatecas/*",
+            f"{_VAULTS}/certificates/*",
+            f"{_VAULTS}/certificatecontacts/write",
+        ),
+    ),
+    RoleDefinition(
         id="00482a5a-887f-4fb3-b363-3b7fe8e74483",
         name="Key Vault Administrator",
         description="Performs any data action in a vault, but does not manage the vault itself.",
@@ -221,17 +232,6 @@ _VAULT_MANAGEMENT = (
             f"{_VAULTS}/*/read",
         ),
         assigns=_OF_VAULTS,
-    ),
-    RoleDefinition(
-        id="a4417e6f-fecd-4de8-b567-7b0420556985",
-        name="Key Vault Certificates Officer",
-        description="Performs any action on certificates.",
-        actions=_VAULTS_READ,
-        data_actions=(
-            f"{_VAULTS}/certificatecas/*",
-            f"{_VAULTS}/certificates/*",
-            f"{_VAULTS}/certificatecontacts/write",
-        ),
     ),
     RoleDefinition(
         id="08bbd89e-9f13-488c-ac41-acfcb10c90ab",

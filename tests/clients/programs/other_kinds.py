@@ -6,7 +6,7 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
-from azure.keyvault.certificates import CertificateClient, CertificatePolicy
+from azure.keyvault.certificates import CertificateClient
 
 refused = 0
 
@@ -24,10 +24,8 @@ where: dict[str, Any] = {
 }
 certificates = CertificateClient(**where)
 calls: dict[str, Callable[[], Any]] = {
-    "get certificate": lambda: certificates.get_certificate("a"),
-    "create certificate": lambda: certificates.begin_create_certificate(
-        "a", CertificatePolicy.get_default()
-    ),
+    "get contacts": certificates.get_contacts,
+    "import certificate": lambda: certificates.import_certificate("a", b"a PFX"),
 }
 for name, call in calls.items():
     refused = 0

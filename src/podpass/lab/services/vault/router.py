@@ -1,26 +1,31 @@
 """Find the operation of a request by its method and path. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from podpass.lab.services.vault import errors, operations, wire
+from podpass.lab.services.vault.certificates import routes as certificate_routes
 from podpass.lab.services.vault.keys import routes as key_routes
 from podpass.lab.services.vault.request import Operation, Paths
 
-PATHS: Paths = {**operations.PATHS, **key_routes.PATHS}
+PATHS: Paths = {**operations.PATHS, **key_routes.PATHS, **certificate_routes.PATHS}
 _UNSUPPORTED = frozenset(
     {
-        "keys",
-        "deletedkeys",
-        "certificates",
-        "deletedcertificates",
         "storage",
         "deletedstorage",
         "security",
         "backup",
         "restore",
-        "rng",
     }
 )
+# Key Vault has these paths, podpass does not.
+_UNSUPPORTED_PATHS: Mapping[tuple[str, ...], Collection[str]] = {
+    ("certificates", "contacts"): ("GET", "PUT", "DELETE"),
+    ("certificates", "issuers"): ("GET",),
+    ("certificates", "issuers", "*"): ("GET", "PUT", "PATCH", "DELETE"),
+    ("certificates", "*", "import"): ("POST",),
+    ("certificates", "*", "pending"): ("PATCH", "DELETE"),
+    ("certificates", "*", "pending", "merge"): ("POST",),
+}
 _NAME, _VERSION = "*", "+"
 _Shape = tuple[str, int]
 
@@ -36,7 +41,6 @@ def _group(paths: Paths) -> dict[_Shape, list[tuple[tuple[str, ...], Mapping[str
 
 
 _GROUPS = _group(PATHS)
-_HEADS = frozenset(path[0] for path in PATHS)
 # No version has the form of these segments, so that a request with the wrong method gets 405.
 _KEYWORDS = frozenset(part for path in PATHS for part in path[2:3]) - {_NAME, _VERSION}
 
@@ -48,9 +52,16 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     Raises BadParameter for a name that no object can have, NotSupported, PathNotFound, MethodNotAllowed.
     """
     head = segments[0].lower() if segments else ""
-    if head in _UNSUPPORTED - _HEADS:
+    if head in _UNSUPPORTED:
         raise errors.NotSupported(f"podpass's vaults do not support /{head}.")
     lowered = (head, *segments[1:])
+    if any(
+        len(path) == len(lowered) and method in methods and _matches(path, lowered)
+        for path, methods in _UNSUPPORTED_PATHS.items()
+    ):
+        raise errors.NotSupported(
+            f"podpass's vaults do not support {method} of /{'/'.join(lowered)}."
+        )
     matching = [
         (path, methods)
         for path, methods in _GROUPS.get((head, len(segments)), ())

@@ -4,6 +4,7 @@ The directory stores the vaults. In this store, a `vault` is only the key of a s
 one kind in one vault.
 """
 
+import asyncio
 import base64
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -356,7 +357,8 @@ class SecretStore:
         found = backups.deserialize(self._open_backup(blob, owner), vault)
         name = found[-1].name
         state = ObjectState(vault=vault, name=name, settings=found[-1].settings)
-        new, states = prepare(found) if prepare else (found, (state,))
+        # The views of a certificate take milliseconds for each version.
+        new, states = await asyncio.to_thread(prepare, found) if prepare else (found, (state,))
 
         def step(connection: Connection) -> SecretVersion:
             for shelf in {each.vault for each in states}:

@@ -19,6 +19,7 @@ from podpass.crypto.x509 import (
     encode_der,
     encode_pem,
 )
+from podpass.lab.services.vault import key_types
 from podpass.lab.services.vault.certificates import decoder, decoding, issuance, views
 from podpass.lab.services.vault.certificates.decoding import decode
 from podpass.lab.services.vault.certificates.policy import (
@@ -63,7 +64,7 @@ def _pfx() -> str:
 
 
 def _pem(*certificates: x509.Certificate, key: PrivateKey = KEY) -> str:
-    return (views.encode_key(key) + b"".join(map(encode_pem, certificates))).decode()
+    return (key_types.encode_key(key) + b"".join(map(encode_pem, certificates))).decode()
 
 
 def test_pfx_with_password_gives_key_leaf_and_sorted_chain() -> None:
@@ -219,7 +220,7 @@ def test_value_that_is_too_large_is_refused_before_it_is_decoded() -> None:
 async def test_decoder_process_returns_the_same_certificate() -> None:
     found = await decoder.decode(_pfx(), "secret", preserve_order=False)
     assert found.certificates == (LEAF, MIDDLE, ROOT)
-    assert views.encode_key(found.key) == views.encode_key(KEY)
+    assert key_types.encode_key(found.key) == key_types.encode_key(KEY)
 
 
 async def test_decoder_process_returns_the_reason_of_a_refusal() -> None:
@@ -253,7 +254,7 @@ def test_secret_of_a_version_is_an_import_without_password(
     value = views.secret_value((leaf, ROOT), key, content_type).reveal()
     found = decode(value, "", preserve_order=True)
     assert found.certificates == (leaf, ROOT)
-    assert views.encode_key(found.key) == views.encode_key(key)
+    assert key_types.encode_key(found.key) == key_types.encode_key(key)
     assert found.content_type == content_type
 
 

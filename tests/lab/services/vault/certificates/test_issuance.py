@@ -9,6 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from podpass.lab.services.vault.certificates import issuance, views
 from podpass.lab.services.vault.certificates.policy import KeyProperties, Policy, parse
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.months import add_months
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 EC = KeyProperties(kty="EC", size=None, curve="P-256")
@@ -40,7 +41,7 @@ def test_wrong_subject_is_refused(given: str) -> None:
     ("months", "expected"), [(1, "2026-02-28"), (12, "2027-01-31"), (25, "2028-02-29")]
 )
 def test_months_end_at_the_last_day_of_a_shorter_month(months: int, expected: str) -> None:
-    assert issuance.add_months(NOW, months).date().isoformat() == expected
+    assert add_months(NOW, months).date().isoformat() == expected
 
 
 def test_self_signed_certificate_has_what_the_policy_says() -> None:

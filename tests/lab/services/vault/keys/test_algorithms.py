@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault.certificates import views
+from podpass.lab.services.vault import key_types
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import algorithms
 from tests.suite_policy import examples
@@ -42,7 +42,7 @@ sizes = st.sampled_from(sorted(RSA_KEYS))
 
 
 def pem(key: PrivateKey) -> str:
-    return views.encode_key(key).decode()
+    return key_types.encode_key(key).decode()
 
 
 def verifier(algorithm: str, key: PrivateKey) -> Any:
@@ -100,7 +100,7 @@ def test_koblitz_signature_is_that_of_openssl(tmp_path: Path) -> None:
     r_s = algorithms.sign(KOBLITZ, "ES256K", digest)
     assert len(r_s) == 64
     der = encode_dss_signature(*(int.from_bytes(half, "big") for half in (r_s[:32], r_s[32:])))
-    files = {"key.pem": views.encode_key(KOBLITZ), "digest": digest, "signature": der}
+    files = {"key.pem": key_types.encode_key(KOBLITZ), "digest": digest, "signature": der}
     verify = ["pkeyutl", "-verify", "-inkey", "key.pem", "-in", "digest", "-sigfile", "signature"]
     assert b"Verified Successfully" in run_openssl(tmp_path, verify, **files)
     made = run_openssl(tmp_path, ["pkeyutl", "-sign", "-inkey", "key.pem", "-in", "digest"])
@@ -110,7 +110,7 @@ def test_koblitz_signature_is_that_of_openssl(tmp_path: Path) -> None:
 
 def test_signature_without_digest_info_is_that_of_openssl(tmp_path: Path) -> None:
     key, value = RSA_KEYS[2048], b"any value, such as MD5 and SHA-1"
-    files = {"key.pem": views.encode_key(key), "value": value}
+    files = {"key.pem": key_types.encode_key(key), "value": value}
     theirs = run_openssl(
         tmp_path, ["pkeyutl", "-sign", "-inkey", "key.pem", "-in", "value"], **files
     )

@@ -436,7 +436,6 @@ async def test_release_is_refused(call: Call) -> None:
         ("GET", "/rng", 405, "POST"),
         ("GET", "/keys/k/{v}/attestation", 404, None),
         ("POST", "/keys/k/{v}/sign/more", 404, None),
-        ("GET", "/certificates", 501, None),
     ],
 )
 async def test_other_path_or_method_is_refused(

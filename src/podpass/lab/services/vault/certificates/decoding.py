@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault.certificates.policy import KEY_SIZES, PEM, PKCS12
+from podpass.lab.services.vault.certificates.policy import PEM, PKCS12
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.key_types import KEY_SIZES
 
 MAX_VALUE_CHARS = 128 * 1024
 MAX_CHAIN = 20

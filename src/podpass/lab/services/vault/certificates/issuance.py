@@ -3,7 +3,6 @@
 The caller runs `generate_key` outside of the event loop: a large RSA key takes seconds.
 """
 
-import calendar
 import ipaddress
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -23,18 +22,14 @@ from podpass.crypto.x509 import (
 )
 from podpass.crypto.x509 import basic_constraints as constraints_of
 from podpass.crypto.x509 import key_usage as usage_of
-from podpass.lab.services.vault.certificates.policy import KEY_USAGES, RSA, KeyProperties, Policy
+from podpass.lab.services.vault.certificates.policy import KEY_USAGES, KeyProperties, Policy
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.key_types import CURVES, RSA, curve_name
+from podpass.lab.services.vault.months import add_months
 
 # Azure's certificates begin this long before their creation.
 BACKDATE = timedelta(minutes=10)
 _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-CURVES: Mapping[str, ec.EllipticCurve] = {
-    "P-256": ec.SECP256R1(),
-    "P-384": ec.SECP384R1(),
-    "P-521": ec.SECP521R1(),
-    "P-256K": ec.SECP256K1(),
-}
 # Names of the attributes as Windows writes them, apart from those of RFC 4514.
 _ATTRIBUTES = {
     "E": NameOID.EMAIL_ADDRESS,
@@ -67,9 +62,11 @@ def generate_key(wanted: KeyProperties) -> PrivateKey:
     return ec.generate_private_key(CURVES[wanted.curve or "P-256"])
 
 
-def curve_name(curve: ec.EllipticCurve) -> str:
-    """Return the name of a curve in Key Vault."""
-    return next(name for name, known in CURVES.items() if known.name == curve.name)
+def matches(key: PrivateKey, wanted: KeyProperties) -> bool:
+    """Return whether a key is of the wanted type and size, or curve."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return (wanted.kty, wanted.size) == (RSA, key.key_size)
+    return wanted.curve == curve_name(key.curve)
 
 
 def parse_subject(text: str) -> x509.Name:
@@ -103,14 +100,6 @@ def _normalize(text: str) -> str:
 def show_subject(name: x509.Name) -> str:
     """Return a name as Azure writes it: the most specific attribute first, separated by `, `."""
     return ", ".join(each.rfc4514_string(_SHOWN) for each in reversed(name.rdns))
-
-
-def add_months(start: datetime, months: int) -> datetime:
-    """Return the same day after a number of months, or the last day of a shorter month."""
-    year, month = divmod(start.month - 1 + months, 12)
-    year, month = start.year + year, month + 1
-    day = min(start.day, calendar.monthrange(year, month)[1])
-    return start.replace(year=year, month=month, day=day)
 
 
 def validity(policy: Policy, now: datetime) -> tuple[datetime, datetime]:

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.key_types import CURVES, EC, KEY_SIZES, RSA
 
 SELF, UNKNOWN = "Self", "Unknown"
 PKCS12, PEM = "application/x-pkcs12", "application/x-pem-file"
-RSA, EC = "RSA", "EC"
 AUTO_RENEW, EMAIL_CONTACTS = "AutoRenew", "EmailContacts"
 
-KEY_SIZES = (2048, 3072, 4096)
-CURVES = ("P-256", "P-384", "P-521", "P-256K")
 KEY_USAGES = (
     "digitalSignature",
     "nonRepudiation",
@@ -104,6 +102,11 @@ def parse(given: object, base: Policy | None = None) -> Policy:
     return policy
 
 
+def from_json(stored: Mapping[str, Any]) -> Policy:
+    """Return a policy from its JSON in the store."""
+    return _parse_sections(stored, Policy())
+
+
 def default_action(issuer: str) -> LifetimeAction:
     """Return the action of a policy that has none: without an issuer, a renewal is impossible."""
     action = EMAIL_CONTACTS if issuer == UNKNOWN else AUTO_RENEW
@@ -140,7 +143,7 @@ def _parse_key(given: Mapping[str, Any], base: KeyProperties) -> KeyProperties:
         curve = None
     else:
         curve = curve if curve is not None else base.curve if base.kty == EC else "P-256"
-        if curve not in CURVES:
+        if curve not in tuple(CURVES):
             raise BadParameter(f"key_props.crv must be one of {', '.join(CURVES)}.")
         size = None
     return KeyProperties(

@@ -14,16 +14,15 @@ from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey, encode_pem
 from podpass.lab.services.vault.certificates import issuance
 from podpass.lab.services.vault.certificates.policy import (
-    EC,
     KEY_USAGES,
     MAX_MONTHS,
     PEM,
-    RSA,
     UNKNOWN,
     KeyProperties,
     Policy,
     default_action,
 )
+from podpass.lab.services.vault.key_types import EC, RSA, curve_name, encode_key
 
 # Operations of a key by the key usage of its certificate, in the order of the vault.
 _OPERATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -106,15 +105,6 @@ def _without_password() -> serialization.KeySerializationEncryption:
     )
 
 
-def encode_key(key: PrivateKey) -> bytes:
-    """Encode a private key as PEM in PKCS #8, without encryption."""
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
 def encode_sealed(key: PrivateKey) -> bytes:
     """Encode a private key for the store, which seals it."""
     return key.private_bytes(
@@ -138,7 +128,7 @@ def derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
         properties = KeyProperties(kty=RSA, size=key.key_size)
     else:
         assert isinstance(key, ec.EllipticCurvePublicKey)
-        properties = KeyProperties(kty=EC, size=None, curve=issuance.curve_name(key.curve))
+        properties = KeyProperties(kty=EC, size=None, curve=curve_name(key.curve))
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     months = round((ends - begins).days / _DAYS_OF_YEAR * 12)
     constraints = find_extension(certificate, x509.BasicConstraints)

@@ -21,9 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault.certificates.issuance import curve_name
-from podpass.lab.services.vault.certificates.policy import EC, RSA
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.key_types import EC, RSA, curve_name
 from podpass.lab.services.vault.keys.jwk import PublicKey, coordinate_bytes
 
 # PKCS #1 version 1.5 adds at least this many bytes.

@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from podpass.crypto import jose
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault.certificates.issuance import CURVES, curve_name
-from podpass.lab.services.vault.certificates.policy import EC, KEY_SIZES, RSA
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.key_types import CURVES, EC, KEY_SIZES, RSA, curve_name
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 PrivateNumbers = rsa.RSAPrivateNumbers | ec.EllipticCurvePrivateNumbers

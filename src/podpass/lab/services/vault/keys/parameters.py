@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from podpass.crypto import jose
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault.certificates.policy import EC, KEY_SIZES, RSA
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.key_types import EC, KEY_SIZES, RSA
 from podpass.lab.services.vault.keys import jwk
 
 # In Azure's order, which responses repeat.

@@ -9,9 +9,11 @@ from dataclasses import replace
 from podpass.crypto.x509 import PrivateKey
 from podpass.database import CorruptRowError
 from podpass.directory.roles import KEYS as ACTIONS
+from podpass.lab.services.vault import errors
 from podpass.lab.services.vault.errors import OutdatedState
 from podpass.lab.services.vault.keys import jwk, parameters, views
 from podpass.lab.services.vault.model import (
+    KEYS,
     AuditContext,
     ObjectState,
     SecretAttributes,
@@ -76,12 +78,17 @@ async def change_settings(
     change: Callable[[ObjectState], ObjectState] = lambda state: state,
     audit: AuditContext | None = None,
 ) -> SecretVersion | None:
-    """Change a key's settings and when it is rotated next; return its latest version, None without a key."""
+    """Change a key's settings and when it is rotated next; return its latest version, None without a key.
+
+    Raises ManagedObject.
+    """
     for _ in range(_ATTEMPTS):
         state = await store.find(shelf, name)
         latest = await store.get(shelf, name)
         if state is None or latest is None:
             return None
+        if state.managed:
+            raise errors.managed(KEYS, state.name)
         changed = plan(change(state), latest)
         try:
             await store.put_states([changed], audit, expected=state)

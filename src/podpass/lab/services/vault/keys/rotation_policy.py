@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from podpass.lab.services.vault.certificates.issuance import add_months
 from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.months import add_months
 
 ROTATE, NOTIFY = "Rotate", "Notify"
 _AFTER, _BEFORE = "timeAfterCreate", "timeBeforeExpiry"

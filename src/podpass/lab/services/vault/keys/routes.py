@@ -13,7 +13,7 @@ from podpass.crypto.x509 import PrivateKey
 from podpass.directory.roles import KEYS as ACTIONS
 from podpass.directory.roles import ROTATION_POLICIES
 from podpass.lab.services.vault import errors, object_operations, wire
-from podpass.lab.services.vault.certificates.policy import RSA
+from podpass.lab.services.vault.key_types import RSA
 from podpass.lab.services.vault.keys import (
     algorithms,
     jwk,

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault import wire
-from podpass.lab.services.vault.certificates.views import encode_key
+from podpass.lab.services.vault.key_types import encode_key
 from podpass.lab.services.vault.keys import rotation_policy
 from podpass.lab.services.vault.model import KEYS, ObjectState, SecretVersion
 
