@@ -2,8 +2,8 @@
 
 If a test closed a free port and bound it later, another process could take it in between. So each port stays
 reserved until the test process exits: a socket is bound to it on all addresses, sets SO_REUSEADDR afterwards
-and never listens. A server that sets SO_REUSEADDR can still bind it. The ports are below those that the kernel
-selects for connections: a connection from another address of the machine would stop a server of all addresses.
+and never listens. A server that sets SO_REUSEADDR can still bind it. The ports are below those that the
+kernel selects for connections: a connection from another address of the machine would stop such a server.
 """
 
 import atexit

@@ -242,7 +242,9 @@ def test_file_descriptor_exhaustion_is_logged_and_recovered(webhook: Webhook) ->
     where = ("127.0.0.1", webhook.port("health"))
     # One address gets only its share of the connections.
     opened = [
-        socket.create_connection(where, timeout=20, source_address=(f"127.64.0.{2 + number % 8}", 0))
+        socket.create_connection(
+            where, timeout=20, source_address=(f"127.64.0.{2 + number % 8}", 0)
+        )
         for number in range(80)
     ]
     webhook.until(lambda: webhook.events("connection_accept_failed"))
