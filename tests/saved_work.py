@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,28 @@ def _create_keys() -> list[rsa.RSAPrivateKey]:
 
 
 _keys = collections.deque(_read_keys() or _create_keys())
+_is_kept = False
+
+
+@contextlib.contextmanager
+def kept_keys() -> Iterator[None]:
+    """Return the keys that are created in this context to no later caller: many tests share them."""
+    global _is_kept
+    _is_kept = True
+    try:
+        yield
+    finally:
+        _is_kept = False
 
 
 def _next_key(public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
     """Return the key that was not used for the longest time; create one only of another kind."""
     if (public_exponent, key_size) != (65537, 2048):
         return _generate(public_exponent, key_size, backend)
-    _keys.append(_keys.popleft())
-    return _keys[-1]
+    key = _keys.popleft()
+    if not _is_kept:
+        _keys.append(key)
+    return key
 
 
 rsa.generate_private_key = _next_key

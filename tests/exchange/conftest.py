@@ -16,6 +16,7 @@ from podpass.directory.store.directory import Directory
 from podpass.exchange.signing.key_set import AuthorityKeys
 from tests.exchange import world as worlds
 from tests.exchange.world import World
+from tests.saved_work import kept_keys
 
 Start = Callable[..., Awaitable[World]]
 
@@ -24,8 +25,9 @@ Start = Callable[..., Awaitable[World]]
 def key_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create keys, tables and test data once, because it is slow; each world has a copy."""
     folder = tmp_path_factory.mktemp("keys")
-    KeyRing.open(folder / "issuer")
-    asyncio.run(_make_authority(folder / "authority"))
+    with kept_keys():
+        KeyRing.open(folder / "issuer")
+        asyncio.run(_make_authority(folder / "authority"))
     return folder
 
 
