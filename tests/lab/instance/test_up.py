@@ -433,21 +433,36 @@ def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
         assert (podpass.data_dir / file).stat().st_mode & 0o777 == 0o600
     os.kill(pid, signal.SIGSTOP)
     try:
-        for command in (
-            ["vault", "list"],
-            ["console"],
-            ["up", "--detach"],
-            ["status", "-o", "json"],
+        for command, environ in (
+            (["vault", "list"], {}),
+            (["console"], {}),
+            (["up", "--detach"], {}),
+            (["doctor"], {}),
+            (["doctor"], {"KUBECONFIG": str(podpass.data_dir / "kubeconfig")}),
+            (["graph"], {}),
+            (["status", "-o", "json"], {}),
         ):
-            done = podpass(*command)
+            done = podpass(*command, env=environ)
             assert done.returncode == 1
-            assert f"process {pid}, does not respond" in done.stderr
+            assert f"process {pid}, does not respond: a signal has stopped it" in done.stderr
             assert f"kill -CONT {pid}" in done.stderr
             assert "waiting for" not in done.stderr
         assert json.loads(done.stdout)["ready"] is False
     finally:
         os.kill(pid, signal.SIGCONT)
     assert podpass("status").returncode == 0
+
+
+def test_doctor_of_a_killed_instance_names_the_start_with_its_data_dir(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    os.kill(podpass.up()["pids"]["podpass"], signal.SIGKILL)
+    wait_until(lambda: lock_holder(podpass.data_dir / "lock") is None)
+    for config in ("", str(podpass.data_dir / "kubeconfig")):
+        environ = {"KUBECONFIG": config, "HOME": str(tmp_path), "PODPASS_DATA_DIR": ""}
+        done = podpass("doctor", "--data-dir", str(podpass.data_dir), env=environ)
+        assert done.returncode != 0
+        assert f"podpass up --detach --data-dir {podpass.data_dir}`" in done.stderr
 
 
 def test_test_control_paths_are_refused_unless_the_instance_is_for_tests(podpass: Podpass) -> None:
