@@ -1,12 +1,14 @@
 """The command `kubeling`: up, run, status, down, and what it says about failures."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.processes
 
 KUBELING = str(FOLDER / "kubeling")
 NO_CLUSTER = 1
+INTERRUPTED = "^C\r\nkubeling: interrupted\r\n"
 
 
 @pytest.fixture
@@ -42,6 +45,50 @@ def failure(words: list[str], environ: dict[str, str], code: int = 1) -> str:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def interrupt(
+    words: list[str], environ: dict[str, str], holds: Callable[[], object]
+) -> tuple[int, str]:
+    """Press Ctrl-C when a condition holds; return the exit code and the text of the terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(KUBELING, [KUBELING, *words], environ)
+    until(holds)
+    os.write(terminal, b"\x03")
+    said = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while chunk := os.read(terminal, 65536):
+            said += chunk
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+
+
+@pytest.mark.parametrize(
+    "words", [["up"], ["run", "--", sys.executable, "-c", "print('started')"]], ids=["up", "run"]
+)
+def test_interrupted_start_exits_with_130_and_leaves_no_folder(
+    environ: dict[str, str], tmp_path: Path, words: list[str]
+) -> None:
+    """Fails if Ctrl-C before the cluster is ready is an abort, a success, or lost."""
+    environ["TMPDIR"] = str(tmp_path)
+    code, said = interrupt(words, environ, lambda: [*tmp_path.glob("kubeling-*/ca.crt")])
+    assert (code, said) == (130, INTERRUPTED)
+    assert not [*tmp_path.glob("kubeling-*")]
+
+
+def test_interrupted_import_exits_with_130(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    words = [sys.executable, "-m", "kubeling", "up"]
+    done = subprocess.run(
+        words,
+        env={**environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (130, "kubeling: interrupted\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -87,12 +134,10 @@ def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Fails if the child continues: the next command would report a cluster that ends a moment later."""
-    with subprocess.Popen(
-        [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        until(lambda: (tmp_path / "state/kubeling/kubeling.log").exists())
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=SECONDS)
+    folder = tmp_path / "state/kubeling"
+    code, said = interrupt(["up", "--detach"], environ, (folder / "kubeling.log").exists)
+    assert (code, said) == (130, INTERRUPTED)
+    assert not folder.exists()
 
     path = output([KUBELING, "up", "--detach"], environ=environ).strip()
     assert "kubeling" in kubectl(Path(path), "get", "nodes")
