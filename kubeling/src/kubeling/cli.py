@@ -27,6 +27,12 @@ _NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL, _INTERRUPTED = 126, 127, 128, 130  # as
 # Identifies the processes of the command, which end with a `run` that is killed.
 _RUN_VARIABLE = "KUBELING_RUN"
 _READY_SECONDS = 5.0
+# Their names are in a package that `--help` does not load; a test compares them.
+_RELEASES = "Kubernetes release: 1.37, 1.36 or 1.35.  [default: 1.37]"
+_DEFAULT_FOLDER = "$XDG_STATE_HOME/kubeling, or ~/.local/state/kubeling"
+_OF_DETACHED = (
+    f"Folder of the cluster.  [default: that of `kubeling up --detach`, {_DEFAULT_FOLDER}]"
+)
 _CHECK = "Check the spelling of the command after --, and PATH"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -53,22 +59,33 @@ def _cluster_options(command: Command) -> Command:
     """Add the options of a cluster."""
     for option in reversed(
         (
-            click.option("--node/--no-node", default=True, help="Run pods.  [default: --node]"),
+            click.option(
+                "--node/--no-node",
+                default=True,
+                help="Run pods; without a node they stay pending.  [default: --node]",
+            ),
             click.option(
                 "--controllers/--no-controllers",
                 default=True,
-                help="Run controllers.  [default: --controllers]",
+                help="Run the controllers of Kubernetes, such as that of Deployments."
+                "  [default: --controllers]",
             ),
-            click.option("--release", metavar="R", help="Kubernetes release, such as 1.35."),
+            click.option("--release", metavar="R", help=_RELEASES),
             click.option(
                 "--image",
                 "images",
                 metavar="IMAGE=COMMAND",
                 callback=_parse_images,
                 multiple=True,
-                help="The command of this machine that stands for an image; repeatable.",
+                help="The command of this machine that stands for an image, such as"
+                " nginx='python -m http.server 80'; repeatable.",
             ),
-            click.option("--verbose", "-v", is_flag=True, help="Write the log to stderr."),
+            click.option(
+                "--verbose",
+                "-v",
+                is_flag=True,
+                help="Write the log to stderr; with `up --detach` to kubeling.log in the data folder.",
+            ),
         )
     ):
         command = option(command)
@@ -88,14 +105,31 @@ def _data_dir(help_text: str) -> Callable[[Command], Command]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kubeling")
 def cli() -> None:
-    """A small Kubernetes in one process: no root, no container runtime, no download."""
+    """A small Kubernetes in one process: no root, no container runtime, no download.
+
+    `kubeling up --detach` starts one for your work, `kubeling run -- CMD` one for a command.
+    """
 
 
 @cli.command()
 @_cluster_options
-@_data_dir("Folder that keeps the objects; the default is a temporary folder.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API server.")
-@click.option("--detach", "-d", is_flag=True, help="Return when the cluster is ready.")
+@_data_dir(
+    "Folder that keeps the objects for the next start.  [default: a temporary folder; with --detach"
+    f" {_DEFAULT_FOLDER}, whose objects end with the cluster]"
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=0,
+    help="Port of the API server.  [default: a free one]",
+)
+@click.option(
+    "--detach",
+    "-d",
+    is_flag=True,
+    help="Return when the cluster is ready; `kubeling down` ends it.",
+)
 @click.option("--temporary", is_flag=True, hidden=True)
 def up(
     *,
@@ -132,6 +166,8 @@ def up(
 def run(*, words: tuple[str, ...], verbose: bool, **options: Any) -> None:
     """Run one command with a new cluster, which ends with it.
 
+    Example: kubeling run -- kubectl get nodes
+
     The command has KUBECONFIG. kubeling passes signals on, and exits with its exit code.
     """
     import asyncio
@@ -145,9 +181,9 @@ def run(*, words: tuple[str, ...], verbose: bool, **options: Any) -> None:
 
 
 @cli.command()
-@_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
+@_data_dir(_OF_DETACHED)
 def down(*, data_dir: Path | None) -> None:
-    """End the cluster of `kubeling up --detach`."""
+    """End the cluster of `kubeling up --detach`; succeed if none runs."""
     import time
 
     folder = data_dir or _default_folder()
@@ -167,8 +203,15 @@ def down(*, data_dir: Path | None) -> None:
 
 
 @cli.command()
-@_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text")
+@_data_dir(_OF_DETACHED)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the output.",
+)
 def status(*, data_dir: Path | None, output: str) -> None:
     """Show whether a cluster is ready; exit with 1 if none is."""
     folder = data_dir or _default_folder()

@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from kubeling.apiserver.release import RELEASES
+from kubeling.apiserver.release import NEWEST, RELEASES
+from kubeling.cli import cli
 from tests.product.programs import FOLDER, SECONDS, kubectl, kubectl_binary, output, until
 
 pytestmark = pytest.mark.processes
@@ -341,6 +343,22 @@ def test_release_may_be_a_version(environ: dict[str, str], text: str) -> None:
     words = ["run", "--no-node", "--release", text, "--", kubectl_binary(), "version", "-o", "json"]
     found = json.loads(output([KUBELING, *words], environ=environ))
     assert found["serverVersion"]["gitVersion"].startswith(f"v{RELEASES[-1]}.")
+
+
+@pytest.mark.parametrize("command", cli.commands.values(), ids=cli.commands)
+def test_help_says_what_each_option_does_and_its_default(command: click.Command) -> None:
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.help, option.name
+            is_set = (option.is_flag and not option.secondary_opts) or option.multiple
+            if not is_set and not option.show_default:
+                assert "[default: " in option.help, option.name
+
+
+def test_help_names_the_releases(environ: dict[str, str]) -> None:
+    said = " ".join(output([KUBELING, "up", "--help"], environ=environ).split())
+    names = f"{', '.join(RELEASES[:-1])} or {RELEASES[-1]}"
+    assert f"release: {names}. [default: {NEWEST}]" in said
 
 
 def test_shell_completion_is_offered(environ: dict[str, str]) -> None:
