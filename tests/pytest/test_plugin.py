@@ -200,7 +200,7 @@ def test_clients_that_are_created_on_import_use_the_instance(
 
 def test_failed_test_without_identity_gets_the_line_that_signs_one_in(tmp_path: Path) -> None:
     """Fails if a test that forgets `sign_in` shows only the list of credentials of azure-identity."""
-    done = run_tests(tmp_path, NOT_SIGNED_IN)
+    done = run_tests(tmp_path, NOT_SIGNED_IN, "-rP")  # reports of passed tests, too
     assert "4 failed, 2 passed, 2 errors" in done.stdout, done.stdout
     header = re.compile(r"^_+ (?:ERROR at \w+ of )?(test_\w+) _+$", re.MULTILINE)
     _, *parts = header.split(done.stdout.partition("= short test summary")[0])
