@@ -261,15 +261,13 @@ def _refuse_platforms(_: click.Context, __: click.Parameter, is_given: bool) -> 
     if is_given:
         raise UsageError(
             "`podpass issuer serve` has the keys of a cluster, and none of a pipeline",
-            hint="a local instance signs the tokens of pipelines: podpass up --pipelines github; "
-            "docs/develop/pipelines.md has all platforms",
+            hint="use `podpass up --pipelines github`; docs/develop/pipelines.md has all platforms",
         )
 
 
 @command.command("serve")
 @click.option(
     *("--github", "--gitlab", "--terraform", "--azure-devops", "--pipelines"),
-    "platforms",
     is_flag=True,
     is_eager=True,
     hidden=True,
