@@ -216,10 +216,18 @@ def decode_merged(
     """
     _check_length(given)
     try:
-        found = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in given]
+        found = [_load_merged(each) for each in given]
         leaf = next((each for each in found if each.public_key() == public), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise BadParameter("'x5c' must contain certificates as base64-encoded DER.") from exc
     if leaf is None:
         raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")
     return (leaf, *sort_chain(leaf, [each for each in found if each is not leaf]))
+
+
+def _load_merged(given: str) -> x509.Certificate:
+    data = base64.b64decode(given)
+    # Azure accepts base64 of the text too: its SDK for Python encodes what the caller has encoded.
+    if data[:1] != bytes([_SEQUENCE]):
+        data = base64.b64decode(data)
+    return x509.load_der_x509_certificate(data)
