@@ -101,9 +101,9 @@ def _policy_allows(policy: AccessPolicy, principal: Principal, kind: Kind, permi
     if policy.application_id not in (None, principal.app_id):
         return False
     # `all` is older than `purge` and does not include it.
-    given = (
+    held = (
         policy.secrets if kind is SECRETS else policy.document.get(f"{kind.permission_noun}s", ())
     )
-    if kind is ISSUERS and _MANAGE_ISSUERS in given:
+    if kind is ISSUERS and _MANAGE_ISSUERS in held:
         return True
-    return permission in given or (_ALL in given and permission != _PURGE)
+    return permission in held or (_ALL in held and permission != _PURGE)
