@@ -1,16 +1,19 @@
 """Imported certificates: their formats, their policies, and the bounds before work."""
 
 import base64
+import time
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import NoEncryption, PrivateFormat, pkcs12
 
-from podpass.crypto.x509 import build_certificate, build_name, encode_pem
+from podpass.crypto.x509 import build_certificate, build_name, encode_der, encode_pem
+from podpass.lab.services.vault.certificates import decoder, decoding
 from podpass.lab.services.vault.key_types import encode_key
+from podpass.lab.services.vault.request import MAX_BODY_BYTES
 from tests.lab.services.vault.certificates.conftest import (
     BASE,
     BEGIN,
@@ -166,3 +169,56 @@ async def test_value_of_one_certificates_secret_is_imported_as_another(ask: Call
         assert made["cer"] == (await ask("GET", f"/certificates/{name}"))["cer"]
         again = x509.load_der_x509_certificate(base64.b64decode(made["cer"]))
         assert again.subject.rfc4514_string() == "CN=a"
+
+
+def _iterated(count: int) -> str:
+    """Return a PFX whose MAC has this count of iterations. The MAC itself is not computed."""
+    made = pkcs12.serialize_key_and_certificates(b"www", KEY, LEAF, None, NoEncryption())
+    _, (_, content), *_ = decoding.split(decoding.split(made)[0][1])
+    algorithm = encode_der(0x30, bytes.fromhex("0609608648016503040201") + b"\x05\x00")
+    digest = encode_der(0x30, algorithm + encode_der(0x04, bytes(32)))
+    rounds = encode_der(0x02, count.to_bytes(4, "big"))
+    mac = encode_der(0x30, digest + encode_der(0x04, bytes(8)) + rounds)
+    version = encode_der(0x02, b"\x03")
+    return base64.b64encode(encode_der(0x30, version + encode_der(0x30, content) + mac)).decode()
+
+
+def _large_der(bits: int) -> bytes:
+    """Return PKCS #8 with numbers that are no RSA key: to generate one of this size takes a minute."""
+    number = encode_der(0x02, b"\x7f" + b"\xff" * (bits // 8 - 1))
+    rsa_key = encode_der(0x30, encode_der(0x02, b"\0") + number * 8)
+    oid = bytes.fromhex("06092a864886f70d010101") + b"\x05\x00"
+    content = encode_der(0x02, b"\0") + encode_der(0x30, oid) + encode_der(0x04, rsa_key)
+    return encode_der(0x30, content)
+
+
+def _large_pem(bits: int) -> bytes:
+    text = base64.encodebytes(_large_der(bits))
+    return b"-----BEGIN PRIVATE KEY-----\n" + text + b"-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (_iterated(10_000_000), "more than 1000000 iterations"),
+        ((encode_key(KEY) + b"-----BEGIN CERTIFICATE-----\n" * 1000).decode(), "1 to 20"),
+        ((encode_key(KEY) + encode_pem(CA) * 21).decode(), "1 to 20"),
+        (PEM + encode_pem(LEAF).decode() * 1000, "larger than"),
+        ((_large_pem(16 * 1024) + encode_pem(LEAF)).decode(), "at most 4096 bits"),
+        (base64.b64encode(_large_der(16 * 1024)).decode(), "at most 4096 bits"),
+    ],
+    ids=["rounds", "beginnings", "chain", "long-chain", "pem-16k", "base64-16k"],
+)
+async def test_import_that_needs_much_work_is_refused_before_it(
+    ask: Call, monkeypatch: pytest.MonkeyPatch, value: str, text: str
+) -> None:
+    monkeypatch.setattr(decoder, "decode_in_process", None)  # no process is started
+    started = time.process_time()
+    status = 413 if len(value) > MAX_BODY_BYTES else 400
+    refused = await ask("POST", PATH, {"value": value}, status=status)
+    assert text in refused["error"]["message"] or status == 413
+    assert time.process_time() - started < 5
+
+
+def test_key_of_4096_bits_is_accepted() -> None:
+    decoding.check_before_work((_large_pem(4096) + encode_pem(LEAF)).decode(), "")

@@ -27,7 +27,7 @@ def chain(secret: Any) -> list[x509.Certificate]:
 
 async def test_issuer_is_shown_as_azure_shows_it(world: Any, ask: Call) -> None:
     now = int(world.clock())
-    body = {
+    body: dict[str, Any] = {
         "credentials": {"account_id": "me", "pwd": "secret"},
         "org_details": {"admin_details": [ADMIN]},
         "attributes": {"enabled": True},
