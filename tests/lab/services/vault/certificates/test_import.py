@@ -201,7 +201,7 @@ def _large_pem(bits: int) -> bytes:
     ("value", "text"),
     [
         (_iterated(10_000_000), "more than 1000000 iterations"),
-        ((encode_key(KEY) + b"-----BEGIN CERTIFICATE-----\n" * 1000).decode(), "1 to 20"),
+        ((encode_key(KEY) + b"-----BEGIN CERTIFICATE-----\n" * 1000).decode(), "24 blocks"),
         ((encode_key(KEY) + encode_pem(CA) * 21).decode(), "1 to 20"),
         (PEM + encode_pem(LEAF).decode() * 1000, "larger than"),
         ((_large_pem(16 * 1024) + encode_pem(LEAF)).decode(), "at most 4096 bits"),

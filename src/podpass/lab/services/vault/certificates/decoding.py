@@ -97,7 +97,7 @@ def _split_pem(data: bytes) -> tuple[bytes, list[bytes]]:
     """Return the private key and the certificates of a PEM, not decoded. Raises BadParameter."""
     # The search for the end of each block would take long for very many beginnings.
     if data.count(_PEM_MARK) > _MAX_BLOCKS:
-        raise BadParameter(f"The value must have 1 to {MAX_CHAIN} certificates.")
+        raise BadParameter(f"The PEM has more than {_MAX_BLOCKS} blocks.")
     keys: list[bytes] = []
     certificates: list[bytes] = []
     for block in _BLOCK.finditer(data):
