@@ -293,11 +293,11 @@ def policy_denied(
     issuer = names.v1_issuer(principal.tenant_id)
     resolution = (
         f"Grant it with `az keyvault set-policy --name {vault.name} --object-id {principal.object_id} "
-        f"--{kind.noun}-permissions {permission}`."
+        f"--{kind.permission_noun}-permissions {permission}`."
     )
     return ForbiddenByPolicy(
-        f"No access policy of the vault {vault.name} grants the caller {permission} on {kind.plural}. "
-        f"{resolution}\r\n"
+        f"No access policy of the vault {vault.name} grants the caller {permission} on"
+        f" {kind.permission_noun}s. {resolution}\r\n"
         f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}\r\n"
         f"Vault: {vault.name};location={vault.location}",
         hint=resolution,
