@@ -19,37 +19,7 @@ if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App, Receive, Scope, Send
     from podpass.settings import LocalSettings
-
-
-class CloudRules(Protocol):
-    """The settings that `podpass up` and `podpass cloud serve` have in common."""
-
-    @property
-    def propagation_seconds(self) -> int: ...
-
-    @property
-    def assertion_algorithms(self) -> str: ...
-
-    @property
-    def azurite(self) -> str: ...
-
-    @property
-    def pipelines(self) -> str: ...
-
-    @property
-    def private_issuer_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def issuer_ca_file(self) -> str: ...
-
-    @property
-    def require_pod_claims(self) -> bool: ...
-
-    @property
-    def flexible_kubernetes(self) -> bool: ...
-
-    @property
-    def allow_wide(self) -> bool: ...
+    from podpass.settings.azure import AzureSettings
 
 
 class ServiceWrapper(Protocol):
@@ -82,7 +52,7 @@ class CloudContext:
     data_dir: DataDir
     config: InstanceConfig
     sockets: Mapping[str, socket.socket]
-    settings: CloudRules
+    settings: "AzureSettings"
     environ: Mapping[str, str]
     clock: Clock
     stack: AsyncExitStack
