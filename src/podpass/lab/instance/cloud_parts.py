@@ -159,7 +159,7 @@ def open_pipelines(
         # Opened with the first job: most instances have none, and the generation of a key is slow.
         lambda: KeyRing.open(context.data_dir.path("keys", "pipelines"), context.clock),
         lambda: chosen | issuers.platforms,
-        context.config.direct_origin("azure"),
+        context.apis,
         context.clock,
         EntraSigner(
             tenant_id=context.config.tenant_id,
@@ -383,6 +383,7 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
             config.admin_domain,
             clock,
             hash_password=hash_password,
+            administrators=(cloud.admin.id,),
         ),
         create_portal_app(directory, portal, config.tenant_id),
     )
