@@ -12,6 +12,18 @@ import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.identity import ClientSecretCredential, DefaultAzureCredential, aio
+from azure.keyvault.certificates import (
+    CertificateClient,
+    CertificatePolicy,
+    CertificatePolicyAction,
+    LifetimeAction,
+)
+from azure.keyvault.keys import (
+    KeyClient,
+    KeyRotationLifetimeAction,
+    KeyRotationPolicy,
+    KeyRotationPolicyAction,
+)
 from azure.keyvault.secrets import SecretClient
 from azure.keyvault.secrets.aio import SecretClient as AsynchronousSecretClient
 from hypothesis import HealthCheck, given, settings
@@ -300,6 +312,40 @@ def test_token_is_expired_after_the_clock_moved(podpass: Podpass) -> None:
     assert vault_status(podpass, token) == 401
     podpass.reset()
     assert vault_status(podpass, token) == 200
+
+
+def test_key_and_certificate_of_a_vault_are_rotated_by_the_clock(
+    podpass: Podpass, podpass_env: TestEnvironment
+) -> None:
+    vault = podpass.create_vault("rotation-vault", access={"web": "Key Vault Administrator"})
+
+    def client(kind: Any) -> Any:
+        # The clock moves by more than the lifetime of a token.
+        podpass_env.sign_in(podpass.identity("web"))
+        return kind(vault.url, DefaultAzureCredential(retry_total=0), retry_total=0)
+
+    keys: KeyClient = client(KeyClient)
+    first_key = keys.create_ec_key("signing")
+    rotate = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create="P30D")
+    keys.update_key_rotation_policy("signing", KeyRotationPolicy(lifetime_actions=[rotate]))
+    renew = LifetimeAction(CertificatePolicyAction.auto_renew, days_before_expiry=20)
+    policy = CertificatePolicy(
+        "Self", subject="CN=www", validity_in_months=2, lifetime_actions=[renew], key_type="EC"
+    )
+    first = client(CertificateClient).begin_create_certificate("www", policy).result()
+
+    podpass.move_clock(days=50)
+
+    renewed = client(CertificateClient).get_certificate("www")
+    assert first.properties is not None
+    assert renewed.properties is not None
+    assert renewed.properties.version != first.properties.version
+    assert renewed.cer != first.cer
+    assert client(SecretClient).get_secret("www").id == renewed.secret_id
+    keys = client(KeyClient)
+    assert keys.get_key("www").id == renewed.key_id
+    assert keys.get_key("signing").id != first_key.id
+    assert renewed.properties.expires_on > first.properties.expires_on
 
 
 @pytest.mark.parametrize("withdraw", [False, True])

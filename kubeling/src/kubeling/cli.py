@@ -72,6 +72,11 @@ def _cluster_options(command: Command) -> Command:
             ),
             click.option("--release", metavar="R", help=_RELEASES),
             click.option(
+                "--issuer",
+                metavar="URL",
+                help="Issuer of ServiceAccount tokens.  [default: https://kubernetes.default.svc.cluster.local]",
+            ),
+            click.option(
                 "--image",
                 "images",
                 metavar="IMAGE=COMMAND",
@@ -146,7 +151,8 @@ def up(
     if detach:
         words = ["--port", str(port)]
         words += [f"--no-{name}" for name in ("node", "controllers") if not options[name]]
-        words += ["--release", options["release"]] if options["release"] else []
+        for name in ("release", "issuer"):
+            words += [f"--{name}", options[name]] if options[name] else []
         words += ["--verbose"] if verbose else []
         for image, command in options["images"].items():
             words += ["--image", f"{image}={shlex.join(command)}"]

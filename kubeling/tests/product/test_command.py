@@ -1,5 +1,6 @@
 """The command `kubeling`: up, run, status, down, and what it says about failures."""
 
+import base64
 import contextlib
 import json
 import os
@@ -359,6 +360,27 @@ def test_help_names_the_releases(environ: dict[str, str]) -> None:
     said = " ".join(output([KUBELING, "up", "--help"], environ=environ).split())
     names = f"{', '.join(RELEASES[:-1])} or {RELEASES[-1]}"
     assert f"release: {names}. [default: {NEWEST}]" in said
+
+
+@pytest.mark.parametrize("words", [["up", "--detach"], ["run", "--", "true"]])
+def test_issuer_that_is_no_https_url_is_refused(environ: dict[str, str], words: list[str]) -> None:
+    words[1:1] = ["--issuer", "http://east.example"]
+    assert "'http://east.example' is not an https URL" in failure(words, environ)
+
+
+def test_tokens_have_the_issuer_that_the_user_chose(environ: dict[str, str]) -> None:
+    issuer = "https://east.example/cluster"
+    command = [KUBELING, "up", "--detach", "--no-node", "--issuer", issuer]
+    path = Path(output(command, environ=environ).strip())
+    document = json.loads(kubectl(path, "get", "--raw", "/.well-known/openid-configuration"))
+    assert document["issuer"] == issuer
+    # The server accepts its own tokens: its audience is the issuer too.
+    token = kubectl(path, "create", "token", "default").strip()
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert (claims["iss"], claims["aud"]) == (issuer, [issuer])
+    assert "system:serviceaccount:default:default" in kubectl(
+        path, "--token", token, "auth", "whoami"
+    )
 
 
 def test_shell_completion_is_offered(environ: dict[str, str]) -> None:

@@ -133,6 +133,17 @@ VAULT_ROLES = (
         data_actions=(f"{_VAULTS}/*/read", f"{_SECRETS}/readMetadata/action"),
     ),
     RoleDefinition(
+        id="db79e9a7-68ee-4b58-9aeb-b90e7c24fcba",
+        name="Key Vault Certificate User",
+        description="Reads certificates with their private keys.",
+        data_actions=(
+            f"{_VAULTS}/certificates/read",
+            f"{_SECRETS}/getSecret/action",
+            f"{_SECRETS}/readMetadata/action",
+            f"{_KEYS}/read",
+        ),
+    ),
+    RoleDefinition(
         id="e147488a-f6f5-4113-8e2d-b22465e65bf6",
         name="Key Vault Crypto Service Encryption User",
         description="Wraps and unwraps keys, for a service that encrypts its storage.",
@@ -190,17 +201,6 @@ VAULT_ROLES = (
         description="Performs any data action in a vault, but does not manage the vault itself.",
         actions=_VAULTS_READ,
         data_actions=(f"{_VAULTS}/*",),
-    ),
-    RoleDefinition(
-        id="db79e9a7-68ee-4b58-9aeb-b90e7c24fcba",
-        name="Key Vault Certificate User",
-        description="Reads certificates with their private keys.",
-        data_actions=(
-            f"{_VAULTS}/certificates/read",
-            f"{_SECRETS}/getSecret/action",
-            f"{_SECRETS}/readMetadata/action",
-            f"{_KEYS}/read",
-        ),
     ),
 )
 

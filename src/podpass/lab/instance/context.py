@@ -19,37 +19,7 @@ if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App, Receive, Scope, Send
     from podpass.settings import LocalSettings
-
-
-class CloudRules(Protocol):
-    """The settings that `podpass up` and `podpass cloud serve` have in common."""
-
-    @property
-    def propagation_seconds(self) -> int: ...
-
-    @property
-    def assertion_algorithms(self) -> str: ...
-
-    @property
-    def azurite(self) -> str: ...
-
-    @property
-    def pipelines(self) -> str: ...
-
-    @property
-    def private_issuer_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def issuer_ca_file(self) -> str: ...
-
-    @property
-    def require_pod_claims(self) -> bool: ...
-
-    @property
-    def flexible_kubernetes(self) -> bool: ...
-
-    @property
-    def allow_wide(self) -> bool: ...
+    from podpass.settings.azure import AzureSettings
 
 
 class ServiceWrapper(Protocol):
@@ -82,7 +52,7 @@ class CloudContext:
     data_dir: DataDir
     config: InstanceConfig
     sockets: Mapping[str, socket.socket]
-    settings: CloudRules
+    settings: "AzureSettings"
     environ: Mapping[str, str]
     clock: Clock
     stack: AsyncExitStack
@@ -107,6 +77,11 @@ class CloudContext:
     def direct_vault(self) -> str:
         """Return the origin of the vaults for clients without the gateway."""
         return f"https://{names.DIRECT_VAULT_SUFFIX}:{self.config.ports['vault']}"
+
+    @property
+    def apis(self) -> str:
+        """Return the origin of Resource Manager for clients elsewhere, which use the gateway."""
+        return f"https://{names.ARM_HOST}"
 
     @property
     def storage_services(self) -> tuple[str, ...]:
@@ -195,6 +170,11 @@ class InstanceContext(CloudContext):
 
     settings: "LocalSettings"
     status_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def apis(self) -> str:
+        """Return the origin of Resource Manager for clients of this machine, with or without the gateway."""
+        return self.config.direct_origin("azure")
 
 
 A = TypeVar("A", bound="App")

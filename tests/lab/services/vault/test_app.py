@@ -251,11 +251,6 @@ async def test_page_size_out_of_range_is_refused(world: Any, token: str, count: 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/certificates/contacts", 501, "NotImplemented"),
-        ("PUT", "/certificates/issuers/x", 501, "NotImplemented"),
-        ("POST", "/certificates/x/import", 501, "NotImplemented"),
-        ("PATCH", "/certificates/x/pending", 501, "NotImplemented"),
-        ("POST", "/certificates/x/pending/merge", 501, "NotImplemented"),
         ("GET", "/storage", 501, "NotImplemented"),
         ("GET", "/keys/x/versions/more", 404, "NotFound"),
         ("POST", "/secrets/x/backup", 404, "SecretNotFound"),

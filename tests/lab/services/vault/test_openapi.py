@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[4] / "docs" / "openapi" / "keyvault.json"
 DOCUMENT: dict[str, Any] = json.loads(PAGE.read_text())
 _SIGNS = {
     f"{{{kind}-{part}}}": sign
-    for kind in ("secret", "key", "certificate")
+    for kind in ("secret", "key", "certificate", "issuer")
     for part, sign in (("name", "*"), ("version", "+"))
 }
 

@@ -17,10 +17,11 @@ from podpass.directory.model import (
     VaultAccess,
 )
 from podpass.lab.services.vault import errors
-from podpass.lab.services.vault.model import SECRETS, Kind
+from podpass.lab.services.vault.model import ISSUERS, SECRETS, Kind
 from podpass.resource.checks import Principal
 
 _ALL, _PURGE = "all", "purge"
+_MANAGE_ISSUERS = "manageissuers"
 
 
 class PurgeableVaults(Protocol):
@@ -75,7 +76,7 @@ async def authorize(
         if not any(_policy_allows(each, principal, kind, permission) for each in vault.policies):
             raise errors.policy_denied(principal, vault, permission, kind)
         return f"access policy of vault {vault.name}: {permission}"
-    path = f"/{kind.plural}/{name}" if name else ""
+    path = f"/{kind.path}/{name}" if name else ""
     assigned = await directory.roles_for(principal.object_id, vault.resource_id + path)
     role = next((each for each in assigned if roles.allows(each, action, data=True)), None)
     if role is None:
@@ -100,5 +101,9 @@ def _policy_allows(policy: AccessPolicy, principal: Principal, kind: Kind, permi
     if policy.application_id not in (None, principal.app_id):
         return False
     # `all` is older than `purge` and does not include it.
-    held = policy.secrets if kind is SECRETS else policy.document.get(kind.plural, ())
+    held = (
+        policy.secrets if kind is SECRETS else policy.document.get(f"{kind.permission_noun}s", ())
+    )
+    if kind is ISSUERS and _MANAGE_ISSUERS in held:
+        return True
     return permission in held or (_ALL in held and permission != _PURGE)

@@ -7,8 +7,10 @@ from podpass import names
 from podpass.database import DatabaseFailed
 from podpass.errors import Error
 from podpass.lab.services.vault.authorization import VaultDirectory
+from podpass.lab.services.vault.certificates import issuing
 from podpass.lab.services.vault.keys import rotation
 from podpass.lab.services.vault.model import (
+    CERTIFICATES,
     KEYS,
     AuditContext,
     ObjectState,
@@ -22,6 +24,7 @@ _log = logging.getLogger(__name__)
 # The action gets the object, and an audit context without an action.
 _ACTIONS: Mapping[str, Callable[[SecretStore, ObjectState, AuditContext], Awaitable[None]]] = {
     KEYS.suffix: rotation.rotate_due,
+    CERTIFICATES.suffix: issuing.run_due,
 }
 
 

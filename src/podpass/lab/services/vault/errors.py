@@ -230,7 +230,8 @@ def not_found(kind: Kind, name: str) -> ObjectNotFound:
     """Return the error for an object, or a version of an object, that does not exist."""
     command = f"az keyvault {kind.noun}"
     error = ObjectNotFound(
-        f"The vault has no {kind.noun} {name}. If it was deleted, `{command} list-deleted` lists it"
+        f"A {kind.noun} with (name/id) {name} was not found in this key vault."
+        f" If it was deleted, `{command} list-deleted` lists it"
         f" and `{command} recover` recovers it.",
         name=name,
     )
@@ -293,11 +294,11 @@ def policy_denied(
     issuer = names.v1_issuer(principal.tenant_id)
     resolution = (
         f"Grant it with `az keyvault set-policy --name {vault.name} --object-id {principal.object_id} "
-        f"--{kind.noun}-permissions {permission}`."
+        f"--{kind.permission_noun}-permissions {permission}`."
     )
     return ForbiddenByPolicy(
-        f"No access policy of the vault {vault.name} grants the caller {permission} on {kind.plural}. "
-        f"{resolution}\r\n"
+        f"No access policy of the vault {vault.name} grants the caller {permission} on"
+        f" {kind.permission_noun}s. {resolution}\r\n"
         f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}\r\n"
         f"Vault: {vault.name};location={vault.location}",
         hint=resolution,

@@ -13,14 +13,28 @@ _MAX_DAYS = 90
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of objects of a vault; `suffix` is the end of the shelf that the store keeps them on."""
+    """A kind of objects of a vault; `suffix` is the end of the shelf that the store keeps them on.
+
+    `owner` is the noun of the kind whose paths and permissions include those of this one.
+    """
 
     noun: str
     suffix: str
+    owner: str = ""
 
     @property
     def plural(self) -> str:
         return f"{self.noun}s"
+
+    @property
+    def path(self) -> str:
+        """Return the path of the objects in the vault."""
+        return f"{self.owner}s/{self.plural}" if self.owner else self.plural
+
+    @property
+    def permission_noun(self) -> str:
+        """Return the noun of the permissions in access policies."""
+        return self.owner or self.noun
 
     @property
     def wire_name(self) -> str:
@@ -33,8 +47,8 @@ SECRETS = Kind(noun="secret", suffix="")
 KEYS = Kind(noun="key", suffix="/keys")
 CERTIFICATES = Kind(noun="certificate", suffix="/certificates")
 # Objects without versions: the issuers of certificates, and the contacts of a vault.
-ISSUERS = Kind(noun="issuer", suffix="/issuers")
-CONTACTS = Kind(noun="contact", suffix="/contacts")
+ISSUERS = Kind(noun="issuer", suffix="/issuers", owner="certificate")
+CONTACTS = Kind(noun="contact", suffix="/contacts", owner="certificate")
 _BY_SUFFIX = {each.suffix: each for each in (SECRETS, KEYS, CERTIFICATES, ISSUERS, CONTACTS)}
 
 
@@ -167,7 +181,7 @@ class AuditContext:
 
     def entry(self, found: "ObjectState | SecretVersion", *, deleted: bool = False) -> AuditEntry:
         """Return the audit entry of the change of an object or a version."""
-        path = f"{'deleted' if deleted else ''}{kind_of(found.vault).plural}/{found.name}"
+        path = f"{'deleted' if deleted else ''}{kind_of(found.vault).path}/{found.name}"
         if isinstance(found, SecretVersion):
             path = f"{path}/{found.version}"
         return audit_writer.create_entry(self.action, f"{self.base}/{path}", self.now)

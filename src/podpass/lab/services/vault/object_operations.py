@@ -8,6 +8,7 @@ from podpass.lab.services.vault import errors, wire
 from podpass.lab.services.vault.model import (
     SECRETS,
     Kind,
+    ObjectState,
     SecretVersion,
     backup_owner,
     recovery_policy,
@@ -31,7 +32,8 @@ class View:
     """How objects of a kind are shown.
 
     `item` is for lists, `bundle` for answers about one object. `views` returns the shelves with the views of
-    an object, which are deleted with it; `prepare` returns what to write for a backup.
+    an object, which are deleted with it; `prepare` returns what to write for a backup. `unissued` returns
+    what is shown of an object without versions, if the kind has such objects.
     """
 
     kind: Kind
@@ -39,6 +41,7 @@ class View:
     bundle: Callable[[wire.VaultContext, SecretVersion], dict[str, Any]]
     views: Callable[[VaultRequest], Sequence[str]] = lambda _: ()
     prepare: Callable[[VaultRequest], Callable[[Sequence[SecretVersion]], Restored]] | None = None
+    unissued: Callable[[ObjectState], SecretVersion] | None = None
 
 
 class _Common:
@@ -49,19 +52,43 @@ class _Common:
 
     async def list(self, request: VaultRequest) -> VaultResponse:
         limit, after = wire.parse_page(request.query)
-        found = await request.store.page(request.shelf, after=after, limit=limit + 1)
+        found = await self._find_page(request, after, limit + 1)
         items = [self._view.item(request.context, one, version=False) for one in found[:limit]]
         return _page(request, items, found, limit, request.kind.plural)
 
     async def list_deleted(self, request: VaultRequest) -> VaultResponse:
         limit, after = wire.parse_page(request.query)
         await request.store.purge_expired(request.now)
-        found = await request.store.page(request.shelf, after=after, limit=limit + 1, deleted=True)
+        found = await self._find_page(request, after, limit + 1, deleted=True)
         items = [
             wire.deleted(request.context, one, self._view.item(request.context, one, version=False))
             for one in found[:limit]
         ]
         return _page(request, items, found, limit, f"deleted{request.kind.plural}")
+
+    async def _find_page(
+        self, request: VaultRequest, after: str, limit: int, *, deleted: bool = False
+    ) -> Sequence[SecretVersion]:
+        """List the latest versions, and at the caller's request the objects without versions."""
+        store, unissued = request.store, self._view.unissued
+        found = await store.page(request.shelf, after=after, limit=limit, deleted=deleted)
+        if unissued is None or request.query.get("includePending", "").lower() != "true":
+            return found
+        by_name = {each.name: each for each in found}
+        states = await store.page_states(request.shelf, after=after, limit=limit, deleted=deleted)
+        return [by_name.get(each.name) or unissued(each) for each in states]
+
+    def _require(
+        self, request: VaultRequest, found: SecretVersion | ObjectState | None
+    ) -> SecretVersion:
+        """Return a version that was found, or what is shown of an object without versions.
+
+        Raises ObjectNotFound.
+        """
+        if isinstance(found, ObjectState):
+            unissued = self._view.unissued
+            found = None if unissued is None else unissued(found)
+        return request.require_found(found)
 
     async def versions(self, request: VaultRequest) -> VaultResponse:
         """List versions; the list is empty, and not an error, for an object that does not exist."""
@@ -79,22 +106,21 @@ class _Common:
         return VaultResponse(body=wire.page(items, address, request.query, last))
 
     async def delete(self, request: VaultRequest) -> VaultResponse:
-        deleted = request.require_found(
-            await request.store.delete(
-                request.shelf,
-                request.name,
-                request.now,
-                recovery_policy(request.vault),
-                request.audit,
-                views=self._view.views(request),
-            )
+        deleted = await request.store.delete(
+            request.shelf,
+            request.name,
+            request.now,
+            recovery_policy(request.vault),
+            request.audit,
+            views=self._view.views(request),
         )
-        return self._deleted(request, deleted)
+        return self._deleted(request, self._require(request, deleted))
 
     async def get_deleted(self, request: VaultRequest) -> VaultResponse:
         await request.store.purge_expired(request.now)
-        found = await request.store.get_deleted(request.shelf, request.name)
-        return self._deleted(request, request.require_found(found))
+        store, shelf, name = request.store, request.shelf, request.name
+        found = await store.get_deleted(shelf, name) or await store.find(shelf, name, deleted=True)
+        return self._deleted(request, self._require(request, found))
 
     def _deleted(self, request: VaultRequest, found: SecretVersion) -> VaultResponse:
         bundle = self._view.bundle(request.context, found)
@@ -105,7 +131,7 @@ class _Common:
         recovered = await request.store.recover(
             request.shelf, request.name, request.audit, views=self._view.views(request)
         )
-        found = request.require_found(recovered)
+        found = self._require(request, recovered)
         return VaultResponse(body=self._view.bundle(request.context, found))
 
     async def purge(self, request: VaultRequest) -> VaultResponse:

@@ -1,6 +1,6 @@
 """Find the operation of a request by its method and path. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from podpass.lab.services.vault import errors, operations, wire
 from podpass.lab.services.vault.certificates import routes as certificate_routes
@@ -17,15 +17,6 @@ _UNSUPPORTED = frozenset(
         "restore",
     }
 )
-# Key Vault has these paths, podpass does not.
-_UNSUPPORTED_PATHS: Mapping[tuple[str, ...], Collection[str]] = {
-    ("certificates", "contacts"): ("GET", "PUT", "DELETE"),
-    ("certificates", "issuers"): ("GET",),
-    ("certificates", "issuers", "*"): ("GET", "PUT", "PATCH", "DELETE"),
-    ("certificates", "*", "import"): ("POST",),
-    ("certificates", "*", "pending"): ("PATCH", "DELETE"),
-    ("certificates", "*", "pending", "merge"): ("POST",),
-}
 _NAME, _VERSION = "*", "+"
 _Shape = tuple[str, int]
 
@@ -55,13 +46,6 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     if head in _UNSUPPORTED:
         raise errors.NotSupported(f"podpass's vaults do not support /{head}.")
     lowered = (head, *segments[1:])
-    if any(
-        len(path) == len(lowered) and method in methods and _matches(path, lowered)
-        for path, methods in _UNSUPPORTED_PATHS.items()
-    ):
-        raise errors.NotSupported(
-            f"podpass's vaults do not support {method} of /{'/'.join(lowered)}."
-        )
     matching = [
         (path, methods)
         for path, methods in _GROUPS.get((head, len(segments)), ())

@@ -13,7 +13,12 @@ from podpass.directory.roles import RECOVER_SECRET, SET_SECRET
 from podpass.directory.store.integrity import validate_stored_vault
 from podpass.errors import Error
 from podpass.lab.services.vault import wire
-from podpass.lab.services.vault.model import AuditContext, SecretAttributes, vault_key
+from podpass.lab.services.vault.model import (
+    AuditContext,
+    SecretAttributes,
+    SecretVersion,
+    vault_key,
+)
 from podpass.lab.services.vault.store import SecretStore
 from podpass.lab.services.vault.vault_json import TYPE
 from podpass.seed.access import parse_access
@@ -121,7 +126,7 @@ async def _put_secret(place: SeedPlace, vault: Vault, name: str, value: Secret) 
     existing = await store.get(shelf, name)
     # A deleted secret keeps its name, so it must be recovered before it can get a value.
     old = existing or await store.recover(shelf, name, _audit_record(place, vault, RECOVER_SECRET))
-    same = old is not None and old.enabled and old.value.matches(value.reveal())
+    same = isinstance(old, SecretVersion) and old.enabled and old.value.matches(value.reveal())
     if not same:
         wanted = SecretAttributes(given=frozenset())
         record = _audit_record(place, vault, SET_SECRET)

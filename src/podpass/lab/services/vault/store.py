@@ -8,6 +8,7 @@ import asyncio
 import base64
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -296,10 +297,11 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         views: Sequence[str] = (),
-    ) -> SecretVersion | None:
+    ) -> SecretVersion | ObjectState | None:
         """Soft-delete an object, also from the shelves `views`.
 
-        Return its latest version; None if it does not exist or has no version. Raises ManagedObject.
+        Return its latest version, or its state if it has no version; None if it does not exist. Raises
+        ManagedObject.
         """
         values = {"deleted": int(now), "purge_on": int(now) + recovery.days * _DAY}
         return await self._set_deleted((vault, *views), name, audit, values, was_deleted=False)
@@ -311,7 +313,7 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         views: Sequence[str] = (),
-    ) -> SecretVersion | None:
+    ) -> SecretVersion | ObjectState | None:
         """Recover a deleted object, with the results of `delete`."""
         values = {"deleted": None, "purge_on": None}
         return await self._set_deleted((vault, *views), name, audit, values, was_deleted=True)
@@ -321,22 +323,22 @@ class SecretStore:
         shelves: Sequence[str],
         name: str,
         audit: AuditContext | None,
-        values: Mapping[str, int | None],
+        values: Mapping[str, Any],
         *,
         was_deleted: bool,
-    ) -> SecretVersion | None:
+    ) -> SecretVersion | ObjectState | None:
         vault, key = shelves[0], name.lower()
         statement = update(secrets).where(secrets.c.vault.in_(shelves), secrets.c.key == key)
 
-        def step(connection: Connection) -> SecretVersion | None:
+        def step(connection: Connection) -> SecretVersion | ObjectState | None:
             state = _find_own(connection, vault, key, deleted=was_deleted)
             if state is None:
                 return None
             connection.execute(statement.where(_is_deleted(was_deleted)).values(**values))
             row = connection.execute(rows.select_version(vault, name)).first()
-            version = None if row is None else self._read(row)
-            _audit(connection, audit, version or state)
-            return version
+            changed = replace(state, **values) if row is None else self._read(row)
+            _audit(connection, audit, changed)
+            return changed
 
         return await self._database.write(step)
 

@@ -245,7 +245,11 @@ def page(
     if after is None:
         return {"value": items, "nextLink": None}
     token = jose.b64encode(after.encode())
-    parameters = {name: query[name] for name in ("api-version", "maxresults") if name in query}
+    parameters = {
+        name: query[name]
+        for name in ("api-version", "maxresults", "includePending")
+        if name in query
+    }
     following = urlencode({**parameters, "$skiptoken": token}, safe="$")
     return {"value": items, "nextLink": f"{address}?{following}"}
 

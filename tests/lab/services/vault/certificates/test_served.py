@@ -3,24 +3,7 @@
 import asyncio
 from typing import Any
 
-import pytest
-
-V = "?api-version=7.6"
-BASE = "https://demo-vault.vault.azure.net"
-POLICY = {"policy": {"issuer": {"name": "Self"}, "x509_props": {"subject": "CN=a"}}}
-
-
-@pytest.fixture
-async def call(world: Any) -> Any:
-    """Return a function that sends a request as a certificates officer."""
-    officer = await world.identity("officer", "Key Vault Certificates Officer")
-
-    async def send(method: str, path: str, body: Any = None) -> Any:
-        query = "" if "?" in path else V
-        token = world.authority.mint(officer)
-        return await world.send(method, path + query, token=token, body=body)
-
-    return send
+from tests.lab.services.vault.certificates.conftest import BASE, POLICY, V
 
 
 async def test_operation_is_accepted_and_completed_at_the_first_poll(call: Any) -> None:
@@ -73,13 +56,6 @@ async def test_rotation_policy_of_a_certificates_key_is_refused(world: Any, call
     body = {"lifetimeActions": [], "attributes": {"expiryTime": "P90D"}}
     status, refused, _ = await world.send("PUT", path, token=token, body=body)
     assert (status, refused["error"]["innererror"]["code"]) == (403, "KeyManagedByKeyVault")
-
-
-async def test_issuer_that_podpass_does_not_have_is_not_supported(call: Any) -> None:
-    for issuer in ("Unknown", "DigiCert"):
-        policy = {"policy": {**POLICY["policy"], "issuer": {"name": issuer}}}
-        status, refused, _ = await call("POST", "/certificates/c/create", policy)
-        assert (status, refused["error"]["code"]) == (501, "NotImplemented")
 
 
 async def test_two_creations_at_the_same_time_make_whole_versions(world: Any, call: Any) -> None:

@@ -4,10 +4,9 @@ from typing import Any
 
 from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.certificates import policy as policies
+from podpass.lab.services.vault.certificates.pending import COMPLETED, PendingOperation
 from podpass.lab.services.vault.certificates.records import CertificateSettings
 from podpass.lab.services.vault.model import CERTIFICATES, KEYS, SECRETS, SecretVersion
-
-IN_PROGRESS, COMPLETED = "inProgress", "completed"
 
 
 def item(site: wire.VaultContext, found: SecretVersion, *, version: bool) -> dict[str, Any]:
@@ -18,19 +17,24 @@ def item(site: wire.VaultContext, found: SecretVersion, *, version: bool) -> dic
 
 def version_bundle(site: wire.VaultContext, found: SecretVersion) -> dict[str, Any]:
     """Return the JSON of one version, without the policy."""
-    return {
-        "id": wire.object_id(site, found, CERTIFICATES),
-        "kid": wire.object_id(site, found, KEYS),
-        "sid": wire.object_id(site, found, SECRETS),
-        "cer": found.document["x5c"][0],
-        **_common(site, found),
-    }
+    shown: dict[str, Any] = {"id": wire.object_id(site, found, CERTIFICATES)}
+    # A version that waits for a merge has neither a certificate nor views.
+    if "x5c" in found.document:
+        shown |= {
+            "kid": wire.object_id(site, found, KEYS),
+            "sid": wire.object_id(site, found, SECRETS),
+            "cer": found.document["x5c"][0],
+        }
+    if "preserve_order" in found.document:
+        shown["preserveCertOrder"] = found.document["preserve_order"]
+    return {**shown, **_common(site, found)}
 
 
 def bundle(site: wire.VaultContext, found: SecretVersion) -> dict[str, Any]:
     """Return the JSON of a certificate with its policy."""
     shown = {**version_bundle(site, found), "policy": policy_json(site, found.name, found)}
-    if CertificateSettings.of(found).pending is not None:
+    operation = CertificateSettings.of(found).pending
+    if operation is not None and not operation.deleted:
         shown["pending"] = {"id": f"{_address(site, found.name)}/pending"}
     return shown
 
@@ -45,22 +49,24 @@ def policy_json(site: wire.VaultContext, name: str, found: Any) -> dict[str, Any
     }
 
 
-def pending_json(
-    site: wire.VaultContext, name: str, pending: dict[str, Any], status: str
-) -> dict[str, Any]:
+def pending_json(site: wire.VaultContext, name: str, operation: PendingOperation) -> dict[str, Any]:
     """Return the JSON of an operation on a certificate."""
     shown: dict[str, Any] = {
         "id": f"{_address(site, name)}/pending",
-        "issuer": {"name": pending["issuer"]},
-        "csr": pending["csr"],
-        "cancellation_requested": False,
-        "status": status,
-        "request_id": pending["request_id"],
+        "issuer": {"name": operation.issuer},
+        "csr": operation.csr,
+        "cancellation_requested": operation.cancellation_requested,
+        "status": operation.status,
+        "request_id": operation.request_id,
     }
-    if status == COMPLETED:
+    if operation.preserve_order is not None:
+        shown["preserveCertOrder"] = operation.preserve_order
+    if operation.details is not None:
+        shown["status_details"] = operation.details
+    if operation.error is not None:
+        shown["error"] = {"code": "IssuerNotAvailable", "message": operation.error}
+    if operation.status == COMPLETED:
         shown["target"] = _address(site, name)
-    else:
-        shown["status_details"] = "The certificate is being created. Ask again later."
     return shown
 
 
@@ -69,10 +75,9 @@ def _address(site: wire.VaultContext, name: str) -> str:
 
 
 def _common(site: wire.VaultContext, found: SecretVersion) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "x5t": found.document["x5t"],
-        "attributes": wire.attributes(site, found),
-    }
+    shown: dict[str, Any] = {"attributes": wire.attributes(site, found)}
+    if "x5t" in found.document:
+        shown["x5t"] = found.document["x5t"]
     if found.tags:
         shown["tags"] = dict(found.tags)
     return shown

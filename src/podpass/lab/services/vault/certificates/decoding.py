@@ -6,6 +6,7 @@ password, and an encrypted PFX may contain iteration counts that nothing sees be
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ MAX_CHAIN = 20
 # OpenSSL writes 2048, Windows 2000; 600 000 are recommended for passwords.
 MAX_ITERATIONS = 1_000_000
 _PEM_MARK = b"-----BEGIN "
+# A PEM may contain the parameters of a curve too.
+_MAX_BLOCKS = MAX_CHAIN + 4
+# The numbers of an RSA key of 4096 bits, with a sign.
+_MAX_INTEGER = 4096 // 8 + 1
 _MAX_DEPTH = 24
 _MAX_NODES = 20_000
 _SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
@@ -63,7 +68,7 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
 
 
 def check_before_work(value: str, password: str) -> None:
-    """Check what is visible without the password: the size, and the iteration counts of a PFX.
+    """Check what is visible without the password: sizes, the length of the chain, the iterations of a PFX.
 
     Raises BadParameter.
     """
@@ -73,8 +78,10 @@ def check_before_work(value: str, password: str) -> None:
         # `cryptography` panics for it.
         raise BadParameter("The password must not contain a NUL character.")
     data = _to_bytes(value)
-    if _PEM_MARK not in data:
-        _check_iterations(data)
+    if _PEM_MARK in data:
+        _split_pem(data)
+    else:
+        _check_der(data)
 
 
 def _to_bytes(value: str) -> bytes:
@@ -86,7 +93,11 @@ def _to_bytes(value: str) -> bytes:
         raise BadParameter("The value is neither a PEM nor base64.") from exc
 
 
-def _decode_pem(data: bytes) -> tuple[object, list[x509.Certificate]]:
+def _split_pem(data: bytes) -> tuple[bytes, list[bytes]]:
+    """Return the private key and the certificates of a PEM, not decoded. Raises BadParameter."""
+    # The search for the end of each block would take long for very many beginnings.
+    if data.count(_PEM_MARK) > _MAX_BLOCKS:
+        raise BadParameter(f"The PEM has more than {_MAX_BLOCKS} blocks.")
     keys: list[bytes] = []
     certificates: list[bytes] = []
     for block in _BLOCK.finditer(data):
@@ -103,8 +114,16 @@ def _decode_pem(data: bytes) -> tuple[object, list[x509.Certificate]]:
     if len(keys) != 1:
         raise BadParameter("The PEM must have one private key.")
     _check_length(certificates)
+    with contextlib.suppress(binascii.Error, ValueError):
+        # The decoder refuses what is not base64.
+        _check_der(base64.b64decode(b"".join(keys[0].splitlines()[1:-1])))
+    return keys[0], certificates
+
+
+def _decode_pem(data: bytes) -> tuple[object, list[x509.Certificate]]:
+    key, certificates = _split_pem(data)
     return (
-        serialization.load_pem_private_key(keys[0], None),
+        serialization.load_pem_private_key(key, None),
         [x509.load_pem_x509_certificate(each) for each in certificates],
     )
 
@@ -157,11 +176,11 @@ def sort_chain(
     return [*chain, *left]
 
 
-def _check_iterations(data: bytes) -> None:
-    """Check the iteration counts of a PFX that are visible without its password.
+def _check_der(data: bytes) -> None:
+    """Check what is visible of a private key or a PFX: the sizes of numbers, the iteration counts.
 
-    Each is an INTEGER after the salt, an OCTET STRING, in a SEQUENCE: of PBKDF2, of PBE, or after the digest
-    of the MAC. Raises BadParameter.
+    An iteration count is an INTEGER after the salt, an OCTET STRING, in a SEQUENCE: of PBKDF2, of PBE, or
+    after the digest of the MAC. Raises BadParameter.
     """
     nodes = 0
     todo: list[tuple[bytes, int]] = [(data, 0)]
@@ -171,9 +190,12 @@ def _check_iterations(data: bytes) -> None:
         for tag, value in split(content):
             nodes += 1
             if nodes > _MAX_NODES or depth > _MAX_DEPTH:
-                raise BadParameter("The PFX is nested too deeply or has too many parts.")
-            if tag == _INTEGER and before == _OCTETS:
-                _check_count(int.from_bytes(value, "big", signed=True))
+                raise BadParameter("The value is nested too deeply or has too many parts.")
+            if tag == _INTEGER:
+                if len(value) > _MAX_INTEGER:
+                    raise BadParameter("The private key must have at most 4096 bits.")
+                if before == _OCTETS:
+                    _check_count(int.from_bytes(value, "big", signed=True))
             # An OCTET STRING of a PFX contains the next structure.
             if tag & 0x20 or (tag == _OCTETS and value[:1] == bytes([_SEQUENCE])):
                 todo.append((value, depth + 1))
@@ -216,10 +238,18 @@ def decode_merged(
     """
     _check_length(given)
     try:
-        found = [x509.load_der_x509_certificate(base64.b64decode(each)) for each in given]
+        found = [_load_merged(each) for each in given]
         leaf = next((each for each in found if each.public_key() == public), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise BadParameter("'x5c' must contain certificates as base64-encoded DER.") from exc
     if leaf is None:
         raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")
     return (leaf, *sort_chain(leaf, [each for each in found if each is not leaf]))
+
+
+def _load_merged(given: str) -> x509.Certificate:
+    data = base64.b64decode(given)
+    # Azure accepts base64 of the text too: its SDK for Python encodes what the caller has encoded.
+    if data[:1] != bytes([_SEQUENCE]):
+        data = base64.b64decode(data)
+    return x509.load_der_x509_certificate(data)

@@ -5,10 +5,20 @@ Source: https://learn.microsoft.com/rest/api/keyvault/certificates/create-certif
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from podpass.lab.services.vault.certificates.members import (
+    as_list,
+    as_object,
+    choice,
+    flag,
+    number,
+    section,
+    text,
+    texts,
+)
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import CURVES, EC, KEY_SIZES, RSA
 
@@ -93,7 +103,7 @@ def parse(given: object, base: Policy | None = None) -> Policy:
 
     Raises BadParameter.
     """
-    policy = _parse_sections(_object(given, "policy"), base or Policy())
+    policy = _parse_sections(as_object(given, "policy"), base or Policy())
     if not policy.actions:
         policy = replace(policy, actions=(default_action(policy.issuer),))
     if not policy.subject and not any(policy.sans.values()):
@@ -115,22 +125,22 @@ def default_action(issuer: str) -> LifetimeAction:
 
 def _parse_sections(given: Mapping[str, Any], base: Policy) -> Policy:
     fields: dict[str, Any] = {}
-    if key := _section(given, "key_props"):
+    if key := section(given, "key_props"):
         fields["key"] = _parse_key(key, base.key)
-    if secret := _section(given, "secret_props"):
-        fields["content_type"] = _choice(secret, "contentType", (PKCS12, PEM), base.content_type)
-    if x509 := _section(given, "x509_props"):
+    if secret := section(given, "secret_props"):
+        fields["content_type"] = choice(secret, "contentType", (PKCS12, PEM), base.content_type)
+    if x509 := section(given, "x509_props"):
         fields |= _parse_x509(x509, base)
-    if issuer := _section(given, "issuer"):
+    if issuer := section(given, "issuer"):
         fields |= _parse_issuer(issuer, base)
     if given.get("lifetime_actions") is not None:
-        actions = _list(given["lifetime_actions"], "lifetime_actions", MAX_ACTIONS)
+        actions = as_list(given["lifetime_actions"], "lifetime_actions", MAX_ACTIONS)
         fields["actions"] = tuple(_parse_action(each) for each in actions)
     return replace(base, **fields)
 
 
 def _parse_key(given: Mapping[str, Any], base: KeyProperties) -> KeyProperties:
-    kty = _text(given, "kty", base.kty).upper()
+    kty = text(given, "kty", base.kty).upper()
     if kty.endswith("-HSM"):
         raise BadParameter(f"Keys of type {kty} need a vault of the SKU premium; use RSA or EC.")
     if kty not in (RSA, EC):
@@ -150,31 +160,31 @@ def _parse_key(given: Mapping[str, Any], base: KeyProperties) -> KeyProperties:
         kty=kty,
         size=size,
         curve=curve,
-        exportable=_flag(given, "exportable", base.exportable),
-        reuse=_flag(given, "reuse_key", base.reuse),
+        exportable=flag(given, "exportable", base.exportable),
+        reuse=flag(given, "reuse_key", base.reuse),
     )
 
 
 def _parse_x509(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if given.get("subject") is not None:
-        fields["subject"] = _text(given, "subject", "", MAX_SUBJECT)
+        fields["subject"] = text(given, "subject", "", MAX_SUBJECT)
     if given.get("sans") is not None:
-        fields["sans"] = _parse_sans(_object(given["sans"], "sans"))
+        fields["sans"] = _parse_sans(as_object(given["sans"], "sans"))
     if given.get("ekus") is not None:
-        found = _texts(given["ekus"], "ekus", MAX_EKUS)
+        found = texts(given["ekus"], "ekus", MAX_EKUS)
         if wrong := [each for each in found if not _OID.fullmatch(each)]:
             raise BadParameter(f"{wrong[0]!r} in x509_props.ekus is not an object identifier.")
         fields["ekus"] = tuple(dict.fromkeys(found))
     if given.get("key_usage") is not None:
-        found = _texts(given["key_usage"], "key_usage", len(KEY_USAGES))
+        found = texts(given["key_usage"], "key_usage", len(KEY_USAGES))
         if unknown := [each for each in found if each not in KEY_USAGES]:
             raise BadParameter(f"{unknown[0]!r} in x509_props.key_usage is not a key usage.")
         fields["key_usage"] = tuple(dict.fromkeys(found))
     if given.get("validity_months") is not None:
-        fields["months"] = _number(given, "validity_months", range(1, MAX_MONTHS + 1))
-    if constraints := _section(given, "basic_constraints"):
-        fields["ca"] = _flag(constraints, "ca", base.ca)
+        fields["months"] = number(given, "validity_months", range(1, MAX_MONTHS + 1))
+    if constraints := section(given, "basic_constraints"):
+        fields["ca"] = flag(constraints, "ca", base.ca)
     return fields
 
 
@@ -184,7 +194,7 @@ def _parse_sans(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         ("ipAddresses" if key == "ip_addresses" else key): value for key, value in given.items()
     }
     found = {
-        name: tuple(_texts(given[name], name, MAX_SANS, MAX_SAN_CHARS))
+        name: tuple(texts(given[name], name, MAX_SANS, MAX_SAN_CHARS))
         for name in SAN_MEMBERS
         if given.get(name) is not None
     }
@@ -199,18 +209,18 @@ def _parse_sans(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _parse_action(given: object) -> LifetimeAction:
-    action = _object(given, "lifetime_actions")
-    trigger, what = _section(action, "trigger"), _section(action, "action")
-    kind = _choice(what, "action_type", (AUTO_RENEW, EMAIL_CONTACTS), "")
+    action = as_object(given, "lifetime_actions")
+    trigger, what = section(action, "trigger"), section(action, "action")
+    kind = choice(what, "action_type", (AUTO_RENEW, EMAIL_CONTACTS), "")
     percentage, days = trigger.get("lifetime_percentage"), trigger.get("days_before_expiry")
     if not kind or (percentage is None) == (days is None):
         raise BadParameter(
             "A lifetime action needs an action_type, and lifetime_percentage or days_before_expiry."
         )
     if percentage is not None:
-        percentage = _number(trigger, "lifetime_percentage", range(1, 100))
+        percentage = number(trigger, "lifetime_percentage", range(1, 100))
     else:
-        days = _number(trigger, "days_before_expiry", range(1, MAX_MONTHS * _DAYS_OF_MONTH + 1))
+        days = number(trigger, "days_before_expiry", range(1, MAX_MONTHS * _DAYS_OF_MONTH + 1))
     return LifetimeAction(action=kind, percentage=percentage, days=days)
 
 
@@ -226,16 +236,16 @@ def _check_actions(policy: Policy) -> None:
 
 
 def _parse_issuer(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
-    name = _text(given, "name", base.issuer)
+    name = text(given, "name", base.issuer)
     # The two reserved names are compared without case.
     name = {each.lower(): each for each in (SELF, UNKNOWN)}.get(name.lower(), name)
     if not _ISSUER.fullmatch(name):
         raise BadParameter("The name of an issuer is 1 to 127 letters, digits and '-'.")
     fields: dict[str, Any] = {"issuer": name}
     if given.get("cty") is not None:
-        fields["certificate_type"] = _text(given, "cty", "")
+        fields["certificate_type"] = text(given, "cty", "")
     if given.get("cert_transparency") is not None:
-        fields["transparency"] = _flag(given, "cert_transparency", False)
+        fields["transparency"] = flag(given, "cert_transparency", False)
     # Another issuer may not renew, so the actions become the default ones unless the request has some.
     if name != base.issuer:
         fields["actions"] = ()
@@ -245,7 +255,10 @@ def _parse_issuer(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
 def to_json(policy: Policy) -> dict[str, Any]:
     """Return a policy as JSON, without its ID and attributes."""
     key: dict[str, Any] = {"exportable": policy.key.exportable, "kty": policy.key.kty}
-    key |= {"crv": policy.key.curve} if policy.key.kty == EC else {"key_size": policy.key.size}
+    if policy.key.curve is not None:
+        key |= {"crv": policy.key.curve, "key_size": CURVES[policy.key.curve].key_size}
+    else:
+        key["key_size"] = policy.key.size
     issuer: dict[str, Any] = {"name": policy.issuer}
     if policy.certificate_type is not None:
         issuer["cty"] = policy.certificate_type
@@ -274,58 +287,3 @@ def _action_to_json(action: LifetimeAction) -> dict[str, Any]:
         else {"lifetime_percentage": action.percentage}
     )
     return {"trigger": trigger, "action": {"action_type": action.action}}
-
-
-def _object(given: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(given, dict):
-        raise BadParameter(f"{name} must be an object.")
-    return given
-
-
-def _section(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return {} if given.get(name) is None else _object(given[name], name)
-
-
-def _text(given: Mapping[str, Any], name: str, default: str, limit: int = 255) -> str:
-    value = given.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, str) or len(value) > limit or "\0" in value:
-        raise BadParameter(f"{name} must be a string of at most {limit} characters.")
-    return value
-
-
-def _choice(given: Mapping[str, Any], name: str, known: Sequence[str], default: str) -> str:
-    value = _text(given, name, default)
-    found = next((each for each in known if each.lower() == value.lower()), None)
-    if value and found is None:
-        raise BadParameter(f"{name} must be one of {', '.join(known)}.")
-    return found or default
-
-
-def _flag(given: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = given.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadParameter(f"{name} must be true or false.")
-    return default if value is None else value
-
-
-def _number(given: Mapping[str, Any], name: str, allowed: range) -> int:
-    value = given.get(name)
-    if type(value) is not int or value not in allowed:
-        raise BadParameter(f"{name} must be a number from {allowed[0]} to {allowed[-1]}.")
-    return value
-
-
-def _list(given: object, name: str, limit: int) -> Sequence[Any]:
-    if not isinstance(given, list) or len(given) > limit:
-        raise BadParameter(f"{name} must be a list of at most {limit} members.")
-    return given
-
-
-def _texts(given: object, name: str, limit: int, length: int = 255) -> list[str]:
-    found = _list(given, name, limit)
-    for each in found:
-        if not isinstance(each, str) or not 0 < len(each) <= length or "\0" in each:
-            raise BadParameter(f"{name} must have strings of 1 to {length} characters.")
-    return list(found)

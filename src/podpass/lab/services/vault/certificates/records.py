@@ -1,21 +1,25 @@
 """What the store has of a certificate: its versions with their views, and the settings of the object.
 
 The sealed value of a version is its private key, in the form of a key's version; a backup contains it. The
-document has the certificates. The settings have the policy and the last operation.
+document has the certificates. The settings have the policy and the last operation; its private key is sealed
+for this certificate.
 """
 
 import base64
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey
+from podpass.lab.services.vault.certificates import issuance, views
 from podpass.lab.services.vault.certificates import policy as policies
-from podpass.lab.services.vault.certificates import views
+from podpass.lab.services.vault.certificates.pending import PendingOperation
 from podpass.lab.services.vault.certificates.policy import Policy
 from podpass.lab.services.vault.keys import jwk
 from podpass.lab.services.vault.keys import views as key_views
@@ -33,12 +37,16 @@ _MANAGED = {"managed": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateSettings:
-    """The settings of a certificate: its policy with its times, and the last operation as JSON."""
+    """The settings of a certificate: its policy with its times, and the last operation.
+
+    `notified` is the ID of the version whose expiry was reported to the contacts.
+    """
 
     policy: Policy
     created: int
     updated: int
-    pending: dict[str, Any] | None = None
+    pending: PendingOperation | None = None
+    notified: str | None = None
 
     @classmethod
     def of(cls, found: SecretVersion | ObjectState) -> Self:
@@ -48,7 +56,8 @@ class CertificateSettings:
             policy=policies.from_json(stored["policy"]),
             created=stored["created"],
             updated=stored["updated"],
-            pending=stored.get("pending"),
+            pending=PendingOperation.from_json(stored["pending"]) if "pending" in stored else None,
+            notified=stored.get("notified"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +67,11 @@ class CertificateSettings:
             "created": self.created,
             "updated": self.updated,
         }
-        return stored if self.pending is None else stored | {"pending": self.pending}
+        if self.pending is not None:
+            stored["pending"] = self.pending.to_json()
+        if self.notified is not None:
+            stored["notified"] = self.notified
+        return stored
 
 
 def view_shelves(shelf: str) -> tuple[str, str]:
@@ -82,6 +95,8 @@ def new_version(
     key: PrivateKey,
     attributes: SecretAttributes,
     now: float,
+    *,
+    version: str = "",
 ) -> SecretVersion:
     """Return a version of a certificate to write; the leaf is the first of `certificates`."""
     policy = CertificateSettings.of(state).policy
@@ -90,7 +105,7 @@ def new_version(
     return SecretVersion(
         vault=state.vault,
         name=state.name,
-        version=uuid.uuid4().hex,
+        version=version or uuid.uuid4().hex,
         ordinal=0,
         value=key_views.stored_value(key),
         content_type=policy.content_type,
@@ -104,7 +119,34 @@ def new_version(
             "x5t": views.thumbprint(certificates[0]),
             "x5c": encoded,
             "exportable": policy.key.exportable,
+            **attributes.document,
         },
+    )
+
+
+def unissued_version(state: ObjectState) -> SecretVersion:
+    """Return what is shown of a certificate without versions: a disabled one that has no certificate yet."""
+    settings = CertificateSettings.of(state)
+    operation = settings.pending
+    assert operation is not None, "a certificate without versions has an operation"
+    begins, ends = issuance.validity(
+        settings.policy, datetime.fromtimestamp(operation.created, UTC)
+    )
+    return SecretVersion(
+        vault=state.vault,
+        name=state.name,
+        version=operation.version,
+        ordinal=0,
+        value=Secret(""),
+        tags=operation.tags,
+        enabled=False,
+        not_before=int(begins.timestamp()),
+        expires=int(ends.timestamp()),
+        created=operation.created,
+        updated=operation.created,
+        settings=state.settings,
+        deleted=state.deleted,
+        purge_on=state.purge_on,
     )
 
 

@@ -3,35 +3,54 @@
 Source: https://learn.microsoft.com/rest/api/keyvault/certificates
 """
 
-import base64
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault import errors, object_operations, wire
-from podpass.lab.services.vault.certificates import answers, issuance, records
+from podpass.lab.services.vault.certificates import (
+    answers,
+    contacts,
+    decoder,
+    issuers,
+    issuing,
+    lifetime,
+    members,
+    records,
+    views,
+)
 from podpass.lab.services.vault.certificates import policy as policies
-from podpass.lab.services.vault.certificates.errors import PendingCertificateNotFound
-from podpass.lab.services.vault.certificates.policy import SELF, Policy
+from podpass.lab.services.vault.certificates.decoding import MAX_CHAIN, Decoded, decode_merged
+from podpass.lab.services.vault.certificates.errors import (
+    CertificateIssuerUnavailable,
+    in_progress,
+    pending_not_found,
+)
+from podpass.lab.services.vault.certificates.pending import (
+    CANCELLED,
+    COMPLETED,
+    IN_PROGRESS,
+    PendingOperation,
+)
+from podpass.lab.services.vault.certificates.policy import Policy
 from podpass.lab.services.vault.certificates.records import CertificateSettings
-from podpass.lab.services.vault.model import CERTIFICATES, ObjectState, SecretVersion
+from podpass.lab.services.vault.errors import BadParameter
+from podpass.lab.services.vault.keys import views as key_views
+from podpass.lab.services.vault.model import (
+    CERTIFICATES,
+    ObjectState,
+    SecretAttributes,
+    SecretVersion,
+)
 from podpass.lab.services.vault.request import Operation, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import Restored
 
 _ACTIONS = f"{object_operations.PROVIDER}/{CERTIFICATES.plural}"
-_RETRY_SECONDS = b"10"
-
-
-async def _find(request: VaultRequest) -> SecretVersion:
-    return request.require_found(
-        await request.store.get(request.shelf, request.name, request.version)
-    )
+_RETRY_AFTER = (b"retry-after", b"10")
+_MAX_PASSWORD = 1024
 
 
 async def _find_state(request: VaultRequest) -> ObjectState:
@@ -41,84 +60,224 @@ async def _find_state(request: VaultRequest) -> ObjectState:
     return state
 
 
-def _issue(
-    policy: Policy, previous: SecretVersion | None, now: float
-) -> tuple[x509.Certificate, PrivateKey, str]:
-    """Return a self-signed certificate, its key, and its request as base64 of DER."""
-    key = None if previous is None else _reusable(policy, records.key_of(previous))
-    if key is None:
-        key = issuance.generate_key(policy.key)
-    certificate = issuance.build_self_signed(policy, key, datetime.fromtimestamp(now, UTC))
-    csr = issuance.build_request(policy, key).public_bytes(Encoding.DER)
-    return certificate, key, base64.b64encode(csr).decode()
+def _settings(state: ObjectState | None, policy: Policy, now: int) -> CertificateSettings:
+    """Return the settings of a certificate, or of a new one, with another policy."""
+    if state is None:
+        return CertificateSettings(policy=policy, created=now, updated=now)
+    return replace(CertificateSettings.of(state), policy=policy, updated=now)
 
 
-def _reusable(policy: Policy, key: PrivateKey) -> PrivateKey | None:
-    """Return the key of the last version if the policy reuses it, and it is of the policy's type."""
-    return key if policy.key.reuse and issuance.matches(key, policy.key) else None
+def _with_settings(
+    request: VaultRequest, state: ObjectState | None, settings: CertificateSettings
+) -> ObjectState:
+    """Return the state of a certificate, or of a new one, with other settings."""
+    existing = state or ObjectState(vault=request.shelf, name=request.name)
+    return replace(existing, settings=settings.to_json())
+
+
+async def _find_writable(request: VaultRequest) -> ObjectState | None:
+    """Return the state of a certificate that gets a new version; None if it does not exist.
+
+    Raises OperationInProgress.
+    """
+    await request.store.purge_expired(request.now)
+    state = await request.store.find(request.shelf, request.name)
+    if state is not None:
+        operation = CertificateSettings.of(state).pending
+        if operation is not None and operation.in_progress:
+            raise in_progress(state.name)
+    return state
+
+
+def _parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
+    """Parse the attributes of a new version. Raises BadParameter."""
+    attributes = wire.parse_attributes(given)
+    if given.get("preserveCertOrder") is None:
+        return attributes
+    ordered = members.flag(given, "preserveCertOrder", False)
+    return replace(attributes, document={"preserve_order": ordered})
 
 
 async def _create(request: VaultRequest) -> VaultResponse:
     given = wire.parse_object(request.body)
-    attributes = wire.parse_attributes(given)
+    attributes = _parse_attributes(given)
     store, now = request.store, int(request.now)
-    await store.purge_expired(request.now)
-    state = await store.find(request.shelf, request.name)
+    state = await _find_writable(request)
     if given.get("policy") is None and state is not None:
         policy = CertificateSettings.of(state).policy
     else:
         policy = policies.parse(given.get("policy"))
-    if policy.issuer != SELF:
-        raise errors.NotSupported(f"podpass's vaults do not support the issuer {policy.issuer}.")
-    previous = await store.get(request.shelf, request.name)
-    certificate, key, csr = await request.compute(_issue, policy, previous, request.now)
-    pending = {"request_id": uuid.uuid4().hex, "csr": csr, "issuer": policy.issuer}
-    settings = CertificateSettings(
-        policy=policy,
-        created=now if state is None else CertificateSettings.of(state).created,
-        updated=now,
-        pending=pending,
+    signer, error = None, None
+    try:
+        signer = await issuing.find_signer(store, request.shelf, policy, request.now)
+    except CertificateIssuerUnavailable as exc:
+        error = exc.message
+    wanted = issuing.NewCertificate(
+        state=_with_settings(request, state, _settings(state, policy, now)),
+        previous=await store.get(request.shelf, request.name),
+        attributes=attributes,
+        now=request.now,
+        signer=signer,
+        error=error,
     )
-    new_state = ObjectState(
-        vault=request.shelf,
-        name=request.name if state is None else state.name,
-        settings=settings.to_json(),
-    )
-    version = records.new_version(new_state, (certificate,), key, attributes, request.now)
-    written = await request.compute(records.with_views, version)
-    await store.put(written, request.audit, states=records.states_of(new_state), expected=state)
+    made = await request.compute(issuing.create, store, wanted)
+    await made.write(store, request.audit, state)
     # As in Azure, the first answer says that the operation runs; the next one that it is completed.
-    return _started(request, new_state.name, pending)
+    started = replace(made.operation, status=IN_PROGRESS, error=None)
+    body = answers.pending_json(request.context, made.state.name, started)
+    query = f"api-version={request.query['api-version']}&request_id={started.request_id}"
+    location = (b"location", f"{body['id']}?{query}".encode())
+    return VaultResponse(body=body, status=202, headers=[location, _RETRY_AFTER])
 
 
-def _started(request: VaultRequest, name: str, pending: dict[str, Any]) -> VaultResponse:
-    body = answers.pending_json(request.context, name, pending, answers.IN_PROGRESS)
-    query = f"api-version={request.query['api-version']}&request_id={pending['request_id']}"
-    return VaultResponse(
-        body=body,
-        status=202,
-        headers=[
-            (b"location", f"{body['id']}?{query}".encode()),
-            (b"retry-after", _RETRY_SECONDS),
-        ],
+async def _import(request: VaultRequest) -> VaultResponse:
+    given = wire.parse_object(request.body)
+    attributes = _parse_attributes(given)
+    value = given.get("value")
+    if not isinstance(value, str):
+        raise BadParameter("The body must contain 'value', as a string.")
+    password = members.text(given, "pwd", "", _MAX_PASSWORD)
+    state = await _find_writable(request)
+    found = await decoder.decode(
+        value, password, preserve_order=attributes.document.get("preserve_order", False)
     )
+    policy = _import_policy(given.get("policy"), found)
+    settings = replace(_settings(state, policy, int(request.now)), pending=None)
+    new_state = _with_settings(request, state, settings)
+    written = await request.compute(
+        _build_version, new_state, found.certificates, found.key, attributes, request.now
+    )
+    return VaultResponse(body=await _put(request, new_state, written, state))
+
+
+def _import_policy(given: object, found: Decoded) -> Policy:
+    """Return the policy of an import: its members are those of the certificate unless the request has them.
+
+    Raises BadParameter if the request says another format of the value.
+    """
+    derived = views.derive_policy(found.certificates[0], found.content_type)
+    if given is None:
+        return derived
+    policy = policies.parse(given, derived)
+    if policy.content_type != found.content_type:
+        raise BadParameter(
+            f"The value is {found.content_type}, but the policy's contentType is {policy.content_type}."
+        )
+    # The key is the imported one, whatever the policy says of it.
+    key = replace(derived.key, exportable=policy.key.exportable, reuse=policy.key.reuse)
+    return replace(policy, key=key)
+
+
+def _build_version(
+    state: ObjectState,
+    certificates: Sequence[x509.Certificate],
+    key: PrivateKey,
+    attributes: SecretAttributes,
+    now: float,
+    version: str = "",
+) -> list[SecretVersion]:
+    new = records.new_version(state, certificates, key, attributes, now, version=version)
+    return records.with_views(new)
+
+
+async def _put(
+    request: VaultRequest,
+    state: ObjectState,
+    written: Sequence[SecretVersion],
+    expected: ObjectState | None,
+) -> dict[str, Any]:
+    """Write a version with its views, and return its JSON."""
+    states = records.states_of(lifetime.plan(state, written[0]))
+    await request.store.put(written, request.audit, states=states, expected=expected)
+    return answers.bundle(request.context, replace(written[0], settings=state.settings))
+
+
+async def _find_operation(request: VaultRequest) -> tuple[ObjectState, PendingOperation]:
+    state = await _find_state(request)
+    operation = CertificateSettings.of(state).pending
+    wanted = request.query.get("request_id")
+    if operation is None or operation.deleted or wanted not in (None, operation.request_id):
+        raise pending_not_found(state.name)
+    return state, operation
 
 
 async def _get_pending(request: VaultRequest) -> VaultResponse:
-    state = await _find_state(request)
-    pending = CertificateSettings.of(state).pending
-    wanted = request.query.get("request_id")
-    if pending is None or wanted not in (None, pending["request_id"]):
-        raise PendingCertificateNotFound(
-            f"The certificate {state.name} has no such operation.", name=state.name
-        )
+    state, operation = await _find_operation(request)
     return VaultResponse(
-        body=answers.pending_json(request.context, state.name, pending, answers.COMPLETED)
+        body=answers.pending_json(request.context, state.name, operation),
+        headers=[_RETRY_AFTER] if operation.in_progress else [],
+    )
+
+
+async def _cancel(request: VaultRequest) -> VaultResponse:
+    given = wire.parse_object(request.body)
+    state, operation = await _find_operation(request)
+    if not members.flag(given, "cancellation_requested", False):
+        raise BadParameter("'cancellation_requested' must be true.")
+    if not operation.in_progress:
+        raise BadParameter(f"The operation is not in progress: its status is {operation.status}.")
+    requested = replace(operation, cancellation_requested=True)
+    await _change_operation(request, state, replace(requested, status=CANCELLED))
+    # As in Azure, this answer says that the operation runs; the next one that it is cancelled.
+    return VaultResponse(body=answers.pending_json(request.context, state.name, requested))
+
+
+async def _delete_pending(request: VaultRequest) -> VaultResponse:
+    state, operation = await _find_operation(request)
+    await _change_operation(request, state, replace(operation, deleted=True, key=None))
+    return VaultResponse(body=answers.pending_json(request.context, state.name, operation))
+
+
+async def _change_operation(
+    request: VaultRequest, state: ObjectState, operation: PendingOperation
+) -> None:
+    settings = replace(CertificateSettings.of(state), pending=operation)
+    latest = await request.store.get(request.shelf, request.name)
+    changed = lifetime.plan(_with_settings(request, state, settings), latest)
+    await request.store.put_states([changed], request.audit, expected=state)
+
+
+async def _merge(request: VaultRequest) -> VaultResponse:
+    given = wire.parse_object(request.body)
+    attributes = wire.parse_attributes(given)
+    chain = members.as_list(given.get("x5c"), "x5c", MAX_CHAIN)
+    state, operation = await _find_operation(request)
+    # A certificate that was issued elsewhere completes a cancelled or failed operation too.
+    if operation.key is None:
+        raise BadParameter(f"The operation is {operation.status}: it needs no certificate.")
+    key = key_views.load(request.store.open_text(operation.key, state))
+    certificates = await request.compute(decode_merged, chain, key.public_key())
+    completed = replace(operation, status=COMPLETED, key=None, error=None)
+    settings = replace(CertificateSettings.of(state), pending=completed)
+    new_state = _with_settings(request, state, settings)
+    written = await request.compute(
+        _build_version,
+        new_state,
+        certificates,
+        key,
+        _merge_attributes(attributes, operation),
+        request.now,
+        operation.version,
+    )
+    return VaultResponse(body=await _put(request, new_state, written, state), status=201)
+
+
+def _merge_attributes(given: SecretAttributes, operation: PendingOperation) -> SecretAttributes:
+    """Return the attributes of a merged version: those of its creation unless the merge has others."""
+    ordered = operation.preserve_order
+    return replace(
+        given,
+        enabled=given.enabled if "enabled" in given.given else operation.enabled,
+        tags=given.tags if "tags" in given.given else operation.tags,
+        document={} if ordered is None else {"preserve_order": ordered},
     )
 
 
 async def _get(request: VaultRequest) -> VaultResponse:
-    found = await _find(request)
+    found = await request.store.get(request.shelf, request.name, request.version)
+    if found is None and not request.version:
+        found = records.unissued_version(await _find_state(request))
+    found = request.require_found(found)
     show = answers.version_bundle if request.version else answers.bundle
     return VaultResponse(body=show(request.context, found))
 
@@ -158,10 +317,10 @@ async def _change_policy(request: VaultRequest, given: object) -> ObjectState:
     """Change the given members of the policy, which applies to the next version."""
     state = await _find_state(request)
     settings = CertificateSettings.of(state)
-    changed = replace(
-        settings, policy=policies.parse(given, settings.policy), updated=int(request.now)
-    )
-    new_state = replace(state, settings=changed.to_json())
+    policy = policies.parse(given, settings.policy)
+    latest = await request.store.get(request.shelf, request.name)
+    changed = _with_settings(request, state, _settings(state, policy, int(request.now)))
+    new_state = lifetime.plan(changed, latest)
     await request.store.put_states([new_state], request.audit, expected=state)
     return new_state
 
@@ -171,6 +330,7 @@ def _restore(found: Sequence[SecretVersion]) -> Restored:
     latest = found[-1]
     settings = replace(CertificateSettings.of(latest), pending=None)
     state = ObjectState(vault=latest.vault, name=latest.name, settings=settings.to_json())
+    state = lifetime.plan(state, latest)
     written = [view for version in found for view in records.with_views(version)]
     return written, records.states_of(state)
 
@@ -192,11 +352,20 @@ _VIEW = object_operations.View(
     bundle=answers.bundle,
     views=lambda request: records.view_shelves(request.shelf),
     prepare=lambda _: _restore,
+    unissued=records.unissued_version,
 )
 _GET = _operation("get certificate", "read", "get", _get)
 _UPDATE = _operation("update certificate", "update/action", "update", _update, changes=True)
 _CREATE = _operation("create certificate", "create/action", "create", _create, changes=True)
 _GET_PENDING = _operation("get operation of certificate", "read", "get", _get_pending)
+_CANCEL = _operation(
+    "cancel operation of certificate", "update/action", "update", _cancel, changes=True
+)
+_DELETE_PENDING = _operation(
+    "delete operation of certificate", "delete", "delete", _delete_pending, changes=True
+)
+_MERGE = _operation("merge certificate", "create/action", "create", _merge, changes=True)
+_IMPORT = _operation("import certificate", "import/action", "import", _import, changes=True)
 _GET_POLICY = _operation("get certificate policy", "read", "get", _get_policy)
 _SET_POLICY = _operation(
     "update certificate policy", "update/action", "update", _set_policy, changes=True
@@ -206,8 +375,16 @@ PATHS = object_operations.merge(
     {
         ("certificates", "*"): {"GET": _GET, "PATCH": _UPDATE},
         ("certificates", "*", "create"): {"POST": _CREATE},
-        ("certificates", "*", "pending"): {"GET": _GET_PENDING},
+        ("certificates", "*", "import"): {"POST": _IMPORT},
+        ("certificates", "*", "pending"): {
+            "GET": _GET_PENDING,
+            "PATCH": _CANCEL,
+            "DELETE": _DELETE_PENDING,
+        },
+        ("certificates", "*", "pending", "merge"): {"POST": _MERGE},
         ("certificates", "*", "policy"): {"GET": _GET_POLICY, "PATCH": _SET_POLICY},
         ("certificates", "*", "+"): {"GET": _GET, "PATCH": _UPDATE},
     },
+    issuers.PATHS,
+    contacts.PATHS,
 )

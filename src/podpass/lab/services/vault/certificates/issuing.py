@@ -1,0 +1,194 @@
+"""Issue the next version of a certificate, at a request or when its policy says so."""
+
+import asyncio
+import base64
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from podpass.crypto.x509 import PrivateKey
+from podpass.database import CorruptRowError
+from podpass.lab.services.vault import object_operations
+from podpass.lab.services.vault.certificates import contacts, issuance, issuers, lifetime, records
+from podpass.lab.services.vault.certificates.issuers import Signer
+from podpass.lab.services.vault.certificates.pending import (
+    COMPLETED,
+    FAILED,
+    IN_PROGRESS,
+    PendingOperation,
+)
+from podpass.lab.services.vault.certificates.policy import AUTO_RENEW, SELF, Policy
+from podpass.lab.services.vault.certificates.records import CertificateSettings
+from podpass.lab.services.vault.errors import BadParameter, OutdatedState
+from podpass.lab.services.vault.keys import views as key_views
+from podpass.lab.services.vault.model import (
+    CERTIFICATES,
+    AuditContext,
+    ObjectState,
+    SecretAttributes,
+    SecretVersion,
+)
+from podpass.lab.services.vault.store import SecretStore
+
+CREATE_CERTIFICATE = f"{object_operations.PROVIDER}/{CERTIFICATES.plural}/create/action"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCertificate:
+    """The input of a new version.
+
+    `state` has the policy of the version, `previous` is the latest version. `signer` is the CA of the issuer;
+    `error` is the reason why the issuer does not sign.
+    """
+
+    state: ObjectState
+    previous: SecretVersion | None
+    attributes: SecretAttributes
+    now: float
+    signer: Signer | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A state with its operation, and the version with its views; none if it waits for a merge or failed."""
+
+    state: ObjectState
+    operation: PendingOperation
+    versions: Sequence[SecretVersion]
+
+    async def write(
+        self, store: SecretStore, audit: AuditContext, expected: ObjectState | None
+    ) -> None:
+        """Write all, or nothing. Raises as `SecretStore.put`."""
+        states = records.states_of(self.state)
+        if self.versions:
+            await store.put(self.versions, audit, states=states, expected=expected)
+        else:
+            await store.put_states(states, audit, expected=expected)
+
+
+def create(store: SecretStore, wanted: NewCertificate) -> Created:
+    """Create the key, the request and, if an issuer signs, the certificate; RSA takes up to seconds."""
+    settings, previous = CertificateSettings.of(wanted.state), wanted.previous
+    policy = settings.policy
+    key = None if previous is None else _reusable(policy, records.key_of(previous))
+    if key is None:
+        key = issuance.generate_key(policy.key)
+    request = issuance.build_request(policy, key)
+    certificates = _sign(policy, key, request, wanted)
+    status = COMPLETED if certificates else IN_PROGRESS if wanted.error is None else FAILED
+    operation = PendingOperation(
+        request_id=uuid.uuid4().hex,
+        version=uuid.uuid4().hex,
+        csr=base64.b64encode(request.public_bytes(Encoding.DER)).decode(),
+        issuer=policy.issuer,
+        status=status,
+        created=int(wanted.now),
+        key=None if certificates else store.seal_text(key_views.stored_value(key), wanted.state),
+        enabled=wanted.attributes.enabled,
+        preserve_order=wanted.attributes.document.get("preserve_order"),
+        tags=wanted.attributes.tags,
+        error=wanted.error,
+    )
+    state = replace(wanted.state, settings=replace(settings, pending=operation).to_json())
+    if not certificates:
+        return Created(state=lifetime.plan(state, previous), operation=operation, versions=())
+    version = records.new_version(
+        state, certificates, key, wanted.attributes, wanted.now, version=operation.version
+    )
+    return Created(
+        state=lifetime.plan(state, version),
+        operation=operation,
+        versions=records.with_views(version),
+    )
+
+
+def _reusable(policy: Policy, key: PrivateKey) -> PrivateKey | None:
+    """Return the key of the last version if the policy reuses it, and it is of the policy's type."""
+    return key if policy.key.reuse and issuance.matches(key, policy.key) else None
+
+
+def _sign(
+    policy: Policy, key: PrivateKey, request: x509.CertificateSigningRequest, wanted: NewCertificate
+) -> tuple[x509.Certificate, ...]:
+    now = datetime.fromtimestamp(wanted.now, UTC)
+    if policy.issuer == SELF:
+        return (issuance.build_self_signed(policy, key, now),)
+    if wanted.signer is None:
+        return ()
+    return issuance.sign_request(request, policy, wanted.signer, now), wanted.signer[0]
+
+
+async def find_signer(store: SecretStore, shelf: str, policy: Policy, now: float) -> Signer | None:
+    """Return the CA of the policy's issuer; None if the certificate is self-signed or merged.
+
+    Raises BadParameter, CertificateIssuerUnavailable.
+    """
+    if policy.issuer == SELF or policy.is_merged:
+        return None
+    return await issuers.find_signer(store, shelf, policy.issuer, now)
+
+
+async def run_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
+    """Run the lifetime actions of a certificate that are due, unless another request does so."""
+    try:
+        latest = await store.get(found.vault, found.name)
+    except CorruptRowError as exc:
+        # Without a next action: every request to the vault would fail at this certificate.
+        _log.error("certificate_renewal_failed", extra={"stage": "resource", **exc.facts})
+        await _put_state(store, replace(found, next_action=None), found)
+        return
+    if latest is None:
+        return
+    if AUTO_RENEW in lifetime.due_actions(found, latest, audit.now):
+        await _renew(store, found, latest, audit)
+        return
+    settings = CertificateSettings.of(found)
+    extra = {"certificate": found.name, "contacts": await contacts.count(store, found.vault)}
+    _log.info("certificate_expiry_reported", extra={"stage": "resource", **extra})
+    noted = replace(found, settings=replace(settings, notified=latest.version).to_json())
+    await _put_state(store, lifetime.plan(noted, latest), found)
+
+
+async def _renew(
+    store: SecretStore, found: ObjectState, latest: SecretVersion, audit: AuditContext
+) -> None:
+    policy = CertificateSettings.of(found).policy
+    signer, error = None, None
+    try:
+        signer = await find_signer(store, found.vault, policy, audit.now)
+    except BadParameter as exc:
+        error = exc.message
+        extra = {"stage": "resource", "certificate": found.name, "cause": error}
+        _log.error("certificate_renewal_failed", extra=extra)
+    preserved = {key: value for key, value in latest.document.items() if key == "preserve_order"}
+    wanted = NewCertificate(
+        state=found,
+        previous=latest,
+        attributes=SecretAttributes(given=frozenset(), tags=latest.tags, document=preserved),
+        now=audit.now,
+        signer=signer,
+        error=error,
+    )
+    made = await asyncio.to_thread(create, store, wanted)
+    if error is not None:
+        # Without a next action: every request to the vault would try again.
+        made = replace(made, state=replace(made.state, next_action=None))
+    try:
+        await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)
+    except OutdatedState:
+        return
+
+
+async def _put_state(store: SecretStore, state: ObjectState, expected: ObjectState) -> None:
+    try:
+        await store.put_states([state], expected=expected)
+    except OutdatedState:
+        return
