@@ -38,6 +38,7 @@ from bench.token_load import (
 )
 from podpass.crypto.multibuffer import library
 from podpass.database import Database
+from podpass.directory.claims_expression import SERVICE_ACCOUNT
 from podpass.kubernetes.service_account.names import subject
 from tests.soak.issuer import IssuerProcess
 
@@ -45,6 +46,8 @@ _ALONE = ("--multibuffer", "none")
 POOL = 32_000  # more than are sent during warm-up and measurement
 # Identities that send requests among 1,000,000 credentials: more than the requests, so none sends two.
 READERS = 8_000
+# Identities whose 20 credentials are all flexible: 10,000 expressions.
+FLEXIBLE = 500
 
 
 def run() -> Iterator[Row]:
@@ -60,6 +63,7 @@ def run() -> Iterator[Row]:
                 yield from batches.run()
                 yield from _measure_openssl(folder, requests, cores[0])
                 yield from _measure_many_identities(folder, issuer, cores[0])
+                yield measure_expressions(folder, issuer, cores[0])
     finally:
         os.sched_setaffinity(0, cores)
 
@@ -238,17 +242,55 @@ def _measure_many_identities(folder: Path, issuer: IssuerProcess, core: int) -> 
     )
 
 
-async def _fill(url: str, count: int, issuer: str) -> None:
-    """Change one credential of each identity so that it trusts the running issuer."""
-    await lookups.fill(url, count)
-    changed = text(
-        "UPDATE federated_credentials SET issuer = :issuer, subject = :subject"
-        " WHERE name = 'credential-0'"
+def measure_expressions(folder: Path, issuer: IssuerProcess, core: int) -> Row:
+    """Compare identities with 20 expressions each, of which the last matches, with exact credentials."""
+    requests = [
+        token_requests.token_request(issuer, number, lookups.client_id(number % FLEXIBLE))
+        for number in range(POOL)
+    ]
+    urls = {kind: f"sqlite:///{folder / f'{kind}.db'}" for kind in ("exact", "flexible")}
+    asyncio.run(_fill(urls["exact"], FLEXIBLE, issuer.url()))
+    asyncio.run(_fill(urls["flexible"], FLEXIBLE, issuer.url(), is_flexible=True))
+    flags = ("--flexible-kubernetes", issuer.url())
+    spent: dict[str, float] = {}
+    for kind, url in [*urls.items()] * 2:  # the better of two: other programs use the same caches
+        with authority.run_authority(folder, [core], url, flags) as target:
+            seconds = 1 / drive(target, requests).per_core_second
+            spent[kind] = min(seconds, spent.get(kind, seconds))
+    return row(
+        f"exchange among {FLEXIBLE * lookups.EACH:,} flexible credentials, CPU time",
+        f"{spent['flexible'] * 1e6:,.0f} us",
+        f"exact: {spent['exact'] * 1e6:,.0f} us",
+        spent["flexible"] / spent["exact"],
+        most=1.2,
     )
-    values = {"issuer": issuer, "subject": subject("default", "web")}
+
+
+async def _fill(url: str, count: int, issuer: str, *, is_flexible: bool = False) -> None:
+    """Change the credentials of each identity so that one trusts the running issuer.
+
+    With `is_flexible`, each has an expression of its own for this issuer; only that which is compared last
+    matches.
+    """
+    await lookups.fill(url, count)
+    changes = ["SET issuer = :issuer, subject = :subject WHERE name = 'credential-0'"]
+    wanted = subject("default", "web")
+    if is_flexible:
+        changes = [
+            "SET issuer = :issuer, is_flexible = 1, subject = :head || client_id || name || :tail",
+            f"SET subject = :subject WHERE name = 'credential-{lookups.EACH // 2 - 1}'",
+        ]
+        wanted = f"claims['sub'] matches '{subject('default', 'w*')}'"
+    values = {
+        "issuer": issuer,
+        "subject": wanted,
+        "head": f"claims['sub'] matches '{SERVICE_ACCOUNT}env-",
+        "tail": "-*:web'",
+    }
 
     def step(connection: Connection) -> None:
-        connection.execute(changed, values)
+        for change in changes:
+            connection.execute(text(f"UPDATE federated_credentials {change}"), values)
 
     async with Database(url) as database:
         await database.write(step, seconds=60)

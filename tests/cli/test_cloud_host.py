@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from podpass.lab.data.process import has_exited
+from podpass.pytest.tokens import decode
 from tests.lab.instance.instances import CLIENT, SEED, Podpass
 
 pytestmark = pytest.mark.processes
@@ -37,6 +38,33 @@ for line in sys.stdin:
         urllib.request.urlopen(sys.argv[1], timeout=60)
     except urllib.error.HTTPError as exc:
         print(exc.code, flush=True)
+"""
+# It requests the token of its job as GitHub documents it, and exchanges it.
+_JOB = """
+import json, os, sys, urllib.parse, urllib.request
+url = os.environ["ACTIONS_ID_TOKEN_REQUEST_URL"] + "&audience=api%3A%2F%2FAzureADTokenExchange"
+bearer = {"Authorization": "Bearer " + os.environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]}
+token = json.load(urllib.request.urlopen(urllib.request.Request(url, headers=bearer)))["value"]
+form = {
+    "grant_type": "client_credentials",
+    "client_id": sys.argv[1],
+    "scope": "https://vault.azure.net/.default",
+    "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    "client_assertion": token,
+}
+login = "https://login.microsoftonline.com/podpass.onmicrosoft.com/oauth2/v2.0/token"
+with urllib.request.urlopen(login, urllib.parse.urlencode(form).encode()) as answer:
+    print(json.load(answer)["token_type"], token)
+"""
+_PIPELINE_SEED = f"""
+pipelines: [github]
+identities:
+  - name: deploy
+    client_id: {CLIENT[:-1]}9
+    federated_credentials:
+      - name: main
+        issuer: https://token.actions.githubusercontent.com
+        subject: repo:contoso/app:ref:refs/heads/main
 """
 _SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -312,6 +340,25 @@ def test_program_has_the_variables_of_pods(host: CloudHost, name: str) -> None:
     assert values["AZURE_AUTHORITY_HOST"] == "https://login.microsoftonline.com/"
     # The sign-in of az is hidden: a missing identity would look like success.
     assert not (Path(values["AZURE_CONFIG_DIR"]) / "azureProfile.json").exists()
+
+
+def test_program_is_a_job_of_a_pipeline(host: CloudHost) -> None:
+    job = "github:contoso/app:ref:refs/heads/main"
+    refused = host.cloud("run", "--as", job, "--", "true")
+    assert refused.returncode == 1
+    assert "apply a seed with pipelines: [github]" in refused.stderr
+    seed = host.folder / "pipelines.yaml"
+    seed.write_text(_PIPELINE_SEED)
+    assert host.cloud("apply", "-f", str(seed)).returncode == 0
+    words = (sys.executable, "-c", _JOB, f"{CLIENT[:-1]}9")
+    done = host.cloud("run", "--as", job, "--token-seconds", "30", "--", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"the pipeline job {job}" in done.stderr
+    kind, token = done.stdout.split()
+    claims = decode(token)
+    assert (kind, claims["exp"] - claims["iat"]) == ("Bearer", 30)
+    refused = host.cloud("run", "--token-seconds", "30", "--", "true")
+    assert (refused.returncode, "only for a job" in refused.stderr) == (2, True)
 
 
 def test_signals_and_exit_code_are_those_of_the_command(host: CloudHost) -> None:

@@ -109,6 +109,17 @@ def test_version_is_printed(podpass: Podpass, flag: str) -> None:
         (["staus"], 2, "No such command 'staus'. Did you mean 'status'?"),
         (["authority", "kesy"], 2, "Did you mean 'keys'?"),
         (["identity", "lst"], 2, "Did you mean 'list'?"),
+        (["identity", "create", "web"], 2, "by `az identity create`, and by `podpass connect`"),
+        (
+            ["vault", "create", "x"],
+            2,
+            "created by a seed (`podpass apply`), by `az keyvault create`",
+        ),
+        (
+            ["image", "pull", "nginx"],
+            2,
+            "`podpass image add NAME -- COMMAND` configures the program",
+        ),
         (["--data-dri", "x", "up"], 2, "No such option"),
         (["up", "--no-such-option"], 2, "No such option"),
         (["up", "--port-base", "x"], 2, "--port-base"),

@@ -42,6 +42,12 @@ def keys(tmp_path: Path, port: int) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("option", ["github", "gitlab", "terraform", "azure-devops", "pipelines"])
+def test_serving_a_platform_names_the_command_that_signs_its_tokens(option: str) -> None:
+    refused = _run("serve", f"--{option}", status=2).stderr
+    assert "podpass up --pipelines github" in refused
+
+
 @pytest.fixture
 def ca_file(tmp_path: Path) -> Path:
     """Return a CA; the certificate of the issuer is next to it."""

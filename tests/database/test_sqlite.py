@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, literal_column, select, text
 
-from podpass.database import Database, DatabaseFailed, DatabaseUnusable, PreparedStatement
+from podpass.database import (
+    Database,
+    DatabaseDamaged,
+    DatabaseFailed,
+    DatabaseUnusable,
+    PreparedStatement,
+)
 from podpass.database.column_types import InvalidUtf8
 
 
@@ -75,7 +81,7 @@ async def test_ping_finds_an_overwritten_file_although_its_pages_are_cached(
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(path.stat().st_size - 4096))
-    with pytest.raises(DatabaseFailed) as caught:
+    with pytest.raises(DatabaseDamaged) as caught:
         await database.ping()
     assert "SQLITE_" in str(caught.value.facts["cause"])
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.directory import errors
+from podpass.directory import claims_expression, errors
 from podpass.directory.claims_expression import (
     MAX_CHARS,
     MAX_WILDCARDS,
     KubernetesIssuers,
     check_expression,
     failing_clauses,
-    is_usable,
     parse,
+    usable_clauses,
 )
 
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -177,7 +177,7 @@ def test_longest_pattern_and_claim_take_little_time() -> None:
 )
 def test_expression_that_its_issuer_allows_is_accepted(issuer: str, expression: str) -> None:
     check_expression(issuer, expression)
-    assert is_usable(issuer, expression)
+    assert usable_clauses(issuer, expression)
 
 
 @pytest.mark.parametrize(
@@ -230,11 +230,11 @@ def test_wide_service_account_needs_the_operators_option(subject: str) -> None:
 
 def test_stored_expression_counts_only_while_its_issuer_is_allowed() -> None:
     cluster = "claims['sub'] matches 'system:serviceaccount:env-*:sa'"
-    assert is_usable(CLUSTER, cluster, ALLOWED)
-    assert not is_usable(CLUSTER, cluster)
+    assert usable_clauses(CLUSTER, cluster, ALLOWED)
+    assert not usable_clauses(CLUSTER, cluster)
     # As in Entra, an older expression of a public issuer still works.
-    assert is_usable(GITHUB, "claims['sub'] matches 'repo:o/r:*'")
-    assert not is_usable(GITHUB, "x")
+    assert usable_clauses(GITHUB, "claims['sub'] matches 'repo:o/r:*'")
+    assert not usable_clauses(GITHUB, "x")
 
 
 def test_longest_expression_is_parsed() -> None:
@@ -242,3 +242,31 @@ def test_longest_expression_is_parsed() -> None:
     text = clause.format("a" * 480) + " and " + clause.format("b" * 480)
     assert len(text) <= MAX_CHARS
     assert len(parse(text)) == 2
+
+
+def test_expressions_of_ten_thousand_credentials_stay_parsed() -> None:
+    expressions = [
+        f"claims['sub'] matches 'system:serviceaccount:env-{number}-*:sa'"
+        for number in range(10_000)
+    ]
+    for _ in range(2):
+        before = usable_clauses.cache_info()
+        for each in expressions:
+            assert usable_clauses(CLUSTER, each, ALLOWED)
+    assert usable_clauses.cache_info().misses == before.misses
+
+
+@pytest.mark.parametrize(("other", "compiled"), [("Xbc", 0), ("abX", 0), ("abc", 1)])
+def test_pattern_is_compiled_only_if_both_ends_are_equal(
+    monkeypatch: pytest.MonkeyPatch, other: str, compiled: int
+) -> None:
+    [clause] = parse("claims['sub'] matches 'a?*c'")
+    seen: list[str] = []
+
+    def compile_pattern(value: str) -> re.Pattern[str]:
+        seen.append(value)
+        return re.compile("a.+c")
+
+    monkeypatch.setattr(claims_expression, "_compile", compile_pattern)
+    assert clause.holds({"sub": other}) == bool(compiled)
+    assert len(seen) == compiled

@@ -11,6 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,6 +23,8 @@ from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
 from podpass.crypto import jose
+from podpass.directory import claims_expression
+from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import Tenant
 from podpass.exchange import token_request
 from podpass.exchange.client_auth import assertion, directory_lookup
@@ -37,6 +40,7 @@ from tests.fuzz.scan import jar, layer, library_file
 
 ISSUER = "https://oidc.test/x/"
 PROXIES = (ip_network("10.0.0.0/8"),)
+_EXPRESSION_ISSUER = claims_expression.KubernetesIssuers(issuers=frozenset({ISSUER}))
 _DECODED_BYTES = 4096
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
 FuzzTarget = Callable[[bytes], None]
@@ -262,6 +266,37 @@ def names(data: bytes) -> None:
         assert 1 <= len(asked) <= 253
 
 
+def expression(data: bytes) -> None:
+    """Parse an expression and compare claims: fnmatch gives the same result, and no namespace is open.
+
+    The first line is the expression, the second the subject of a token.
+    """
+    text, _, subject = data.decode("utf-8", "surrogateescape").partition("\n")
+    try:
+        clauses = claims_expression.parse(text)
+    except InvalidExpression:
+        return
+    assert " and ".join(map(str, clauses)) == text
+    presented = {clause.claim: subject for clause in clauses}
+    for clause in clauses:
+        wanted = clause.value
+        if clause.operator == "eq":
+            same = subject == wanted
+        else:
+            same = fnmatchcase(subject, wanted.replace("[", "[[]"))
+        assert clause.holds(presented) == same or len(subject) > 2048
+        assert same or clause.describe_difference(presented)
+    try:
+        claims_expression.check_expression(ISSUER, text, _EXPRESSION_ISSUER)
+    except InvalidExpression:
+        return
+    if not claims_expression.failing_clauses(text, {"sub": subject}):
+        for clause in clauses:
+            prefix, wildcard, _ = clause.value.split(":")[2].replace("?", "*").partition("*")
+            assert not wildcard or prefix[1:].endswith("-") or clause.operator == "eq"
+            assert subject.startswith(f"system:serviceaccount:{prefix}")
+
+
 def _normalize_for_h11(data: bytes) -> bytes:
     """Remove what RFC 9112 allows a server to ignore and h11 refuses.
 
@@ -298,6 +333,7 @@ TARGETS: dict[str, FuzzTarget] = {
         claims,
         content_coding,
         discovery,
+        expression,
         form,
         growth,
         headers,

@@ -21,8 +21,8 @@ COMMANDS = {
     "webhook": ("podpass.cli.webhook", "command", 12_650),
     "proxy": ("podpass.cli.proxy", "command", 7_010),
     "proxy-init": ("podpass.cli.proxy_init", "command", 3_850),
-    "issuer serve": ("podpass.cli.issuer", "serve", 7_650),
-    "issuer signer": ("podpass.cli.issuer", "signer", 7_850),
+    "issuer serve": ("podpass.cli.issuer", "serve", 7_660),
+    "issuer signer": ("podpass.cli.issuer", "signer", 7_860),
     "authority": ("podpass.cli.authority", "command", 41_200),
 }
 ALL_LINES = 52_500

@@ -337,6 +337,8 @@ def test_key_and_certificate_of_a_vault_are_rotated_by_the_clock(
     podpass.move_clock(days=50)
 
     renewed = client(CertificateClient).get_certificate("www")
+    assert first.properties is not None
+    assert renewed.properties is not None
     assert renewed.properties.version != first.properties.version
     assert renewed.cer != first.cer
     assert client(SecretClient).get_secret("www").id == renewed.secret_id

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -74,6 +75,49 @@ def test_another_identity(podpass, podpass_env):
     with pytest.raises(Exception, match="ForbiddenByRbac"):
         SecretClient(URL, DefaultAzureCredential(), retry_total=0).get_secret("greeting")
     assert client.get_secret("greeting").value == "hello"
+"""
+NOT_SIGNED_IN = """
+import pytest
+from azure.identity import DefaultAzureCredential
+
+def request_token():
+    return DefaultAzureCredential().get_token("https://vault.azure.net/.default")
+
+@pytest.fixture
+def application(podpass_env):
+    return request_token
+
+def test_without_identity(application):
+    application()
+
+@pytest.fixture
+def token(podpass_env):
+    return request_token()
+
+def test_fixture_without_identity(token):
+    pass
+
+def test_other_failure(podpass, podpass_env):
+    podpass_env.sign_in(podpass.create_identity("web", accounts=["default/web"]))
+    assert not request_token()
+
+def test_own_variables(podpass_env, monkeypatch):
+    monkeypatch.setenv("AZURE_CLIENT_ID", "web")
+    assert not "variables of the test"
+
+def test_without_environment(podpass):
+    assert not podpass
+
+def test_success(podpass_env):
+    pass
+
+@pytest.fixture
+def cleanup(podpass_env):
+    yield
+    assert not "the teardown"
+
+def test_failed_teardown(cleanup):
+    pass
 """
 WAITING = """
 import os, pathlib, signal
@@ -152,6 +196,17 @@ def test_clients_that_are_created_on_import_use_the_instance(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
     assert not list(tmp_path.glob("podpass-*")), "the instance is stopped and its folder is deleted"
+
+
+def test_failed_test_without_identity_gets_the_line_that_signs_one_in(tmp_path: Path) -> None:
+    """Fails if a test that forgets `sign_in` shows only the list of credentials of azure-identity."""
+    done = run_tests(tmp_path, NOT_SIGNED_IN, "-rP")  # reports of passed tests, too
+    assert "4 failed, 2 passed, 2 errors" in done.stdout, done.stdout
+    header = re.compile(r"^_+ (?:ERROR at \w+ of )?(test_\w+) _+$", re.MULTILINE)
+    _, *parts = header.split(done.stdout.partition("= short test summary")[0])
+    line = 'podpass_env.sign_in(podpass.create_identity("web", accounts=["default/web"]))\nor'
+    found = {name for name, text in zip(parts[::2], parts[1::2], strict=True) if line in text}
+    assert found == {"test_without_identity", "test_fixture_without_identity"}
 
 
 def test_shared_instance_is_refused_with_clients_that_are_created_on_import(tmp_path: Path) -> None:

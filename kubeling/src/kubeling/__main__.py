@@ -1,5 +1,17 @@
-"""`python -m kubeling`."""
+"""`kubeling` and `python -m kubeling`."""
 
-from kubeling.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command."""
+    try:
+        from kubeling import cli
+    except KeyboardInterrupt:  # during the import; no command has started
+        print("kubeling: interrupted", file=sys.stderr)  # noqa: T201 the error of a command
+        sys.exit(130)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,14 +16,23 @@ from kubeling import __version__
 from kubeling.errors import Error
 
 if TYPE_CHECKING:
+    import asyncio
+    import subprocess
+
     from kubeling.instance import Cluster
 
 _FOLDER = "KUBELING_DATA_DIR"
-_NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128  # as in a shell
+_NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL, _INTERRUPTED = 126, 127, 128, 130  # as in a shell
 
 # Identifies the processes of the command, which end with a `run` that is killed.
 _RUN_VARIABLE = "KUBELING_RUN"
 _READY_SECONDS = 5.0
+# Their names are in a package that `--help` does not load; a test compares them.
+_RELEASES = "Kubernetes release: 1.37, 1.36 or 1.35.  [default: 1.37]"
+_DEFAULT_FOLDER = "$XDG_STATE_HOME/kubeling, or ~/.local/state/kubeling"
+_OF_DETACHED = (
+    f"Folder of the cluster.  [default: that of `kubeling up --detach`, {_DEFAULT_FOLDER}]"
+)
 _CHECK = "Check the spelling of the command after --, and PATH"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,22 +59,38 @@ def _cluster_options(command: Command) -> Command:
     """Add the options of a cluster."""
     for option in reversed(
         (
-            click.option("--node/--no-node", default=True, help="Run pods.  [default: --node]"),
+            click.option(
+                "--node/--no-node",
+                default=True,
+                help="Run pods; without a node they stay pending.  [default: --node]",
+            ),
             click.option(
                 "--controllers/--no-controllers",
                 default=True,
-                help="Run controllers.  [default: --controllers]",
+                help="Run the controllers of Kubernetes, such as that of Deployments."
+                "  [default: --controllers]",
             ),
-            click.option("--release", metavar="R", help="Kubernetes release, such as 1.35."),
+            click.option("--release", metavar="R", help=_RELEASES),
+            click.option(
+                "--issuer",
+                metavar="URL",
+                help="Issuer of ServiceAccount tokens.  [default: https://kubernetes.default.svc.cluster.local]",
+            ),
             click.option(
                 "--image",
                 "images",
                 metavar="IMAGE=COMMAND",
                 callback=_parse_images,
                 multiple=True,
-                help="The command of this machine that stands for an image; repeatable.",
+                help="The command of this machine that stands for an image, such as"
+                " nginx='python -m http.server 80'; repeatable.",
             ),
-            click.option("--verbose", "-v", is_flag=True, help="Write the log to stderr."),
+            click.option(
+                "--verbose",
+                "-v",
+                is_flag=True,
+                help="Write the log to stderr; with `up --detach` to kubeling.log in the data folder.",
+            ),
         )
     ):
         command = option(command)
@@ -85,14 +110,31 @@ def _data_dir(help_text: str) -> Callable[[Command], Command]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kubeling")
 def cli() -> None:
-    """A small Kubernetes in one process: no root, no container runtime, no download."""
+    """A small Kubernetes in one process: no root, no container runtime, no download.
+
+    `kubeling up --detach` starts one for your work, `kubeling run -- CMD` one for a command.
+    """
 
 
 @cli.command()
 @_cluster_options
-@_data_dir("Folder that keeps the objects; the default is a temporary folder.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API server.")
-@click.option("--detach", "-d", is_flag=True, help="Return when the cluster is ready.")
+@_data_dir(
+    "Folder that keeps the objects for the next start.  [default: a temporary folder; with --detach"
+    f" {_DEFAULT_FOLDER}, whose objects end with the cluster]"
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=0,
+    help="Port of the API server.  [default: a free one]",
+)
+@click.option(
+    "--detach",
+    "-d",
+    is_flag=True,
+    help="Return when the cluster is ready; `kubeling down` ends it.",
+)
 @click.option("--temporary", is_flag=True, hidden=True)
 def up(
     *,
@@ -109,7 +151,8 @@ def up(
     if detach:
         words = ["--port", str(port)]
         words += [f"--no-{name}" for name in ("node", "controllers") if not options[name]]
-        words += ["--release", options["release"]] if options["release"] else []
+        for name in ("release", "issuer"):
+            words += [f"--{name}", options[name]] if options[name] else []
         words += ["--verbose"] if verbose else []
         for image, command in options["images"].items():
             words += ["--image", f"{image}={shlex.join(command)}"]
@@ -119,7 +162,8 @@ def up(
     from kubeling.instance import Cluster
 
     made = Cluster(data_dir, port=port, temporary=temporary, **options)
-    asyncio.run(_serve(made, data_dir))
+    if asyncio.run(_serve(made, data_dir)) == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -128,6 +172,8 @@ def up(
 def run(*, words: tuple[str, ...], verbose: bool, **options: Any) -> None:
     """Run one command with a new cluster, which ends with it.
 
+    Example: kubeling run -- kubectl get nodes
+
     The command has KUBECONFIG. kubeling passes signals on, and exits with its exit code.
     """
     import asyncio
@@ -135,13 +181,15 @@ def run(*, words: tuple[str, ...], verbose: bool, **options: Any) -> None:
     _write_log(verbose=verbose)
     from kubeling.instance import Cluster
 
-    sys.exit(asyncio.run(_run(Cluster(**options), words)))
+    if (code := asyncio.run(_run(Cluster(**options), words))) is None:
+        raise KeyboardInterrupt
+    sys.exit(code)
 
 
 @cli.command()
-@_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
+@_data_dir(_OF_DETACHED)
 def down(*, data_dir: Path | None) -> None:
-    """End the cluster of `kubeling up --detach`."""
+    """End the cluster of `kubeling up --detach`; succeed if none runs."""
     import time
 
     folder = data_dir or _default_folder()
@@ -161,8 +209,15 @@ def down(*, data_dir: Path | None) -> None:
 
 
 @cli.command()
-@_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text")
+@_data_dir(_OF_DETACHED)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the output.",
+)
 def status(*, data_dir: Path | None, output: str) -> None:
     """Show whether a cluster is ready; exit with 1 if none is."""
     folder = data_dir or _default_folder()
@@ -185,15 +240,27 @@ def status(*, data_dir: Path | None, output: str) -> None:
 # ---------------------------------------------------------------------------------------------- processes
 
 
-async def _serve(cluster: "Cluster", folder: Path | None) -> None:
-    """Run a cluster until a signal."""
+async def _serve(cluster: "Cluster", folder: Path | None) -> int | None:
+    """Run a cluster until a signal; return the signal if it arrived before the cluster was ready."""
     import asyncio
 
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with cluster:
+    ended_by: list[int] = []
+
+    def end(number: int) -> None:
+        ended_by.append(number)
+        _cancel_start(starting)
+        stop.set()
+
+    async with contextlib.AsyncExitStack() as stack:
+        starting = asyncio.create_task(stack.enter_async_context(cluster))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                asyncio.get_running_loop().add_signal_handler(number, end, number)
+        await asyncio.wait({starting})
+        if ended_by and (starting.cancelled() or not starting.exception()):
+            return ended_by[0]
+        starting.result()
         if folder is not None:
             from kubeling.files import write_private
 
@@ -211,14 +278,22 @@ async def _serve(cluster: "Cluster", folder: Path | None) -> None:
         finally:
             if folder is not None:
                 (folder / "status.json").unlink(missing_ok=True)
+    return None
+
+
+def _cancel_start(starting: "asyncio.Task[Any]") -> bool:
+    """Cancel a start; return whether it was not complete. A second signal does not end its cleanup."""
+    if not starting.cancelling():
+        starting.cancel()
+    return not starting.done()
 
 
 def _next_step(server: str, kubeconfig: Path) -> str:
     return f"{server} is ready. Next: export KUBECONFIG={shlex.quote(str(kubeconfig))}; kubectl get nodes"
 
 
-async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
-    """Run a command with a cluster; return its exit code as a shell does."""
+async def _run(cluster: "Cluster", words: Sequence[str]) -> int | None:
+    """Run a command with a cluster; return its exit code as a shell does, None after an interrupted start."""
     import asyncio
     import secrets
 
@@ -229,20 +304,27 @@ async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
     pending: list[int] = []
 
     def pass_on(number: int) -> None:
+        if number == signal.SIGINT and _cancel_start(starting):
+            return
         if child is None:
             pending.append(number)
-        elif child.returncode is None:
+        # A terminal sends Ctrl-C to both processes; a second signal would end a program that cleans up.
+        elif child.returncode is None and not (has_terminal and number in of_terminal):
             child.send_signal(number)
 
     passed_on = [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
-    # A terminal sends Ctrl-C to both processes; a second signal would end a program that cleans up.
     of_terminal = (signal.SIGINT, signal.SIGQUIT)
     has_terminal = _is_in_foreground()
-    for number in (*passed_on, *of_terminal):
-        is_double = has_terminal and number in of_terminal
-        loop.add_signal_handler(number, _ignore if is_double else pass_on, number)
     mark = f"{_RUN_VARIABLE}={secrets.token_hex(12)}"
-    async with cluster, OrphanReaper(mark, cluster.kubeconfig.parent):
+    async with contextlib.AsyncExitStack() as stack:
+        starting = asyncio.create_task(stack.enter_async_context(cluster))
+        for number in (*passed_on, *of_terminal):
+            loop.add_signal_handler(number, pass_on, number)
+        await asyncio.wait({starting})
+        if starting.cancelled():
+            return None
+        starting.result()
+        await stack.enter_async_context(OrphanReaper(mark, cluster.kubeconfig.parent))
         environ = {**os.environ, **cluster.env()}  # noqa: TID251 the command inherits it
         environ[_RUN_VARIABLE] = mark.partition("=")[2]
         try:
@@ -254,10 +336,6 @@ async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
             pass_on(waiting)
         code = await child.wait()
     return _BY_SIGNAL - code if code < 0 else code
-
-
-def _ignore(_number: int) -> None:
-    pass
 
 
 def _is_in_foreground() -> bool:
@@ -277,6 +355,7 @@ def _is_in_foreground() -> bool:
 def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
     """Start `kubeling up` with these options in the background; return when the cluster is ready."""
     import fcntl
+    import shutil
     import subprocess
 
     from kubeling.files import create_private_folder
@@ -298,8 +377,7 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
         for file in folder.glob("kubernetes.db*"):  # of a cluster that was killed
             file.unlink()
         words = [*words, "--temporary"]
-    log_file = folder / "kubeling.log"
-    with log_file.open("w+b") as log:
+    with (folder / "kubeling.log").open("w+b") as log:
         # A Ctrl-C while the child is created must not leave it without an owner.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = subprocess.Popen(
@@ -310,35 +388,46 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             start_new_session=True,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
         )
-        assert child.stdout is not None
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            with child.stdout as output:
-                path = output.readline().decode().strip()
+            path = _wait_ready(child, log, folder / "kubeling.log")
+            found = _find_running(folder)
+            if problem := _find_problem(found, folder, data_dir):
+                raise problem
+            click.echo(path)
+            end = f". End it: kubeling down{_data_dir_option(data_dir)}"
+            click.echo(_next_step(found["server"], path) + end, err=True)
         except KeyboardInterrupt:
             # Otherwise the next command would find a cluster that is still starting, or already ending.
             child.terminate()
             child.wait()
+            if data_dir is None:  # the child may have ended before it could delete its folder
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        if not path:
-            child.wait()
-            log.seek(0)  # the folder of a temporary cluster is already deleted
-            said = log.read().decode(errors="replace").strip()
-            # Other programs of the cluster may have written after it.
-            causes = [each for each in said.splitlines() if each.startswith("kubeling: ")]
-            cause = (causes or [said.rpartition("\n")[2]])[-1].removeprefix("kubeling: ")
-            hint = f"see {log_file}" if cause else "check the free space of the disk"
-            raise Error(
-                cause or f"the cluster ended with code {child.returncode}",
-                hint=hint if log_file.exists() or not cause else "",
-            )
     child.returncode = 0  # it keeps running; nothing waits for it
-    found = _find_running(folder)
-    if problem := _find_problem(found, folder, data_dir):
-        raise problem
-    click.echo(path)
-    end = f". End it: kubeling down{_data_dir_option(data_dir)}"
-    click.echo(_next_step(found["server"], Path(path)) + end, err=True)
+
+
+def _wait_ready(child: "subprocess.Popen[bytes]", log: IO[bytes], log_file: Path) -> Path:
+    """Wait until a cluster in the background is ready; return its kubeconfig.
+
+    Raises:
+        Error: it has ended; with the cause from its log.
+    """
+    assert child.stdout is not None
+    with child.stdout as output:
+        if path := output.readline().decode().strip():
+            return Path(path)
+    child.wait()
+    log.seek(0)  # the folder of a temporary cluster is already deleted
+    said = log.read().decode(errors="replace").strip()
+    # Other programs of the cluster may have written after it.
+    causes = [each for each in said.splitlines() if each.startswith("kubeling: ")]
+    cause = (causes or [said.rpartition("\n")[2]])[-1].removeprefix("kubeling: ")
+    hint = f"see {log_file}" if cause else "check the free space of the disk"
+    raise Error(
+        cause or f"the cluster ended with code {child.returncode}",
+        hint=hint if log_file.exists() or not cause else "",
+    )
 
 
 def _data_dir_option(data_dir: Path | None) -> str:
@@ -432,7 +521,13 @@ def _write_log(*, verbose: bool) -> None:
 def main() -> None:
     """Run the command; an error is one line that says what to do."""
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("kubeling: interrupted", err=True)
+        sys.exit(_INTERRUPTED)
     except Error as exc:
         hint = f". {exc.hint[0].upper()}{exc.hint[1:]}" if exc.hint else ""
         click.echo(f"kubeling: {exc.message}{hint}", err=True)

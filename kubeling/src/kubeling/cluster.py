@@ -121,7 +121,7 @@ class EmbeddedCluster:
             auth_config=config,
             rbac=self._rbac,
             discovery=DiscoveryHandler(
-                config, config.jwks_uri, self.registry.kinds, store.check_write
+                config, config.jwks_uri, self.registry.kinds, store.check_database
             ),
             watches=self._watches,
             websockets=self._websockets,

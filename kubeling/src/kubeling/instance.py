@@ -64,6 +64,13 @@ class FolderInUse(Error):
     code = "folder_in_use"
 
 
+class InvalidIssuer(Error):
+    """The issuer of ServiceAccount tokens is not an https URL."""
+
+    code = "invalid_issuer"
+    hint = "OpenID Connect requires one, such as https://east.example"
+
+
 class PortInUse(Error):
     """The port of the API server is not free."""
 
@@ -85,12 +92,13 @@ class Cluster:
     With `temporary`, a given folder is deleted, too. Without `node`, pods stay pending. Without
     `controllers`, no controller of kube-controller-manager runs; without both, a cluster is as in envtest.
     `images` are the commands of images, each a text as in a shell or a list, or an image source; `tokens`
-    are more bearer tokens and their users; `environment` are default variables of containers.
+    are more bearer tokens and their users; `environment` are default variables of containers; `issuer` is
+    that of ServiceAccount tokens.
 
     Attributes are available inside the block. Every method can be called from any thread.
 
     Raises:
-        FolderInUse, PortInUse, DamagedFile, UnknownRelease
+        FolderInUse, PortInUse, InvalidIssuer, DamagedFile, UnknownRelease
     """
 
     def __init__(
@@ -106,13 +114,17 @@ class Cluster:
         tokens: Mapping[str, UserInfo] | None = None,
         environment: Mapping[str, str] | None = None,
         signer: TokenSigner | None = None,
+        issuer: str | None = None,
         clock: Clock = system,
     ) -> None:
         self._given_folder, self._port, self._has_node = folder, port, node
         self._has_controllers = controllers
         self._is_temporary = temporary
         self._release, self._images, self._tokens = release, images, dict(tokens or {})
-        self._environment, self._signer, self._clock = dict(environment or {}), signer, clock
+        self._environment, self._clock = dict(environment or {}), clock
+        self._signer, self._issuer = signer, issuer or _ISSUER
+        if not self._issuer.startswith("https://"):
+            raise InvalidIssuer(f"the issuer {issuer!r} is not an https URL")
         self._environ = os.environ  # noqa: TID251 the programs of containers are found on PATH
         self._stack = AsyncExitStack()
         self._thread: threading.Thread | None = None
@@ -187,12 +199,12 @@ class Cluster:
         )
         config = ClusterConfig(
             database=None if self._given_folder is None else folder / "kubernetes.db",
-            issuer=_ISSUER,
+            issuer=self._issuer,
             jwks_uri=f"{server}/openid/v1/jwks",
             signer=signer,
             ca_file=files.ca,
             tokens={**self._tokens, token: _ADMIN},
-            audiences=(_ISSUER,),
+            audiences=(self._issuer,),
             clock=self._clock,
             controllers=self._has_controllers,
             **options,

@@ -287,3 +287,24 @@ async def test_server_that_cannot_write_is_alive_and_not_ready(live: Live) -> No
         assert await statuses() == [200, 200, 500, 500]
         assert "[-]etcd failed" in (await live.call("GET", "/readyz")).text
     assert await statuses() == [200] * 4
+
+
+@pytest.mark.parametrize("damage", ["overwritten", "removed", "replaced"])
+async def test_server_whose_file_was_damaged_is_alive_and_not_ready(
+    live: Live, damage: str
+) -> None:
+    """Fails if objects in memory hide a damaged file, which loses every later write at the next start."""
+    path = live.folder / "kubernetes.db"
+    if damage == "removed":
+        path.unlink()
+    elif damage == "replaced":
+        path.with_name("copy").write_bytes(path.read_bytes())
+        path.with_name("copy").replace(path)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with path.open("r+b") as file:
+            file.seek(4096)  # the page that a write of the check changes is intact
+            file.write(os.urandom(path.stat().st_size - 4096))
+    assert (await live.call("GET", "/livez")).status == 200
+    assert "[-]etcd failed" in (await live.call("GET", "/readyz")).text

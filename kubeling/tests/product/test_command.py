@@ -1,23 +1,29 @@
 """The command `kubeling`: up, run, status, down, and what it says about failures."""
 
+import base64
+import contextlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from kubeling.apiserver.release import RELEASES
+from kubeling.apiserver.release import NEWEST, RELEASES
+from kubeling.cli import cli
 from tests.product.programs import FOLDER, SECONDS, kubectl, kubectl_binary, output, until
 
 pytestmark = pytest.mark.processes
 
 KUBELING = str(FOLDER / "kubeling")
 NO_CLUSTER = 1
+INTERRUPTED = "^C\r\nkubeling: interrupted\r\n"
 
 
 @pytest.fixture
@@ -42,6 +48,50 @@ def failure(words: list[str], environ: dict[str, str], code: int = 1) -> str:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def interrupt(
+    words: list[str], environ: dict[str, str], holds: Callable[[], object]
+) -> tuple[int, str]:
+    """Press Ctrl-C when a condition holds; return the exit code and the text of the terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(KUBELING, [KUBELING, *words], environ)
+    until(holds)
+    os.write(terminal, b"\x03")
+    said = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while chunk := os.read(terminal, 65536):
+            said += chunk
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+
+
+@pytest.mark.parametrize(
+    "words", [["up"], ["run", "--", sys.executable, "-c", "print('started')"]], ids=["up", "run"]
+)
+def test_interrupted_start_exits_with_130_and_leaves_no_folder(
+    environ: dict[str, str], tmp_path: Path, words: list[str]
+) -> None:
+    """Fails if Ctrl-C before the cluster is ready is an abort, a success, or lost."""
+    environ["TMPDIR"] = str(tmp_path)
+    code, said = interrupt(words, environ, lambda: [*tmp_path.glob("kubeling-*/ca.crt")])
+    assert (code, said) == (130, INTERRUPTED)
+    assert not [*tmp_path.glob("kubeling-*")]
+
+
+def test_interrupted_import_exits_with_130(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    words = [sys.executable, "-m", "kubeling", "up"]
+    done = subprocess.run(
+        words,
+        env={**environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (130, "kubeling: interrupted\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -87,12 +137,10 @@ def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Fails if the child continues: the next command would report a cluster that ends a moment later."""
-    with subprocess.Popen(
-        [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        until(lambda: (tmp_path / "state/kubeling/kubeling.log").exists())
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=SECONDS)
+    folder = tmp_path / "state/kubeling"
+    code, said = interrupt(["up", "--detach"], environ, (folder / "kubeling.log").exists)
+    assert (code, said) == (130, INTERRUPTED)
+    assert not folder.exists()
 
     path = output([KUBELING, "up", "--detach"], environ=environ).strip()
     assert "kubeling" in kubectl(Path(path), "get", "nodes")
@@ -296,6 +344,43 @@ def test_release_may_be_a_version(environ: dict[str, str], text: str) -> None:
     words = ["run", "--no-node", "--release", text, "--", kubectl_binary(), "version", "-o", "json"]
     found = json.loads(output([KUBELING, *words], environ=environ))
     assert found["serverVersion"]["gitVersion"].startswith(f"v{RELEASES[-1]}.")
+
+
+@pytest.mark.parametrize("command", cli.commands.values(), ids=cli.commands)
+def test_help_says_what_each_option_does_and_its_default(command: click.Command) -> None:
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.help, option.name
+            is_set = (option.is_flag and not option.secondary_opts) or option.multiple
+            if not is_set and not option.show_default:
+                assert "[default: " in option.help, option.name
+
+
+def test_help_names_the_releases(environ: dict[str, str]) -> None:
+    said = " ".join(output([KUBELING, "up", "--help"], environ=environ).split())
+    names = f"{', '.join(RELEASES[:-1])} or {RELEASES[-1]}"
+    assert f"release: {names}. [default: {NEWEST}]" in said
+
+
+@pytest.mark.parametrize("words", [["up", "--detach"], ["run", "--", "true"]])
+def test_issuer_that_is_no_https_url_is_refused(environ: dict[str, str], words: list[str]) -> None:
+    words[1:1] = ["--issuer", "http://east.example"]
+    assert "'http://east.example' is not an https URL" in failure(words, environ)
+
+
+def test_tokens_have_the_issuer_that_the_user_chose(environ: dict[str, str]) -> None:
+    issuer = "https://east.example/cluster"
+    command = [KUBELING, "up", "--detach", "--no-node", "--issuer", issuer]
+    path = Path(output(command, environ=environ).strip())
+    document = json.loads(kubectl(path, "get", "--raw", "/.well-known/openid-configuration"))
+    assert document["issuer"] == issuer
+    # The server accepts its own tokens: its audience is the issuer too.
+    token = kubectl(path, "create", "token", "default").strip()
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert (claims["iss"], claims["aud"]) == (issuer, [issuer])
+    assert "system:serviceaccount:default:default" in kubectl(
+        path, "--token", token, "auth", "whoami"
+    )
 
 
 def test_shell_completion_is_offered(environ: dict[str, str]) -> None:

@@ -187,7 +187,7 @@ def _use_instance(
     limits: "RequestLimits | None",
 ) -> "AzureAccount":
     """Sign in as the administrator of the local instance; every request goes to its gateway."""
-    from podpass.cli.client import require_status
+    from podpass.cli.client import check_not_stopped, require_status
     from podpass.cli.cluster import find_instance_kubeconfig
     from podpass.crypto.secret import Secret
     from podpass.provision.account import AzureAccount
@@ -197,6 +197,7 @@ def _use_instance(
 
     data_dir = _locate(chosen, environ)
     status = require_status(data_dir)
+    check_not_stopped(data_dir, status["pids"]["podpass"])  # a request would wait for a minute
     if chosen.azure_env.lower() not in ("", "azurepubliccloud", "azurecloud"):
         raise UsageError("a local instance is AzurePublicCloud: omit --azure-env")
     subscription, endpoints = status["subscription_id"], find_endpoints("AzurePublicCloud")

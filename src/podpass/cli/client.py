@@ -73,7 +73,7 @@ def check_health(data_dir: DataDir, pid: int) -> None:
     """Check that an instance with the status ready responds. Raises NotResponding."""
     from podpass.cli.options import format_command
 
-    _check_not_stopped(data_dir, pid)
+    check_not_stopped(data_dir, pid)
     port = load_config(data_dir).ports["control"]
     try:
         status, _ = _send(
@@ -88,7 +88,7 @@ def check_health(data_dir: DataDir, pid: int) -> None:
         )
 
 
-def _check_not_stopped(data_dir: DataDir, pid: int) -> None:
+def check_not_stopped(data_dir: DataDir, pid: int) -> None:
     """Check that no signal has stopped the instance: connections to it are accepted, and never answered.
 
     Raises NotResponding.
@@ -135,7 +135,7 @@ def call_control(
 
     Raises NotRunning, NotResponding, RequestRefused; UsageError if the instance reports a wrong request.
     """
-    _check_not_stopped(data_dir, require_status(data_dir)["pids"]["podpass"])
+    check_not_stopped(data_dir, require_status(data_dir)["pids"]["podpass"])
     config = load_config(data_dir)
     status, answer = request(
         config.ports["control"],

@@ -10,22 +10,26 @@ from podpass import names
 from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.output import print_output
+from podpass.cli.run import start_job
 from podpass.lab.data.datadir import DataDir
 
 
 @click.command(hidden=True)
 @options.data_dir
-@click.argument("action", type=click.Choice(["info", "reset", "sign-in", "remove-demo"]))
+@click.argument("action", type=click.Choice(["info", "reset", "sign-in", "remove-demo", "job"]))
 @click.argument("name", default="")
-def command(data_dir: DataDir, action: str, name: str) -> None:
+@click.argument("seconds", default="")
+def command(data_dir: DataDir, action: str, name: str, seconds: str) -> None:
     """Print facts of the running cloud as JSON, or change it, for commands outside the pod.
 
-    The output of `sign-in` is for `podpass cloud env` and `run` alone: it has a refresh token.
+    The output of `sign-in` and `job` is for `podpass cloud env` and `run` alone: it has a refresh token, or
+    the tokens of a job.
     """
     actions: dict[str, Callable[[], dict[str, Any]]] = {
         "info": lambda: _read_info(data_dir),
         "reset": lambda: call_control(data_dir, "POST", "/reset"),
         "sign-in": lambda: _read_info(data_dir) | call_control(data_dir, "POST", "/sign-in"),
+        "job": lambda: start_job(data_dir, name, seconds),
         "remove-demo": lambda: call_control(
             data_dir, "POST", f"/demo/remove?{urlencode({'name': name})}"
         ),

@@ -17,10 +17,14 @@ from podpass.cli.output import print_message
 from podpass.cli.run import (
     ADMIN,
     check_found,
+    check_token_seconds,
+    describe_job,
     describe_own,
     describe_sign_in,
     execute,
+    is_job,
     sign_out,
+    token_seconds_option,
     uses_sign_in,
     without_identity,
     write_token,
@@ -40,15 +44,17 @@ if TYPE_CHECKING:
     "identity",
     metavar="SERVICEACCOUNT",
     shell_complete=complete_accounts_of_all_namespaces,
-    help="Run as pods with this ServiceAccount: NAME, NAME.NAMESPACE or NAMESPACE/NAME; or as `admin`: the"
-    " administrator of the cloud.",
+    help="Run as pods with this ServiceAccount: NAME, NAME.NAMESPACE or NAMESPACE/NAME; as a job of a"
+    " pipeline (github:OWNER/REPO:ref:refs/heads/main); or as `admin`: the administrator of the cloud.",
 )
+@token_seconds_option
 @click.option("--quiet", "-q", is_flag=True, help="Do not print the identity of the command.")
 @click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     kubeconfig: Path | None,
     namespace: str,
     identity: str | None,
+    token_seconds: int | None,
     quiet: bool,
     words: tuple[str, ...],
 ) -> None:
@@ -58,7 +64,8 @@ def command(
     after the cloud's pod is replaced. The command has the variables of `podpass cloud env`.
 
     Without --as, only az is signed in, as the administrator of the cloud. With --as, the command has the
-    variables that the webhook injects into pods of the ServiceAccount. The token is renewed while it runs.
+    variables that the webhook injects into pods of the ServiceAccount, and the token is renewed while it
+    runs; or those of a job of a pipeline.
 
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
@@ -67,18 +74,23 @@ def command(
     from podpass.lab.host import forwarded_cloud
     from podpass.lab.host.proxy_support import find_proxy_warning
 
+    check_token_seconds(identity, token_seconds)
     own = options.environ()
     check_found(words[0], own.get("PATH", os.defpath))
-    account = None if identity in (None, ADMIN) else parse_account(str(identity))
+    job = identity if is_job(identity) else None
+    account = None if job or identity in (None, ADMIN) else parse_account(str(identity))
     target = find_target(kubeconfig, namespace)
     data_dir = forwarded_cloud.locate(target, own)
     facts, requested = asyncio.run(_request(target, account))
+    of_job = asyncio.run(_start_job(target, job, token_seconds)) if job else {}
     with lock_folder(data_dir):
         forwarded_cloud.write_files(data_dir, facts, own)
         signed_out, folder = sign_out(data_dir)
         changed, port = _start(data_dir, target.with_facts(facts), folder, requested)
     if requested is not None:
         description = requested.description
+    elif job:
+        description = describe_job(job)
     elif uses_sign_in(identity, words):
         signed_out, description = {}, describe_sign_in(data_dir)
     else:
@@ -90,6 +102,7 @@ def command(
         **build_environment(data_dir, target, port, kubeconfig),
         **signed_out,
         **changed,
+        **of_job,
     }
     if warning := find_proxy_warning(words, environment):
         print_message(warning)
@@ -123,6 +136,15 @@ async def _request(
         read_facts(target), request_identity(target.open_client, account)
     )
     return facts, requested
+
+
+async def _start_job(target: "CloudTarget", job: str, seconds: int | None) -> dict[str, str]:
+    """Return the variables of a job of a pipeline. Raises NotInstalled, KubeError, Error."""
+    from podpass.cli.cloud_cluster import run_in_pod_json
+
+    action = ["job", job] if seconds is None else ["job", job, str(seconds)]
+    async with target.open_client() as client:
+        return await run_in_pod_json(client, target.namespace, *action)
 
 
 def _start(

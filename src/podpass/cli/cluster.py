@@ -5,19 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from podpass.cli.client import read_status
+from podpass.cli.client import check_not_stopped, not_running, read_status
+from podpass.cli.options import format_command
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
 from podpass.lab.data.datadir import DataDir
 
-_HINT = (
-    "pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run `podpass up --detach`, and"
-    " `podpass env` sets it"
-)
+_HINT = "pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run `{}`, and `{}` sets it"
 
 
 def connect(
-    kubeconfig: Path | None, environ: Mapping[str, str], context: str = "", *, hint: str = _HINT
+    kubeconfig: Path | None, environ: Mapping[str, str], context: str = "", *, hint: str = ""
 ) -> KubeClient:
     """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or the in-cluster configuration of a pod.
 
@@ -29,17 +27,30 @@ def connect(
         return KubeClient.from_kubeconfig(path, context)
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return KubeClient(in_cluster(environ))
-    raise UsageError("there is no kubeconfig", hint=hint)
+    raise UsageError(
+        "there is no kubeconfig", hint=hint or _HINT.format("podpass up --detach", "podpass env")
+    )
 
 
 def connect_to_cluster(
     data_dir: DataDir, kubeconfig: Path | None, environ: Mapping[str, str]
 ) -> KubeClient:
-    """Connect to the cluster of the kubeconfig; without one, to the running instance. Raises as `connect`."""
-    if kubeconfig is None and not environ.get("KUBECONFIG"):
-        status = read_status(data_dir)
-        kubeconfig = find_instance_kubeconfig(status) if status else None
-    return connect(kubeconfig, environ)
+    """Connect to the cluster of the kubeconfig; without one, to the running instance.
+
+    Raises as `connect`; NotRunning if the kubeconfig is that of an instance that does not run; NotResponding
+    if it is the running instance and a signal has stopped it.
+    """
+    status, start = read_status(data_dir), format_command(data_dir, "up --detach")
+    if status and kubeconfig is None and not environ.get("KUBECONFIG"):
+        kubeconfig = find_instance_kubeconfig(status)
+    if not status and (kubeconfig or find_kubeconfig(environ)) == data_dir.kubeconfig:
+        raise not_running(data_dir, start)
+    hint = _HINT.format(start, format_command(data_dir, "env"))
+    client = connect(kubeconfig, environ, hint=hint)
+    if status and status["kubernetes"].get("server") == client.server:
+        # Each request would wait until its timeout.
+        check_not_stopped(data_dir, status["pids"]["podpass"])
+    return client
 
 
 def find_instance_kubeconfig(status: Mapping[str, Any]) -> Path | None:

@@ -73,7 +73,7 @@ ALIASES = {"pi": "podidentity", "sa": "serviceaccount"}
 
 
 class SuggestingGroup(click.Group):
-    """A command group that suggests similar command names for an unknown one."""
+    """A command group that suggests similar command names for an unknown one, or what its epilog says."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -82,9 +82,10 @@ class SuggestingGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
             near = get_close_matches(args[0], self.list_commands(ctx))
-            if not near:
+            said = f"Did you mean {near[0]!r}?" if near else self.epilog
+            if not said:
                 raise
-            raise click.UsageError(f"{exc.message} Did you mean {near[0]!r}?", ctx) from exc
+            raise click.UsageError(f"{exc.message} {said}", ctx) from exc
 
 
 class LazyGroup(SuggestingGroup):

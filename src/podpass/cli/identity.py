@@ -6,6 +6,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import list_identities
+from podpass.cli.commands import SuggestingGroup
 from podpass.cli.completion_values import complete_identities
 from podpass.cli.output import align, format_cell, print_message, print_output, print_skipped_rows
 from podpass.errors import Error
@@ -47,7 +48,11 @@ class AmbiguousIdentity(Error):
     hint = "pass the client id: podpass identity show CLIENT-ID"
 
 
-@click.group
+@click.group(
+    cls=SuggestingGroup,
+    epilog="Identities are created by a seed (`podpass apply`), by `az identity create`,"
+    " and by `podpass connect`.",
+)
 def command() -> None:
     """Show identities and their federated credentials."""
 

@@ -8,6 +8,7 @@ import click
 from kubeling.kubelet.images import ImageConfig
 
 from podpass.cli import options
+from podpass.cli.commands import SuggestingGroup
 from podpass.cli.output import print_message, print_output
 from podpass.errors import Error, UsageError
 from podpass.lab.cluster import images
@@ -34,7 +35,11 @@ def _sample_cache() -> SampleCache:
     return SampleCache(cache_folder(environ), environ.get("PATH", os.defpath))
 
 
-@click.group
+@click.group(
+    cls=SuggestingGroup,
+    epilog="Images are not pulled: `podpass image add NAME -- COMMAND`"
+    " configures the program that runs for one.",
+)
 def command() -> None:
     """Manage the commands that run for container images.
 

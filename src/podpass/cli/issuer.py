@@ -257,7 +257,23 @@ def status(
         ctx.exit(1)
 
 
+def _refuse_platforms(_: click.Context, __: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        raise UsageError(
+            "`podpass issuer serve` has the keys of a cluster, and none of a pipeline",
+            hint="use `podpass up --pipelines github`; docs/develop/pipelines.md has all platforms",
+        )
+
+
 @command.command("serve")
+@click.option(
+    *("--github", "--gitlab", "--terraform", "--azure-devops", "--pipelines"),
+    is_flag=True,
+    is_eager=True,
+    hidden=True,
+    expose_value=False,
+    callback=_refuse_platforms,
+)
 @folder_option
 @click.option(
     "--listen",

@@ -179,6 +179,7 @@ def slow_notice(text: str) -> Iterator[None]:
 
 
 def print_skipped_rows(skipped: Sequence[Row]) -> None:
-    """Print a message and a hint for each row that a list skipped because it cannot be read."""
+    """Print a message and a hint for each row that a list skipped, and for each damaged file."""
     for row in skipped:
-        print_message(f"skipped: {row['message']}\n  {row['hint']}")
+        subject = "podpass" if "file" in row else "skipped"
+        print_message(f"{subject}: {row['message']}\n  {row['hint']}")

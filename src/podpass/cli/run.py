@@ -27,6 +27,14 @@ ADMIN = "admin"
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as in a shell
 
 
+token_seconds_option = click.option(
+    "--token-seconds",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Lifetime of the tokens of a job of a pipeline.  [default: that of the platform, 5 to 120 minutes]",
+)
+
+
 class CannotRun(Error):
     """The command cannot be started."""
 
@@ -59,12 +67,7 @@ class CommandNotFound(CannotRun):
     shell_complete=complete_namespaces,
     help="Namespace of the ServiceAccount.  [default: default]",
 )
-@click.option(
-    "--token-seconds",
-    type=click.IntRange(1),
-    metavar="SECONDS",
-    help="Lifetime of the tokens of a job of a pipeline.  [default: that of the platform, 5 to 120 minutes]",
-)
+@token_seconds_option
 @click.option("--quiet", "-q", is_flag=True, help="Do not print the identity of the command.")
 @click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -86,14 +89,11 @@ def command(
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
-    if namespace is not None and (identity in (None, ADMIN) or _is_job(identity)):
+    if namespace is not None and (identity in (None, ADMIN) or is_job(identity)):
         raise UsageError(
             "--namespace is only for a ServiceAccount", hint="add --as SERVICEACCOUNT, or omit it"
         )
-    if token_seconds is not None and not (identity and _is_job(identity)):
-        raise UsageError(
-            "--token-seconds is only for a job of a pipeline", hint="add --as JOB, or omit it"
-        )
+    check_token_seconds(identity, token_seconds)
     own = options.environ()
     values = instance_environment(data_dir)
     check_found(words[0], own.get("PATH", os.defpath))
@@ -126,7 +126,7 @@ def _choose_identity(
     token_seconds: int | None,
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
-    if identity is not None and _is_job(identity):
+    if identity is not None and is_job(identity):
         return _use_job(data_dir, identity, token_seconds)
     if identity is not None and identity != ADMIN:
         return _use_service_account(data_dir, identity, namespace)
@@ -174,20 +174,38 @@ def sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
     return {"AZURE_CONFIG_DIR": str(folder / "azure")}, folder
 
 
-def _is_job(identity: str) -> bool:
+def is_job(identity: str | None) -> bool:
+    """Return whether the name is that of a job of a pipeline."""
     # A ServiceAccount has a colon only in the form of a subject.
-    return ":" in identity and not identity.startswith("system:")
+    return identity is not None and ":" in identity and not identity.startswith("system:")
+
+
+def check_token_seconds(identity: str | None, token_seconds: int | None) -> None:
+    """Check that a lifetime is given for a job alone. Raises UsageError."""
+    if token_seconds is not None and not is_job(identity):
+        raise UsageError(
+            "--token-seconds is only for a job of a pipeline", hint="add --as JOB, or omit it"
+        )
 
 
 def _use_job(data_dir: DataDir, job: str, seconds: int | None) -> tuple[dict[str, str], str]:
+    variables = start_job(data_dir, job, str(seconds or ""))
+    return {**sign_out(data_dir)[0], **variables}, describe_job(job)
+
+
+def start_job(data_dir: DataDir, job: str, seconds: str) -> dict[str, str]:
     """Return the variables of a job of a pipeline."""
     from urllib.parse import urlencode
 
     from podpass.cli.client import call_control
 
-    query = urlencode({"job": job, "seconds": seconds or ""})
-    variables = call_control(data_dir, "POST", f"/pipelines/jobs?{query}")
-    return {**sign_out(data_dir)[0], **variables}, f"the pipeline job {job}"
+    query = urlencode({"job": job, "seconds": seconds})
+    return call_control(data_dir, "POST", f"/pipelines/jobs?{query}")
+
+
+def describe_job(job: str) -> str:
+    """Describe the identity of a job."""
+    return f"the pipeline job {job}"
 
 
 def _use_service_account(

@@ -14,7 +14,7 @@ from podpass.cli.client import (
     is_cloud_alone,
     read_status,
 )
-from podpass.cli.output import align, print_message, print_output, text_width
+from podpass.cli.output import align, print_message, print_output, print_skipped_rows, text_width
 from podpass.lab.cluster.pod_access import NOTES
 from podpass.lab.data import disk_errors
 from podpass.lab.data.datadir import DataDir
@@ -28,7 +28,7 @@ from podpass.lab.data.lock import check_lock_file, lock_holder
 def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
     """Show the status and the addresses of the instance.
 
-    Exits with status 1 when no instance is ready.
+    Exits with status 1 when no instance is ready. An instance with a damaged database file is not ready.
     """
     status = read_status(data_dir)
     if status is None:
@@ -46,6 +46,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
             print_output({**status, "ready": False}, output)
         raise
     status = call_control(data_dir, "GET", "/status")
+    print_skipped_rows(status["damaged"])
     if not is_cloud_alone(status):
         _print_pod_problems(status)
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
@@ -55,6 +56,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
         click.echo(align(status_rows(status), text_width()), nl=False)
     else:
         print_output(status | ({"disk": problem} if problem else {}), output)
+    ctx.exit(0 if status["ready"] else 1)
 
 
 def _print_not_ready(data_dir: DataDir) -> None:

@@ -4,13 +4,18 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import call_control
+from podpass.cli.commands import SuggestingGroup
 from podpass.cli.output import print_output, print_skipped_rows
 from podpass.lab.data.datadir import DataDir
 
 _COLUMNS = {"NAME": "name", "URI": "uri", "LOCATION": "location", "SECRETS": "secrets"}
 
 
-@click.group
+@click.group(
+    cls=SuggestingGroup,
+    epilog="Vaults and their secrets are created by a seed (`podpass apply`), by `az keyvault create` and"
+    " `az keyvault secret set`.",
+)
 def command() -> None:
     """Show key vaults."""
 

@@ -6,6 +6,7 @@ Statements are SQLAlchemy Core that both databases accept. When a write returns,
 from podpass.database.database import Database
 from podpass.database.errors import (
     DatabaseBusy,
+    DatabaseDamaged,
     DatabaseFailed,
     DatabaseFull,
     DatabaseReadOnly,
@@ -35,6 +36,7 @@ __all__ = [
     "CorruptRowError",
     "Database",
     "DatabaseBusy",
+    "DatabaseDamaged",
     "DatabaseFailed",
     "DatabaseFull",
     "DatabaseReadOnly",

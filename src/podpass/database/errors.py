@@ -21,6 +21,7 @@ from podpass.errors import Error
 # Prefixes of SQLite error names and of PostgreSQL SQLSTATE codes; the first match applies.
 _FULL = ("SQLITE_FULL", "53100")
 _READ_ONLY = ("SQLITE_READONLY", "25006")
+_CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "XX001", "XX002")
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03", "40001", "40P01", "57", "08", "53", "25P03")
 # The server is shutting down, has crashed or is starting, or the connection failed.
 _CONNECTION_LOST = ("57P", "08")
@@ -82,6 +83,16 @@ class DatabaseReadOnly(DatabaseFailed):
     hint = "make the database and its disk writable again; existing data is intact"
 
 
+class DatabaseDamaged(DatabaseFailed):
+    """The database was damaged: a retry does not help, and writes would be lost with it."""
+
+    code = "database_damaged"
+    hint = (
+        "stop every process that uses it, then run `podpass restore FILE --replace` with a backup; without a"
+        " backup, move the file away to start without its data"
+    )
+
+
 class DatabaseBusy(DatabaseFailed):
     """Another process writes, or the server is unavailable. A retry may succeed."""
 
@@ -138,6 +149,8 @@ def to_database_error(exc: SQLAlchemyError) -> Error:
         return DatabaseFull("the disk is full", cause=cause)
     if name.startswith(_READ_ONLY):
         return DatabaseReadOnly("the database is read-only", cause=cause)
+    if name.startswith(_CORRUPT):
+        return DatabaseDamaged("the database is damaged", cause=cause)
     if name in _FORBIDDEN:
         owner = "let the URL's user own the database: ALTER DATABASE name OWNER TO user"
         return DatabaseFailed("the database forbids it to this user", cause=cause, hint=owner)

@@ -1,5 +1,6 @@
 """The environment of the test process, in which Azure SDKs use the instance and one of its identities."""
 
+import os
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
@@ -42,6 +43,12 @@ class TestEnvironment:
         # Its default context has no setting.
         context = _default_context(values["SSL_CERT_FILE"])
         self._patch.setattr(connector, "_SSL_CONTEXT_VERIFIED", context, raising=False)
+
+    def has_identity(self) -> bool:
+        """Return whether the test has an identity, of `sign_in` or of variables that it set itself."""
+        from podpass.lab.host.host_identity import IDENTITY_VARIABLES
+
+        return any(name in os.environ for name in IDENTITY_VARIABLES)  # noqa: TID251 set by the test
 
     def sign_in(self, identity: "IdentityHandle", *, account: str = "", token: str = "") -> None:
         """Make `DefaultAzureCredential` use an identity, with a token of a ServiceAccount.

@@ -1,6 +1,6 @@
 """Options and fixtures of the pytest plugin."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _SHARED = "podpass_shared"
 _SIGN_IN = "podpass_sign_in"
 _EARLY = pytest.StashKey["Podpass"]()
+_ENVIRONMENT = pytest.StashKey["TestEnvironment"]()
+_NO_IDENTITY = """No identity is signed in in this test. If it needs one, add before its first client:
+    podpass_env.sign_in(podpass.create_identity("web", accounts=["default/web"]))
+or, for an identity of the seed:
+    podpass_env.sign_in(podpass.identity("web"))"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +41,19 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
                 f"{_SIGN_IN} needs an instance in each test process; remove {_SHARED}"
             )
         _sign_in(early_config, account)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> "Generator[None, pytest.TestReport, pytest.TestReport]":
+    """Say in the report of a failed test that it has no identity: the SDK only lists what it has tried."""
+    report = yield
+    environment = item.stash.get(_ENVIRONMENT, None)
+    # In the teardown the variables are already removed.
+    if report.failed and call.when != "teardown" and environment and not environment.has_identity():
+        report.sections.append(("podpass", _NO_IDENTITY))
+    return report
 
 
 def _sign_in(config: pytest.Config, account: str) -> None:
@@ -107,13 +125,17 @@ def podpass(podpass_instance: "Podpass") -> "Iterator[Podpass]":
 
 @pytest.fixture
 def podpass_env(
-    podpass: "Podpass", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest,
+    podpass: "Podpass",
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> "TestEnvironment":
     """Route Azure's hosts to the instance in this process; `sign_in` chooses the identity."""
     from podpass.pytest.environment import TestEnvironment
 
     environment = TestEnvironment(podpass, monkeypatch, tmp_path)
     environment.use_gateway()
+    request.node.stash[_ENVIRONMENT] = environment
     return environment
 
 

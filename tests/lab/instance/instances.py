@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,15 @@ vaults:
     secrets: {{greeting: hello}}
     access: [{{identity: web, role: Key Vault Secrets User}}]
 """
+
+
+def overwrite(path: Path) -> None:
+    """Overwrite a database file with garbage while a process has it open."""
+    with closing(sqlite3.connect(path)) as other:
+        # Otherwise the log has all pages, and the next checkpoint repairs the file.
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.write(os.urandom(path.stat().st_size))
 
 
 @dataclass

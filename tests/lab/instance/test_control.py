@@ -40,18 +40,22 @@ class Recorder:
         return ["identity web created"]
 
     async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
-        return {"value": [{"name": "web"}], "after": query.get("after")}
+        return {"value": [{"name": "web"}], "after": query.get("after"), "damaged": []}
 
     async def vaults(self) -> dict[str, Any]:
-        return {"value": [{"name": "demo-vault"}]}
+        return {"value": [{"name": "demo-vault"}], "damaged": []}
 
     async def audit(self, query: Mapping[str, str]) -> dict[str, Any]:
-        return {"value": [{"asked": dict(query)}]}
+        return {"value": [{"asked": dict(query)}], "damaged": []}
 
 
 @pytest.fixture
 def instance() -> Recorder:
     return Recorder()
+
+
+async def find_no_damage() -> list[dict[str, str]]:
+    return []
 
 
 @dataclass
@@ -88,7 +92,7 @@ async def client(instance: Recorder) -> AsyncIterator[Client]:
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     async with (
-        serving(create_app(instance, TOKEN, lambda: LINK), sock),
+        serving(create_app(instance, TOKEN, lambda: LINK, find_damaged=find_no_damage), sock),
         ClientSession(url) as session,
     ):
         yield Client(session)
@@ -138,11 +142,14 @@ async def test_health_needs_no_token(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/status", {"ready": True}),
-        ("/identities", {"value": [{"name": "web"}], "after": None}),
-        ("/identities?after=x", {"value": [{"name": "web"}], "after": "x"}),
-        ("/vaults", {"value": [{"name": "demo-vault"}]}),
-        ("/audit?limit=3&who=me", {"value": [{"asked": {"limit": "3", "who": "me"}}]}),
+        ("/status", {"ready": True, "damaged": []}),
+        ("/identities", {"value": [{"name": "web"}], "after": None, "damaged": []}),
+        ("/identities?after=x", {"value": [{"name": "web"}], "after": "x", "damaged": []}),
+        ("/vaults", {"value": [{"name": "demo-vault"}], "damaged": []}),
+        (
+            "/audit?limit=3&who=me",
+            {"value": [{"asked": {"limit": "3", "who": "me"}}], "damaged": []},
+        ),
     ],
 )
 async def test_request_with_the_token_succeeds(

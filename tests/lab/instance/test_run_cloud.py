@@ -20,6 +20,8 @@ from podpass.lab.data.datadir import DataDir, load_config, prepare
 from podpass.lab.instance.run_cloud import start_parts
 from podpass.servers import file_limits
 from podpass.settings import CloudSettings
+from tests.lab.instance.instances import overwrite
+from tests.waiting import eventually
 
 TENANT = "11111111-2222-4333-8444-555555555555"
 SEED = "vaults: [{name: demo-vault, secrets: {greeting: hello}}]\nidentities: [{name: web}]\n"
@@ -73,11 +75,14 @@ class Running:
             return response.status, json.loads(await response.read())
 
     async def probe(self, path: str) -> int:
+        return (await self.probe_text(path))[0]
+
+    async def probe_text(self, path: str) -> tuple[int, str]:
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{self.health}{path}") as response,
         ):
-            return response.status
+            return response.status, await response.text()
 
 
 @asynccontextmanager
@@ -306,6 +311,23 @@ async def test_platform_and_issuer_of_a_seed_are_trusted_until_the_reset(tmp_pat
         assert (await ask_control(running, f"{control}/reset"))[0] == 200
         assert (await ask_control(running, job))[0] == 400
         assert "a.example" not in issuers.read_text()
+
+
+async def test_damaged_database_fails_readiness_with_its_file_and_not_liveness(
+    tmp_path: Path,
+) -> None:
+    async with run(tmp_path / "cloud") as running:
+        path = running.data_dir.path("directory.db")
+        overwrite(path)
+
+        async def fails() -> str | None:
+            status, text = await running.probe_text("/readyz")
+            return text if status == 503 else None
+
+        text = await eventually(fails)
+        assert f"{path} cannot be used: file is not a database" in text
+        assert "podpass restore FILE --replace" in text
+        assert await running.probe("/healthz") == 200
 
 
 async def test_identity_without_a_client_id_gets_the_same_one_in_every_new_folder(

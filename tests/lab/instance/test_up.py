@@ -18,7 +18,8 @@ from podpass.http.server import bind
 from podpass.lab.data import ports
 from podpass.lab.data.datadir import DataDir
 from podpass.lab.data.lock import lock_holder
-from tests.lab.instance.instances import SEED, Podpass
+from tests.lab.instance.instances import SEED, Podpass, overwrite
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -432,15 +433,18 @@ def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
         assert (podpass.data_dir / file).stat().st_mode & 0o777 == 0o600
     os.kill(pid, signal.SIGSTOP)
     try:
-        for command in (
-            ["vault", "list"],
-            ["console"],
-            ["up", "--detach"],
-            ["status", "-o", "json"],
+        for command, environ in (
+            (["vault", "list"], {}),
+            (["console"], {}),
+            (["up", "--detach"], {}),
+            (["doctor"], {}),
+            (["doctor"], {"KUBECONFIG": str(podpass.data_dir / "kubeconfig")}),
+            (["graph"], {}),
+            (["status", "-o", "json"], {}),
         ):
-            done = podpass(*command)
+            done = podpass(*command, env=environ)
             assert done.returncode == 1
-            assert f"process {pid}, does not respond" in done.stderr
+            assert f"process {pid}, does not respond: a signal has stopped it" in done.stderr
             assert f"kill -CONT {pid}" in done.stderr
             assert "waiting for" not in done.stderr
         assert json.loads(done.stdout)["ready"] is False
@@ -449,9 +453,68 @@ def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
     assert podpass("status").returncode == 0
 
 
+def test_doctor_of_a_killed_instance_names_the_start_with_its_data_dir(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    os.kill(podpass.up()["pids"]["podpass"], signal.SIGKILL)
+    wait_until(lambda: lock_holder(podpass.data_dir / "lock") is None)
+    for config in ("", str(podpass.data_dir / "kubeconfig")):
+        environ = {"KUBECONFIG": config, "HOME": str(tmp_path), "PODPASS_DATA_DIR": ""}
+        done = podpass("doctor", "--data-dir", str(podpass.data_dir), env=environ)
+        assert done.returncode != 0
+        assert f"podpass up --detach --data-dir {podpass.data_dir}`" in done.stderr
+
+
 def test_test_control_paths_are_refused_unless_the_instance_is_for_tests(podpass: Podpass) -> None:
     """The owner's token is not enough: no client can make a usual instance sign any claims."""
     podpass.up()
     for name in ("baseline", "clock", "fault", "recover", "reset", "rotate", "sign"):
         with pytest.raises(client.RequestRefused, match="the control API has no path"):
             client.call_control(DataDir(podpass.data_dir), "POST", f"/tests/{name}", b"{}")
+
+
+def test_damaged_databases_of_a_running_instance_are_reported(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    """The attack: a disk fault overwrites the files, and every page that a command needs is in memory."""
+    backup = tmp_path / "backup.tar.gz"
+    podpass.up()
+    assert podpass.status()["damaged"] == []
+    assert podpass("backup", "--with-keys", str(backup)).returncode == 0
+    files = [podpass.data_dir / name for name in ("directory.db", "kubernetes.db")]
+    for path in files:
+        overwrite(path)
+    wait_until(lambda: podpass("status").returncode != 0)
+    done = podpass("status")
+    assert f"podpass: {files[0]} cannot be used: file is not a database" in done.stderr
+    assert f"podpass: cannot read {files[1]}: file is not a database" in done.stderr
+    assert done.stderr.count("stop ") == 2
+    assert "podpass restore FILE --replace" in done.stderr
+    status = json.loads(podpass("status", "-o", "json").stdout)
+    assert (status["ready"], [each["file"] for each in status["damaged"]]) == (
+        False,
+        [str(path) for path in files],
+    )
+    for command in ("identity", "vault"):
+        listed = podpass(command, "list")
+        assert listed.returncode == 1
+        assert "the database is damaged" in listed.stderr
+    log = (podpass.data_dir / "podpass.log").read_text()
+    assert log.count('"database_check_failed"') == 2
+    # What the hint says works.
+    assert podpass("down").returncode == 0
+    assert podpass("restore", "--replace", "--trust", str(backup)).returncode == 0
+    podpass.up()
+    assert podpass.status()["ready"] is True
+
+
+def test_list_of_a_damaged_database_whose_pages_are_in_memory_has_a_warning(
+    podpass: Podpass,
+) -> None:
+    podpass.up()
+    path = podpass.data_dir / "kubernetes.db"
+    path.rename(path.with_suffix(".moved"))
+    wait_until(lambda: podpass("identity", "list").stderr)
+    done = podpass("identity", "list")
+    assert done.returncode == 0
+    assert f"podpass: {path} was removed or replaced while the cluster runs" in done.stderr

@@ -47,12 +47,12 @@ def write_seed(path: Path, issuer: str, **place: Any) -> str:
     return str(path / "seed.yaml")
 
 
-def exchange(podpass: Podpass, assertion: str) -> str:
+def exchange(podpass: Podpass, assertion: str, client_id: str = CLIENT) -> str:
     """Exchange a token; return `granted`, or the error."""
     status = podpass.status()
     form = {
         "grant_type": "client_credentials",
-        "client_id": CLIENT,
+        "client_id": client_id,
         "scope": "https://vault.azure.net/.default",
         "client_assertion_type": names.JWT_BEARER,
         "client_assertion": assertion,

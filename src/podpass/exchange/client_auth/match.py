@@ -3,11 +3,13 @@
 The assertion is not verified yet: the match only decides which issuer's keys are fetched.
 """
 
+from collections.abc import Sequence
+
 from podpass.directory.claims_expression import (
     NO_KUBERNETES,
+    Clause,
     KubernetesIssuers,
-    failing_clauses,
-    is_usable,
+    usable_clauses,
 )
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
@@ -47,28 +49,38 @@ def match(
         if each.subject == assertion.subject:
             return each
     claims = assertion.token.claims
-    compared: set[str] = set()
-    clauses: list[str] = []
+    compared: list[tuple[FederatedCredential, Sequence[Clause]]] = []
     for each in of_audience:
-        if each.expression and is_usable(each.issuer, each.expression, kubernetes):
-            failing = failing_clauses(each.expression, claims)
+        if each.expression and (usable := usable_clauses(each.issuer, each.expression, kubernetes)):
+            failing = [clause for clause in usable if not clause.holds(claims)]
             if not failing:
                 return each
-            compared.update(clause.claim for clause in failing)
-            if len(clauses) < _MAX_LOGGED:
-                clauses += [
-                    sanitize(f"{each.name}: {clause.describe_difference(claims)}")
-                    for clause in failing
-                ]
+            compared.append((each, failing))
     if compared:
-        # The claims of the token, and not the expression: any caller may ask. The clauses are for the log.
-        presented = {one: sanitize(claims.get(one)) for one in sorted(compared)}
-        raise AadstsError(
-            numbers.EXPRESSION_MISMATCH,
-            subject=assertion.subject,
-            presented=", ".join(f"{one}={text}" for one, text in presented.items()),
-        ).with_record(claims=presented, clauses=clauses[:_MAX_LOGGED])
+        raise _expression_mismatch(assertion, compared)
     lower = assertion.subject.lower()
     if any(each.subject.lower() == lower for each in of_audience):
         raise AadstsError(numbers.SUBJECT_CASE_MISMATCH, subject=assertion.subject)
     raise AadstsError(numbers.SUBJECT_MISMATCH, subject=assertion.subject)
+
+
+def _expression_mismatch(
+    assertion: UnverifiedAssertion, compared: Sequence[tuple[FederatedCredential, Sequence[Clause]]]
+) -> AadstsError:
+    """Return the error with the claims of the token, and not the expression: any caller may ask.
+
+    The clauses are for the log.
+    """
+    claims = assertion.token.claims
+    failing = {clause.claim for _, clauses in compared for clause in clauses}
+    presented = {one: sanitize(claims.get(one)) for one in sorted(failing)}
+    described = [
+        sanitize(f"{credential.name}: {clause.describe_difference(claims)}")
+        for credential, clauses in compared[:_MAX_LOGGED]
+        for clause in clauses
+    ]
+    return AadstsError(
+        numbers.EXPRESSION_MISMATCH,
+        subject=assertion.subject,
+        presented=", ".join(f"{one}={text}" for one, text in presented.items()),
+    ).with_record(claims=presented, clauses=described[:_MAX_LOGGED])

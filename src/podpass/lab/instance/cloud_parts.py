@@ -159,7 +159,7 @@ def open_pipelines(
         # Opened with the first job: most instances have none, and the generation of a key is slow.
         lambda: KeyRing.open(context.data_dir.path("keys", "pipelines"), context.clock),
         lambda: chosen | issuers.platforms,
-        context.config.direct_origin("azure"),
+        context.apis,
         context.clock,
         EntraSigner(
             tenant_id=context.config.tenant_id,

@@ -62,6 +62,13 @@ class EmbeddedApiServer:
     def entra_tenant(self) -> str:
         return self.context.config.tenant_id
 
+    def check_file(self) -> None:
+        """Check that the file of the objects can be read. Raises Error."""
+        from podpass.lab.cluster.kubeling_adapters import podpass_errors
+
+        with podpass_errors():
+            self.cluster.store.check_file()
+
     async def connect_kubelet(self) -> "Api":
         """Return the kubelet's requests to the API server, in this process."""
         from kubeling.cluster import UserInfo
@@ -111,6 +118,9 @@ class RealApiServer:
     @property
     def pids(self) -> Mapping[str, int]:
         return self.plane.pids
+
+    def check_file(self) -> None:
+        """Check nothing: its API server reports the state of etcd itself."""
 
     async def connect_kubelet(self) -> "Api":
         """Return the kubelet's requests to the API server, over HTTPS."""

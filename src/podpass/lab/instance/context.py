@@ -109,6 +109,11 @@ class CloudContext:
         return f"https://{names.DIRECT_VAULT_SUFFIX}:{self.config.ports['vault']}"
 
     @property
+    def apis(self) -> str:
+        """Return the origin of Resource Manager for clients elsewhere, which use the gateway."""
+        return f"https://{names.ARM_HOST}"
+
+    @property
     def storage_services(self) -> tuple[str, ...]:
         """Return the services of storage accounts that are served."""
         from podpass.settings.storage import parse_services
@@ -195,6 +200,11 @@ class InstanceContext(CloudContext):
 
     settings: "LocalSettings"
     status_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def apis(self) -> str:
+        """Return the origin of Resource Manager for clients of this machine, with or without the gateway."""
+        return self.config.direct_origin("azure")
 
 
 A = TypeVar("A", bound="App")

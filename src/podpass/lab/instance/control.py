@@ -6,7 +6,7 @@ this API can give any role to any identity.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -37,6 +37,7 @@ MAX_SEED_BYTES = 1024 * 1024
 
 Query = Mapping[str, str]
 Handler = Callable[[Query, Receive], Awaitable[dict[str, Any]]]
+FindDamaged = Callable[[], Awaitable[Sequence[Mapping[str, str]]]]
 
 
 class ControlBackend(Protocol):
@@ -83,13 +84,15 @@ def create_app(
     token: Secret,
     create_link: Callable[[], str] | None = None,
     more: Mapping[str, tuple[str, Handler]] = MappingProxyType({}),
+    *,
+    find_damaged: FindDamaged,
 ) -> App:
     """Create the control application.
 
     `create_link` returns a one-time link of the console, if there is one; `more` are further paths, each with
-    its method and its handler.
+    its method and its handler. `find_damaged` returns the database files that cannot be used.
     """
-    routes = {**_routes(instance, create_link), **more}
+    routes = {**_routes(instance, create_link, find_damaged), **more}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz" and scope["method"] == "GET":
@@ -113,25 +116,30 @@ def create_app(
 
 
 def _routes(
-    instance: ControlBackend, create_link: Callable[[], str] | None
+    instance: ControlBackend, create_link: Callable[[], str] | None, find_damaged: FindDamaged
 ) -> dict[str, tuple[str, Handler]]:
     """Return the method and the handler of each path."""
 
     async def status(_query: Query, _receive: Receive) -> dict[str, Any]:
-        return instance.status()
+        damaged = await find_damaged()
+        return {**instance.status(), "ready": not damaged, "damaged": damaged}
+
+    async def add_damaged(found: dict[str, Any]) -> dict[str, Any]:
+        # Pages in memory answer requests although the next start cannot read the file.
+        return {**found, "damaged": [*await find_damaged(), *found["damaged"]]}
 
     async def apply(query: Query, receive: Receive) -> dict[str, Any]:
         text = await _read_seed(receive)
         return {"changed": await instance.apply(text, query.get("filename", "seed"))}
 
     async def identities(query: Query, _receive: Receive) -> dict[str, Any]:
-        return await instance.identities(query)
+        return await add_damaged(await instance.identities(query))
 
     async def vaults(_query: Query, _receive: Receive) -> dict[str, Any]:
-        return await instance.vaults()
+        return await add_damaged(await instance.vaults())
 
     async def audit(query: Query, _receive: Receive) -> dict[str, Any]:
-        return await instance.audit(query)
+        return await add_damaged(await instance.audit(query))
 
     routes: dict[str, tuple[str, Handler]] = {
         "/status": ("GET", status),

@@ -82,6 +82,7 @@ class CloudQueries:
     def cloud_status(self) -> dict[str, Any]:
         """Return the part of the status document that describes the cloud half."""
         return {
+            "damaged": [],  # the control API adds the database files that cannot be used
             "gateway": self._config.gateway,
             "authority": self._config.direct_origin("authority"),
             "resource_manager": self._config.direct_origin("azure"),

@@ -42,6 +42,7 @@ from podpass.lab.instance.cloud_parts import (
     start_gateway,
 )
 from podpass.lab.instance.context import CloudContext, TrustedCluster
+from podpass.lab.instance.data_files import DataFiles
 from podpass.lab.instance.identity_secret import IdentitySecret
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.reset import reset_cloud
@@ -182,8 +183,8 @@ async def start_parts(
     """
     cluster = find_cluster(environ)
     headers = parse_headers(environ.get(names.ENV_IDENTITY_HEADERS, ""), names.ENV_IDENTITY_HEADERS)
-    is_ready = asyncio.Event()
-    probes = serving(_create_probes(is_ready), opened["health"], limits=PROBE_LIMITS)
+    started: asyncio.Future[DataFiles] = asyncio.get_running_loop().create_future()
+    probes = serving(_create_probes(started), opened["health"], limits=PROBE_LIMITS)
     await stack.enter_async_context(probes)
     client = None
     if settings.identity_secret or settings.service:
@@ -202,6 +203,7 @@ async def start_parts(
     await start("gateway", start_gateway(cloud, settings.listen, direct=opened["tls"]))
     if settings.trust_dir:
         _write_trust(Path(settings.trust_dir), data_dir.ca_file)
+    data_files = DataFiles(data_dir, database)
     queries = CloudQueries(
         data_dir,
         context.config,
@@ -214,7 +216,7 @@ async def start_parts(
         listens=settings.listens,
     )
     store = None if secret is None else partial(_store_identity, secret, cloud)
-    await _serve_control(cloud, queries, seed, store)
+    await _serve_control(cloud, queries, data_files, seed, store)
     await queries.apply_at_start(seed, progress)
     if store is not None:
         await store()
@@ -229,12 +231,12 @@ async def start_parts(
         progress("resolver and trust webhook", address)
     status = queries.status()
     files.write_private(data_dir.status_file, json.dumps(status, indent=2).encode())
-    is_ready.set()
+    started.set_result(data_files)
     return status
 
 
-def _create_probes(is_ready: asyncio.Event) -> App:
-    """Create the application of the probes: the process is alive, and all its parts serve."""
+def _create_probes(started: asyncio.Future[DataFiles]) -> App:
+    """Create the application of the probes: the process is alive; all its parts serve undamaged data."""
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -242,8 +244,11 @@ def _create_probes(is_ready: asyncio.Event) -> App:
             await respond(send, 404, b"", _TEXT)
         elif scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, b"", (*_TEXT, (b"allow", b"GET, HEAD")))
-        elif path == "/readyz" and not is_ready.is_set():
+        elif path == "/readyz" and not started.done():
             await respond(send, 503, b"starting\n", _TEXT)
+        elif path == "/readyz" and (damaged := await started.result().find_damaged()):
+            lines = [f"{each['message']}\n{each['hint']}\n" for each in damaged]
+            await respond(send, 503, "".join(lines).encode(), _TEXT)
         else:
             await respond(send, 200, b"ok\n", _TEXT)
 
@@ -296,7 +301,11 @@ def _write_trust(folder: Path, ca_file: Path) -> None:
 
 
 async def _serve_control(
-    cloud: CloudHalf, queries: CloudQueries, seed: Seed | None, store: StoreIdentity | None
+    cloud: CloudHalf,
+    queries: CloudQueries,
+    data_files: DataFiles,
+    seed: Seed | None,
+    store: StoreIdentity | None,
 ) -> None:
     """Serve the control API to the commands that run in this pod."""
 
@@ -326,7 +335,8 @@ async def _serve_control(
         "/sign-in": ("POST", sign_in),
         "/demo/remove": ("POST", remove),
     }
-    app = control.create_app(queries, cloud.context.config.control_token, more=more)
+    token, find_damaged = cloud.context.config.control_token, data_files.find_damaged
+    app = control.create_app(queries, token, more=more, find_damaged=find_damaged)
     await cloud.context.serve("control", app)
 
 

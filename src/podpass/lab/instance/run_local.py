@@ -43,6 +43,7 @@ from podpass.lab.instance.cluster_parts import (
     start_webhook,
 )
 from podpass.lab.instance.context import InstanceContext
+from podpass.lab.instance.data_files import DataFiles
 from podpass.lab.instance.queries import InstanceQueries
 from podpass.lab.instance.start import PartStarter, Progress
 from podpass.servers.file_limits import raise_file_limit
@@ -207,13 +208,14 @@ async def _start(
         pids=lambda: {"podpass": os.getpid(), **api_server.pids},
         pods=pods.access,
     )
+    data_files = DataFiles(context.data_dir, database, api_server.check_file)
     # Only the harness has paths for tests: faults, another clock, signatures of any claims.
     tests = (
         None if harness is None else await harness.attach(cloud, ring, api_server, webhook.managed)
     )
     routes = {} if tests is None else tests.routes()
     create_link = await start(
-        "console", _start_console(context, cloud, pods.access, queries, routes)
+        "console", _start_console(context, cloud, pods.access, queries, data_files, routes)
     )
     await queries.apply_at_start(seed, progress)
     if tests is not None:
@@ -260,6 +262,7 @@ async def _start_console(
     cloud: CloudHalf,
     pods: "PodAccess",
     queries: InstanceQueries,
+    data_files: DataFiles,
     routes: Mapping[str, tuple[str, "Handler"]],
 ) -> tuple[CreateLink, str]:
     """Serve the console and the control API; return what creates the console's links, and its address."""
@@ -285,7 +288,13 @@ async def _start_console(
         return await cloud.start_job(query)
 
     more = {**routes, "/pipelines/jobs": ("POST", start_job)}
-    app = control.create_app(queries, config.control_token, console.create_link, more)
+    app = control.create_app(
+        queries,
+        config.control_token,
+        console.create_link,
+        more,
+        find_damaged=data_files.find_damaged,
+    )
     await context.serve("control", app)
     return console.create_link, config.console
 

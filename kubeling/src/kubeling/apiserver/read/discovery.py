@@ -58,17 +58,17 @@ def version(release: Release) -> Body:
 
 
 class DiscoveryHandler:
-    """Handles every non-resource path; the server is ready while `check_write` raises no error."""
+    """Handles every non-resource path; the server is ready while `check_database` raises no error."""
 
     def __init__(
         self,
         auth_config: AuthConfig,
         jwks_uri: str,
         kinds: ServedKinds,
-        check_write: Callable[[], None],
+        check_database: Callable[[], None],
     ) -> None:
         self._auth_config, self._kinds = auth_config, kinds
-        self._jwks_uri, self._check_write = jwks_uri, check_write
+        self._jwks_uri, self._check_database = jwks_uri, check_database
         self._pages: Mapping[str, PageHandler] = {
             "/": lambda request: _root_response(request, kinds),
             "/version": lambda request: response.encode(request, version(kinds.release)),
@@ -100,7 +100,7 @@ class DiscoveryHandler:
             return NOT_FOUND
         if name == "readyz" and check != "ping":
             try:
-                self._check_write()
+                self._check_database()
             except Error as exc:
                 _log.error("database_write_failed", extra={"cause": exc.message})
                 text = "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n"

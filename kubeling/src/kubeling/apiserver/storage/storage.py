@@ -10,10 +10,11 @@ import os
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -26,7 +27,6 @@ NamespacedName = tuple[str, str]
 """Namespace and name; the namespace is empty for cluster-scoped kinds."""
 
 _VERSION = 1
-_RESTORE_HINT = "restore the file from a backup, or move it away to start with an empty cluster"
 _MAX_REMOVED = 1000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLES = """
@@ -44,6 +44,12 @@ class StoreError(Error):
 
     code = "cluster_store"
     hint = "check that the disk has free space and that no other program writes to the database"
+
+
+class StoreCorrupt(StoreError):
+    """The database file was damaged, removed or replaced."""
+
+    hint = "stop the cluster; restore the file from a backup, or move it away to start with an empty cluster"
 
 
 class AlreadyExists(Error):
@@ -94,6 +100,7 @@ class ObjectStore:
     def __init__(self, path: Path | None, *, is_durable: bool = True) -> None:
         self._path, self._is_durable = path, is_durable
         self._database: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._is_open = False
         self._uncommitted: list[WatchEvent] | None = None
         self._objects: dict[str, dict[NamespacedName, StoredObject]] = {}
@@ -116,6 +123,7 @@ class ObjectStore:
             # The instance holds the lock of the data directory. Another process that has this file open must
             # not block the event loop for longer than this timeout.
             self._database = sqlite3.connect(path, isolation_level=None, timeout=0.2)
+            self._file = _file_identity(path)
             self._prepare(self._database)
             self._load(self._database)
         except StoreError:
@@ -123,14 +131,9 @@ class ObjectStore:
             raise
         except (OSError, sqlite3.Error) as exc:
             self.close()
-            # The low byte is the code without its detail.
-            corrupt = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
-            corrupt = corrupt or isinstance(exc, IsADirectoryError)
-            raise StoreError(
-                f"cannot open {path}: {exc}",
-                hint=_RESTORE_HINT if corrupt else StoreError.hint,
-                path=str(path),
-            ) from exc
+            corrupt = _is_corrupt(exc) or isinstance(exc, IsADirectoryError)
+            failed = StoreCorrupt if corrupt else StoreError
+            raise failed(f"cannot open {path}: {exc}", path=str(path)) from exc
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         database.execute("PRAGMA journal_mode=WAL")
@@ -147,16 +150,15 @@ class ObjectStore:
     def _load(self, database: sqlite3.Connection) -> None:
         found = database.execute("SELECT value FROM revision").fetchone()
         if found is None:
-            raise StoreError(f"{self._path} is corrupt: it has no revision", hint=_RESTORE_HINT)
+            raise StoreCorrupt(f"{self._path} is corrupt: it has no revision")
         self.revision = found[0]
         self.watch_cache = WatchCache(self.revision)
         for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
             try:
                 version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
             except (ValueError, TypeError, KeyError) as exc:
-                raise StoreError(
-                    f"{self._path} is corrupt: {resource} {namespace}/{name} cannot be read",
-                    hint=_RESTORE_HINT,
+                raise StoreCorrupt(
+                    f"{self._path} is corrupt: {resource} {namespace}/{name} cannot be read"
                 ) from exc
             self._objects.setdefault(resource, {})[namespace, name] = StoredObject(
                 namespace, name, version, raw
@@ -324,15 +326,34 @@ class ObjectStore:
             found[key] = StoredObject(*key, event.revision, event.raw)
         self.watch_cache.append(event)
 
-    def check_write(self) -> None:
-        """Change a number in the database. Raises StoreError: a client's write would fail, too.
-
-        SQLite writes nothing for an equal value.
-        """
+    def check_database(self) -> None:
+        """Check that a client's write would succeed and be there after a restart. Raises StoreError."""
+        self.check_file()
+        # SQLite writes nothing for an equal value.
         with self._write_transaction() as database:
             if database is not None:
                 number = database.execute("PRAGMA application_id").fetchone()[0]
                 database.execute(f"PRAGMA application_id={0 if number else 1}")
+
+    def check_file(self) -> None:
+        """Check that the opened file still exists and a row of each table can be read from it.
+
+        Raises StoreCorrupt: objects in memory hide a damaged file until the next start. Raises StoreError if
+        the file is locked.
+        """
+        if self._path is None:
+            return
+        if _file_identity(self._path) != self._file:
+            raise StoreCorrupt(f"{self._path} was removed or replaced while the cluster runs")
+        try:
+            # Another connection, because this one has the pages in memory.
+            uri = f"file:{quote(str(self._path))}?mode=rw"
+            with closing(sqlite3.connect(uri, uri=True, timeout=0.2)) as other:
+                for table in ("revision", "objects"):
+                    other.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 our own table
+        except sqlite3.Error as exc:
+            failed = StoreCorrupt if _is_corrupt(exc) else StoreError
+            raise failed(f"cannot read {self._path}: {exc}", path=str(self._path)) from exc
 
     @contextmanager
     def one_transaction(self) -> Iterator[None]:
@@ -386,10 +407,23 @@ class ObjectStore:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
 
 
+def _is_corrupt(exc: OSError | sqlite3.Error) -> bool:
+    # The low byte is the code without its detail.
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _refuse_empty(path: Path) -> None:
     """Raise StoreError for an empty file: SQLite would create an empty database in it."""
     if path.exists() and path.stat().st_size == 0:
-        raise StoreError(f"{path} is empty", hint=_RESTORE_HINT)
+        raise StoreCorrupt(f"{path} is empty")
 
 
 def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
