@@ -12,11 +12,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from podpass.crypto.envelope import InvalidSealingKey, Sealer
 from podpass.crypto.secret import Secret
-from podpass.database import Database, decode_full_page, decode_rows
+from podpass.database import Database, decode_full_page, decode_rows, fetch_page
 from podpass.directory.store import audit_writer
 from podpass.lab.services.vault import backups, errors, rows
 from podpass.lab.services.vault.model import (
@@ -119,14 +130,19 @@ class SecretStore:
             )
         )
 
-    async def due(self, now: float) -> Sequence[ObjectState]:
-        """List the objects of all vaults whose next action is due, the earliest first."""
+    async def due(
+        self, now: float, *, limit: int, after: ObjectState | None = None
+    ) -> Sequence[ObjectState]:
+        """List objects of all vaults whose next action is due, the earliest first, from after an object."""
+        order = (secrets.c.next_action, secrets.c.vault, secrets.c.key)
         query = select(secrets).where(
             secrets.c.next_action <= int(now), secrets.c.deleted.is_(None)
         )
-        query = query.order_by(secrets.c.next_action)
-        found = await self._database.read(lambda one: one.execute(query).all())
-        return decode_rows(found, rows.to_state)
+        if after is not None:
+            last = (after.next_action, after.vault, after.name.lower())
+            query = query.where(tuple_(*order) > tuple_(*last))
+        query = query.order_by(*order)
+        return await self._database.read(lambda one: fetch_page(one, query, limit, rows.to_state))
 
     async def counts(self) -> Mapping[str, int]:
         """Count the secrets of each vault, without deleted ones."""
@@ -410,6 +426,12 @@ class SecretStore:
             return state is not None
 
         return await self._database.write(step)
+
+    async def put_off(self, state: ObjectState, now: float, until: int | None) -> None:
+        """Set the time of the next action of an object if it is still due; None for no action."""
+        statement = update(secrets).filter_by(vault=state.vault, key=state.name.lower())
+        statement = statement.where(secrets.c.next_action <= int(now)).values(next_action=until)
+        await self._database.write(lambda one: one.execute(statement))
 
     async def purge_expired(self, now: float) -> int:
         """Purge deleted objects whose retention time is over. Return their number."""

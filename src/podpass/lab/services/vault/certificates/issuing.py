@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.database import CorruptRowError
 from podpass.lab.services.vault import object_operations
 from podpass.lab.services.vault.certificates import contacts, issuance, issuers, lifetime, records
 from podpass.lab.services.vault.certificates.issuers import Signer
@@ -24,7 +23,7 @@ from podpass.lab.services.vault.certificates.pending import (
 )
 from podpass.lab.services.vault.certificates.policy import AUTO_RENEW, SELF, Policy
 from podpass.lab.services.vault.certificates.records import CertificateSettings
-from podpass.lab.services.vault.errors import BadParameter, OutdatedState
+from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
@@ -137,15 +136,11 @@ async def find_signer(store: SecretStore, shelf: str, policy: Policy, now: float
 
 
 async def run_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
-    """Run the lifetime actions of a certificate that are due, unless another request does so."""
-    try:
-        latest = await store.get(found.vault, found.name)
-    except CorruptRowError as exc:
-        # Without a next action: every request to the vault would fail at this certificate.
-        _log.error("certificate_renewal_failed", extra={"stage": "resource", **exc.facts})
-        await _put_state(store, replace(found, next_action=None), found)
-        return
-    if latest is None:
+    """Run the lifetime actions of a certificate that are due.
+
+    Raises OutdatedState if another request changes the certificate, and the errors of `create`.
+    """
+    if (latest := await store.get(found.vault, found.name)) is None:
         return
     if AUTO_RENEW in lifetime.due_actions(found, latest, audit.now):
         await _renew(store, found, latest, audit)
@@ -154,7 +149,7 @@ async def run_due(store: SecretStore, found: ObjectState, audit: AuditContext) -
     extra = {"certificate": found.name, "contacts": await contacts.count(store, found.vault)}
     _log.info("certificate_expiry_reported", extra={"stage": "resource", **extra})
     noted = replace(found, settings=replace(settings, notified=latest.version).to_json())
-    await _put_state(store, lifetime.plan(noted, latest), found)
+    await store.put_states([lifetime.plan(noted, latest)], expected=found)
 
 
 async def _renew(
@@ -179,16 +174,6 @@ async def _renew(
     )
     made = await asyncio.to_thread(create, store, wanted)
     if error is not None:
-        # Without a next action: every request to the vault would try again.
+        # Without a next action: every run would try again.
         made = replace(made, state=replace(made.state, next_action=None))
-    try:
-        await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)
-    except OutdatedState:
-        return
-
-
-async def _put_state(store: SecretStore, state: ObjectState, expected: ObjectState) -> None:
-    try:
-        await store.put_states([state], expected=expected)
-    except OutdatedState:
-        return
+    await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)

@@ -80,7 +80,6 @@ async def _find_writable(request: VaultRequest) -> ObjectState | None:
 
     Raises OperationInProgress.
     """
-    await request.store.purge_expired(request.now)
     state = await request.store.find(request.shelf, request.name)
     if state is not None:
         operation = CertificateSettings.of(state).pending
