@@ -175,9 +175,9 @@ async def test_key_vault_secret_is_copied_with_workload_identity(
     copied = {name: base64.b64decode(value) for name, value in json.loads(text).items()}
     leaf = x509.load_der_x509_certificate(copied["cert"])
     assert leaf.subject.rfc4514_string() == "CN=www"
-    public = ECKey.import_key(json.loads(copied["key"]), {"kty": "EC"}).public_key
+    public = ECKey.import_key(json.loads(copied["key"])).public_key
     assert public == leaf.public_key()
-    loaded = pkcs12.load_pkcs12(base64.b64decode(copied["secret"]), b"")
+    loaded: Any = pkcs12.load_pkcs12(base64.b64decode(copied["secret"]), b"")
     assert loaded.cert is not None
     assert loaded.cert.certificate == leaf
     assert loaded.key.public_key() == public
