@@ -32,7 +32,7 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# Officers of secrets and of keys.
+# Officers of secrets, keys and certificates.
 _OFFICERS = (
     "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
     "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",

@@ -68,6 +68,7 @@ def test_issued_certificate_is_verified_by_other_libraries(
 ) -> None:
     policy = parse(given_policy)
     key = RSA_KEY if policy.key.kty == "RSA" else issuance.generate_key(policy.key)
+    chain: tuple[x509.Certificate, ...]
     if signed:
         request = issuance.build_request(policy, key)
         chain = (issuance.sign_request(request, policy, (CA, CA_KEY), NOW), CA)
