@@ -17,11 +17,13 @@ from podpass.lab.services.vault.certificates.policy import (
     KEY_USAGES,
     MAX_MONTHS,
     PEM,
+    PKCS12,
     UNKNOWN,
     KeyProperties,
     Policy,
     default_action,
 )
+from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import EC, RSA, curve_name, encode_key
 
 # Operations of a key by the key usage of its certificate, in the order of the vault.
@@ -87,6 +89,19 @@ def secret_value(
         _without_password(),
     )
     return Secret(base64.b64encode(pfx).decode())
+
+
+def convert_secret(value: Secret, content_type: str, wanted: str) -> Secret:
+    """Return the value of a certificate's secret in another format. Raises BadParameter."""
+    if wanted == content_type:
+        return value
+    if (content_type, wanted) != (PKCS12, PEM):
+        raise BadParameter(f"outContentType: {content_type} is not converted to {wanted}.")
+    found = pkcs12.load_pkcs12(base64.b64decode(value.reveal()), b"")
+    first = [] if found.cert is None else [found.cert]
+    certificates = tuple(each.certificate for each in (*first, *found.additional_certs))
+    assert found.key is None or isinstance(found.key, PrivateKey)
+    return secret_value(certificates, found.key, PEM)
 
 
 def _without_password() -> serialization.KeySerializationEncryption:
