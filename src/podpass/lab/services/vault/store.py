@@ -32,6 +32,7 @@ from podpass.directory.store import audit_writer
 from podpass.lab.services.vault import backups, errors, rows
 from podpass.lab.services.vault.model import (
     AuditContext,
+    MissingObject,
     ObjectState,
     RecoveryPolicy,
     SecretAttributes,
@@ -236,7 +237,7 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         states: Sequence[ObjectState] = (),
-        expected: ObjectState | None = None,
+        expected: ObjectState | MissingObject | None = None,
     ) -> SecretVersion:
         """Write new versions, which become the latest ones, and states of objects, all or nothing.
 
@@ -257,7 +258,7 @@ class SecretStore:
         states: Sequence[ObjectState],
         audit: AuditContext | None = None,
         *,
-        expected: ObjectState | None = None,
+        expected: ObjectState | MissingObject | None = None,
     ) -> None:
         """Write states of objects without new versions. Raises as `put`."""
 
@@ -480,11 +481,16 @@ class SecretStore:
         connection: Connection,
         new: Sequence[SecretVersion],
         states: Sequence[ObjectState],
-        expected: ObjectState | None,
+        expected: ObjectState | MissingObject | None,
     ) -> None:
         if expected is not None:
             found = _find(connection, expected.vault, expected.name.lower())
-            if found != expected:
+            if isinstance(expected, MissingObject):
+                # A deleted object has a refusal of its own below.
+                is_outdated = found is not None and found.deleted is None
+            else:
+                is_outdated = found != expected
+            if is_outdated:
                 raise errors.OutdatedState(f"{expected.name} was changed by another request.")
         written = {(each.vault, each.name.lower()) for each in states}
         for state in states:

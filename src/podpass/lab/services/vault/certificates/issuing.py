@@ -28,6 +28,7 @@ from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
     AuditContext,
+    MissingObject,
     ObjectState,
     SecretAttributes,
     SecretVersion,
@@ -65,21 +66,20 @@ class Created:
     async def write(
         self, store: SecretStore, audit: AuditContext, expected: ObjectState | None
     ) -> None:
-        """Write all, or nothing. Raises as `SecretStore.put`."""
+        """Write all, or nothing; `expected` is None for a new certificate. Raises as `SecretStore.put`."""
         states = records.states_of(self.state)
+        before = expected or MissingObject(vault=self.state.vault, name=self.state.name)
         if self.versions:
-            await store.put(self.versions, audit, states=states, expected=expected)
+            await store.put(self.versions, audit, states=states, expected=before)
         else:
-            await store.put_states(states, audit, expected=expected)
+            await store.put_states(states, audit, expected=before)
 
 
 def create(store: SecretStore, wanted: NewCertificate) -> Created:
     """Create the key, the request and, if an issuer signs, the certificate; RSA takes up to seconds."""
     settings, previous = CertificateSettings.of(wanted.state), wanted.previous
     policy = settings.policy
-    key = None if previous is None else _reusable(policy, records.key_of(previous))
-    if key is None:
-        key = issuance.generate_key(policy.key)
+    key = _reuse_key(policy, previous) or issuance.generate_key(policy.key)
     request = issuance.build_request(policy, key)
     certificates = _sign(policy, key, request, wanted)
     status = COMPLETED if certificates else IN_PROGRESS if wanted.error is None else FAILED
@@ -91,6 +91,7 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
         status=status,
         created=int(wanted.now),
         key=None if certificates else store.seal_text(key_views.stored_value(key), wanted.state),
+        exportable=policy.key.exportable,
         enabled=wanted.attributes.enabled,
         preserve_order=wanted.attributes.document.get("preserve_order"),
         tags=wanted.attributes.tags,
@@ -115,9 +116,15 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
     )
 
 
-def _reusable(policy: Policy, key: PrivateKey) -> PrivateKey | None:
+def _reuse_key(policy: Policy, previous: SecretVersion | None) -> PrivateKey | None:
     """Return the key of the last version if the policy reuses it, and it is of the policy's type."""
-    return key if policy.key.reuse and issuance.matches(key, policy.key) else None
+    if previous is None or not policy.key.reuse:
+        return None
+    # A key that was not exportable never becomes exportable, whatever the policy says later.
+    if policy.key.exportable and not previous.document["exportable"]:
+        return None
+    key = records.key_of(previous)
+    return key if issuance.matches(key, policy.key) else None
 
 
 def _sign(

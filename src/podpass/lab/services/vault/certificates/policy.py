@@ -19,6 +19,11 @@ from podpass.lab.services.vault.certificates.members import (
     text,
     texts,
 )
+from podpass.lab.services.vault.certificates.names import (
+    parse_alternatives,
+    parse_subject,
+    parse_usages,
+)
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import CURVES, EC, KEY_SIZES, RSA
 
@@ -48,7 +53,6 @@ MAX_ACTIONS = 8
 MAX_MONTHS = 1200
 # A month counts as this many days in the limit of `days_before_expiry`.
 _DAYS_OF_MONTH = 27
-_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d{0,9})){1,20}", re.ASCII)
 _ISSUER = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 
@@ -108,8 +112,21 @@ def parse(given: object, base: Policy | None = None) -> Policy:
         policy = replace(policy, actions=(default_action(policy.issuer),))
     if not policy.subject and not any(policy.sans.values()):
         raise BadParameter("The policy must have x509_props.subject or x509_props.sans.")
+    # A subject that another vault accepted may be none for this one; it stays until the request changes it.
+    if policy.subject != (base or Policy()).subject:
+        parse_subject(policy.subject)
+    parse_alternatives(policy.sans)
+    parse_usages(policy.ekus)
     _check_actions(policy)
     return policy
+
+
+def check_derived(policy: Policy) -> Policy:
+    """Return the policy of an imported certificate, if it is within the bounds of a policy.
+
+    Raises BadParameter.
+    """
+    return from_json(to_json(policy))
 
 
 def from_json(stored: Mapping[str, Any]) -> Policy:
@@ -173,8 +190,6 @@ def _parse_x509(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
         fields["sans"] = _parse_sans(as_object(given["sans"], "sans"))
     if given.get("ekus") is not None:
         found = texts(given["ekus"], "ekus", MAX_EKUS)
-        if wrong := [each for each in found if not _OID.fullmatch(each)]:
-            raise BadParameter(f"{wrong[0]!r} in x509_props.ekus is not an object identifier.")
         fields["ekus"] = tuple(dict.fromkeys(found))
     if given.get("key_usage") is not None:
         found = texts(given["key_usage"], "key_usage", len(KEY_USAGES))
