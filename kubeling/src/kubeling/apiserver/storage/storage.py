@@ -49,7 +49,7 @@ class StoreError(Error):
 class StoreCorrupt(StoreError):
     """The database file was damaged, removed or replaced."""
 
-    hint = "restore the file from a backup, or move it away to start with an empty cluster; first stop the cluster"
+    hint = "restore the file from a backup, or move it away to start empty; first stop the cluster"
 
 
 class AlreadyExists(Error):
