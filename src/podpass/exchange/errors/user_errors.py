@@ -230,7 +230,7 @@ USER_ROWS = (
         error="invalid_grant",
         text="The user account {user} does not exist in the directory {tenant}.",
         cause="No user of the tenant has this name.",
-        resolution="`podpass status` shows the admin's name",
+        resolution="`podpass status` shows the name of the administrator, `az ad user list` all names",
     ),
     AadstsEntry(
         number=numbers.USER_LOCKED,
