@@ -56,6 +56,7 @@ from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
+RESOLV_CONF = Path("/etc/resolv.conf")
 _NOT_SERVED = 501
 _OWN_CLUSTER = "podpass does not manage the cluster in which it runs; use kubectl"
 _NOT_FOUND = 404
@@ -291,11 +292,16 @@ def _create_certificate(host: str, now: float) -> tuple[ssl.SSLContext, bytes]:
         return server_tls(both.name, both.name), pem
 
 
-def read_cluster_domain(path: Path = Path("/etc/resolv.conf")) -> str:
+def read_cluster_domain(path: Path = RESOLV_CONF) -> str:
     """Return the domain of the cluster: this pod searches `svc.DOMAIN`."""
-    try:
-        words = path.read_text().split()
-    except OSError:
-        return _DEFAULT_DOMAIN
+    words = [word for words in read_resolv_conf(path) for word in words]
     found = [word.removeprefix("svc.") for word in words if word.startswith("svc.")]
     return found[0] if found else _DEFAULT_DOMAIN
+
+
+def read_resolv_conf(path: Path) -> list[list[str]]:
+    """Return the words of each line of the resolver's configuration; none if it cannot be read."""
+    try:
+        return [line.split() for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
