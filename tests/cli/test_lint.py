@@ -55,7 +55,7 @@ def test_identities_that_cannot_be_read_are_reported_with_exit_code_3(running: P
     document = json.loads(done.stdout)
     assert document["findings"] == []
     unread = {each.partition(":")[0] for each in document["unread"]}
-    assert unread == {"applications", "managed identities"}
+    assert unread == {"applications", "managed identities", "policies"}
     assert "podpass: not read: applications: Microsoft Graph refused" in done.stderr
 
 

@@ -255,7 +255,10 @@ def _parse_issuer(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
 def to_json(policy: Policy) -> dict[str, Any]:
     """Return a policy as JSON, without its ID and attributes."""
     key: dict[str, Any] = {"exportable": policy.key.exportable, "kty": policy.key.kty}
-    key |= {"crv": policy.key.curve} if policy.key.kty == EC else {"key_size": policy.key.size}
+    if policy.key.curve is not None:
+        key |= {"crv": policy.key.curve, "key_size": CURVES[policy.key.curve].key_size}
+    else:
+        key["key_size"] = policy.key.size
     issuer: dict[str, Any] = {"name": policy.issuer}
     if policy.certificate_type is not None:
         issuer["cty"] = policy.certificate_type
