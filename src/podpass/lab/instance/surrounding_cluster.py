@@ -27,6 +27,7 @@ from podpass.crypto.x509 import (
     basic_constraints,
     build_certificate,
     build_name,
+    encode_key,
     encode_pem,
     key_usage,
     subject_key_id,
@@ -42,7 +43,6 @@ from podpass.lab.cluster.backend import (
     ClusterOperationRefused,
     ConnectionObjects,
 )
-from podpass.lab.data.ca import encode_key
 from podpass.lab.names import bundles
 from podpass.lab.names.injection import BundleNames
 from podpass.lab.names.pod_dns import PodDns
