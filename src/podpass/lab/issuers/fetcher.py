@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from podpass import files
 from podpass.crypto import jose
 from podpass.errors import SettingsError
-from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
-from podpass.http.fetcher import Fetcher, FetchError, FetchRules, TrustedUrls
+from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer, JsonFetcher
+from podpass.http.fetcher import Fetcher, FetchError, FetchRules
 from podpass.kubernetes.service_account.names import JWKS_PATH
 from podpass.lab.issuers.registry import IssuerRegistry, NamedIssuer
 
@@ -70,9 +70,8 @@ def create_fetcher(issuer: NamedIssuer) -> Fetcher:
     if not issuer.server:
         rules = FetchRules(private=issuer.addresses, private_ca_file=ca_file)
     else:
-        urls = frozenset(issuer.server + path for path in (jose.DISCOVERY_PATH, JWKS_PATH))
-        trusted = TrustedUrls(urls=urls, ca_file=ca_file)
-        rules = FetchRules(private=issuer.addresses, trusted=trusted)
+        cluster = ClusterIssuer(issuer=issuer.url, server=issuer.server, ca_file=ca_file)
+        rules = FetchRules(private=issuer.addresses, trusted=cluster.trusted)
     try:
         return Fetcher(rules)
     except SettingsError as exc:
