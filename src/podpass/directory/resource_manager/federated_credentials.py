@@ -117,13 +117,6 @@ def _exclusive(context: OperationContext, identity: Identity) -> Iterator[None]:
         context.operations.unlock(key)
 
 
-def _check_name(name: str) -> None:
-    """Reject an invalid name before the body is parsed, as Azure does."""
-    probe = FederatedCredential(name=name, issuer="https://x", subject="x", audiences=("x",))
-    for fault in rules.credential_faults(probe):
-        raise _bad_request(f"The federated identity credential's name is invalid: {fault.message}.")
-
-
 async def _require_parent(context: OperationContext) -> Identity:
     found = await identities.find(context, context.params["identity"])
     if found is None:
@@ -142,7 +135,12 @@ def _find_credential(identity: Identity, name: str) -> FederatedCredential | Non
 
 async def _put(context: OperationContext) -> ManagerResponse:
     identity = await _require_parent(context)
-    _check_name(context.name)
+    # Reject an invalid name before the body is parsed, as Azure does.
+    probe = FederatedCredential(
+        name=context.name, issuer="https://x", subject="x", audiences=("x",)
+    )
+    for fault in rules.credential_faults(probe):
+        raise _bad_request(f"The federated identity credential's name is invalid: {fault.message}.")
     require_region(identity)
     old = _find_credential(identity, context.name)
     new = parse(context, old.name if old else context.name)

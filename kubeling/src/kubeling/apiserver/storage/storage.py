@@ -117,7 +117,9 @@ class ObjectStore:
 
     def _open_database(self, path: Path) -> None:
         try:
-            _refuse_empty(path)
+            # SQLite would create an empty database in an empty file.
+            if path.exists() and path.stat().st_size == 0:
+                raise StoreCorrupt(f"{path} is empty")
             # The file holds Secrets: only its owner may read it, from its creation on.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             # The instance holds the lock of the data directory. Another process that has this file open must
@@ -418,12 +420,6 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _refuse_empty(path: Path) -> None:
-    """Raise StoreError for an empty file: SQLite would create an empty database in it."""
-    if path.exists() and path.stat().st_size == 0:
-        raise StoreCorrupt(f"{path} is empty")
 
 
 def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
