@@ -21,6 +21,9 @@ LANGUAGE_VERSION = 1
 MAX_CHARS = 1024
 # Each `*` is a search through the claim, and nothing of the token is verified yet.
 MAX_WILDCARDS = 16
+# The search for a part with `?` takes the length of the claim times that of the part. Any caller can send a
+# long claim, and an identity has 20 expressions.
+MAX_SEARCHED = 32
 _MAX_CLAIM_CHARS = 2048
 # An entry takes 0.7 kB. With fewer entries than the stored expressions that are in use, each exchange parses.
 _CACHED_EXPRESSIONS = 16_384
@@ -28,7 +31,7 @@ _CACHED_EXPRESSIONS = 16_384
 # One space between the parts. A quote inside a value is not defined by Entra's documentation: refused.
 _CLAUSE = re.compile(r"claims\['([A-Za-z_][A-Za-z0-9_.-]{0,63})'\] (eq|matches) '([^']{1,600})'")
 _AND = " and "
-_WILDCARD = re.compile(r"[*?]")
+_STARS = re.compile(r"\*+")
 _EXAMPLE = "claims['sub'] matches 'repo:contoso/app:*' and claims['repository_id'] eq '1234'"
 
 _GITHUB = "https://token.actions.githubusercontent.com"
@@ -40,13 +43,12 @@ SERVICE_ACCOUNT = "system:serviceaccount:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
-    """A condition on one claim. `begin` and `end` are the value before and after all wildcards."""
+    """A condition on one claim. `parts` is the value between its `*`."""
 
     claim: str
     operator: str
     value: str
-    begin: str
-    end: str
+    parts: tuple[str, ...]
 
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Compare the whole claim. A claim that is no text never matches."""
@@ -55,10 +57,20 @@ class Clause:
             return False
         if self.operator == "eq":
             return given == self.value
-        # Most expressions that a token is compared with differ at an end. To compile a pattern takes as long
-        # as to sign a token, and an identity has up to 20.
-        fits = given.startswith(self.begin) and given.endswith(self.end)
-        return fits and _compile(self.value).fullmatch(given) is not None
+        first, *others = self.parts
+        if not others:
+            return len(given) == len(first) and _find(first, given) == 0
+        *middle, last = others
+        start, end = len(first), len(given) - len(last)
+        if start > end or _find(first, given[:start]) != 0 or _find(last, given[end:]) != 0:
+            return False
+        # The first place of each part is enough: the rest has the most room then. So no search starts again.
+        for part in middle:
+            place = _find(part, given[start:end])
+            if place < 0:
+                return False
+            start += place + len(part)
+        return True
 
     def describe_difference(self, claims: Mapping[str, Any]) -> str:
         """Say where the claim differs from the clause, for a clause that does not hold."""
@@ -103,10 +115,12 @@ def parse(expression: str) -> tuple[Clause, ...]:
                 "parts, the operator eq or matches, and no quote inside a value"
             )
         claim, operator, value = found.groups()
-        fixed = _WILDCARD.split(value)
-        clauses.append(
-            Clause(claim=claim, operator=operator, value=value, begin=fixed[0], end=fixed[-1])
-        )
+        parts = tuple(_STARS.split(value)) if operator == "matches" else (value,)
+        if any("?" in part and len(part) > MAX_SEARCHED for part in parts[1:-1]):
+            raise InvalidExpression(
+                f"a part with '?' between two '*' is longer than {MAX_SEARCHED} characters"
+            )
+        clauses.append(Clause(claim=claim, operator=operator, value=value, parts=parts))
         place = found.end()
         if place == len(expression):
             break
@@ -120,18 +134,17 @@ def parse(expression: str) -> tuple[Clause, ...]:
     return tuple(clauses)
 
 
-@lru_cache(4096)
-def _compile(value: str) -> re.Pattern[str]:
-    first, *others = (
-        "".join("." if char == "?" else re.escape(char) for char in part)
-        for part in re.split(r"\*+", value)
-    )
-    if not others:
-        return re.compile(first, re.DOTALL)
-    # An atomic group keeps the first place of each part, so no input makes the search start again:
-    # the time is the length of the claim times the length of the pattern.
-    *middle, last = others
-    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}", re.DOTALL)
+def _find(part: str, given: str) -> int:
+    """Return where a text has a part first; -1 if it does not."""
+    if "?" not in part:
+        return given.find(part)
+    found = _compile(part).search(given)
+    return found.start() if found else -1
+
+
+@lru_cache(1024)
+def _compile(part: str) -> re.Pattern[str]:
+    return re.compile("".join("." if char == "?" else re.escape(char) for char in part), re.DOTALL)
 
 
 def failing_clauses(expression: str, claims: Mapping[str, Any]) -> Sequence[Clause]:

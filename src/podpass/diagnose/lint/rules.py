@@ -179,8 +179,8 @@ def _find_policy(
     if identity.kind is not IdentityKind.MANAGED_IDENTITY or credential.issuer == "cluster":
         return None
     for policy in facts.policies:
-        reason = policy.find_refusal(credential.issuer) if policy.is_enabled else None
-        if reason is not None:
+        is_used = policy.is_enabled and policy.applies_to(identity.resource_id)
+        if is_used and (reason := policy.find_refusal(credential.issuer)) is not None:
             return f"the policy {policy.definition} refuses {credential.issuer}: {reason}"
     return None
 

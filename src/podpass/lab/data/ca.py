@@ -12,7 +12,6 @@ that certificate with the leaf certificate, so that programs that run since befo
 import hashlib
 import ipaddress
 import logging
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -124,13 +123,6 @@ def ensure_leaf(
         extensions: tuple[Extension, ...] = (_usage(client=False), (alternatives, False))
         _issue(data_dir, "leaf", ca, now, build_name("podpass"), extensions, chain=ca.chain)
         _log.info("leaf_certificate_issued", extra={"names": len(hosts)})
-
-
-def client_context(data_dir: DataDir, user: str) -> ssl.SSLContext:
-    """Return the TLS context of a client of the instance, with the certificate of a user."""
-    context = ssl.create_default_context(cafile=str(data_dir.ca_file))
-    context.load_cert_chain(data_dir.certificate(user), data_dir.key(user))
-    return context
 
 
 def _load_or_create(

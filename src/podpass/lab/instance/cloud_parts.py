@@ -383,6 +383,7 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
             config.admin_domain,
             clock,
             hash_password=hash_password,
+            administrators=(cloud.admin.id,),
         ),
         create_portal_app(directory, portal, config.tenant_id),
     )

@@ -19,6 +19,7 @@ from podpass.crypto.secret import Secret
 from podpass.database import Database
 from podpass.directory import resource_ids
 from podpass.errors import Error
+from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
 from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import App, Receive, Scope, Send, respond, serving
 from podpass.imds.identity_headers import parse_headers
@@ -41,7 +42,7 @@ from podpass.lab.instance.cloud_parts import (
     start_cloud_half,
     start_gateway,
 )
-from podpass.lab.instance.context import CloudContext, TrustedCluster
+from podpass.lab.instance.context import CloudContext
 from podpass.lab.instance.data_files import DataFiles
 from podpass.lab.instance.identity_secret import IdentitySecret
 from podpass.lab.instance.queries import CloudQueries
@@ -259,7 +260,7 @@ def _create_context(
     stack: AsyncExitStack,
     data_dir: DataDir,
     settings: CloudSettings,
-    cluster: TrustedCluster | None,
+    cluster: ClusterIssuer | None,
     environ: Mapping[str, str],
     clock: Clock,
 ) -> CloudContext:

@@ -32,6 +32,7 @@ from podpass.crypto.x509 import (
     subject_key_id,
 )
 from podpass.errors import Error
+from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
 from podpass.http.server import server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.config import in_cluster
@@ -42,7 +43,6 @@ from podpass.lab.cluster.backend import (
     ConnectionObjects,
 )
 from podpass.lab.data.ca import encode_key
-from podpass.lab.instance.context import TrustedCluster
 from podpass.lab.names import bundles
 from podpass.lab.names.injection import BundleNames
 from podpass.lab.names.pod_dns import PodDns
@@ -85,7 +85,7 @@ class NoClusterToken(Error):
 
 def find_cluster(
     environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)
-) -> TrustedCluster | None:
+) -> ClusterIssuer | None:
     """Return the cluster of this pod, None outside a pod.
 
     The issuer is that of the pod's own token, whatever the discovery document names.
@@ -95,7 +95,7 @@ def find_cluster(
     if "KUBERNETES_SERVICE_HOST" not in environ or not (folder / "token").exists():
         return None
     target = in_cluster(environ, folder)
-    return TrustedCluster(
+    return ClusterIssuer(
         issuer=_read_issuer(folder / "token"),
         server=target.server,
         ca_file=folder / "ca.crt",
@@ -116,7 +116,7 @@ def _read_issuer(token_file: Path) -> str:
 class SurroundingCluster:
     """The cluster in which this process runs, or none; Resource Manager cannot change it."""
 
-    def __init__(self, cluster: TrustedCluster | None) -> None:
+    def __init__(self, cluster: ClusterIssuer | None) -> None:
         self.issuer = cluster.issuer if cluster else ""
         self.kubernetes_version = ""
         self.workload_identity = True

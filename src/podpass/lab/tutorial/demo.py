@@ -120,12 +120,12 @@ class Demo:
         self._log = data_dir / "podpass.log"
         self.is_running = False
 
-    def podpass(self, *arguments: str) -> str:
+    async def podpass(self, *arguments: str) -> str:
         """Run a podpass command on the instance of the demo.
 
         Raises DemoFailed, with the last lines of the command's output.
         """
-        return program.run_podpass(self._data_dir, *arguments, failed=DemoFailed)
+        return await program.run_podpass(self._data_dir, *arguments, failed=DemoFailed)
 
     async def run(self) -> None:
         """Run the demo on a new instance, and stop the instance at the end. Raises DemoFailed."""
@@ -136,8 +136,8 @@ class Demo:
         self.is_running = True
         try:
             chosen = ("--kubernetes", self._kubernetes, "--seed", str(folder / "seed.yaml"))
-            self.podpass("up", "--detach", "--port-base", "0", *chosen)
-            status = json.loads(self.podpass("status", "-o", "json"))
+            await self.podpass("up", "--detach", "--port-base", "0", *chosen)
+            status = json.loads(await self.podpass("status", "-o", "json"))
             self._echo(f"instance   ready in {time.monotonic() - began:.1f} s, on loopback only")
             self._echo(
                 "seed       identity, federated credential, vault and role: examples/quickstart/seed.yaml"
@@ -150,7 +150,7 @@ class Demo:
             finally:
                 await client.close()
         finally:
-            self.podpass("down")
+            await self.podpass("down")
             self.is_running = False
             self._echo("\nstopped    all processes have exited and all ports are closed")
 
