@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from podpass.crypto.x509 import PrivateKey
+from podpass.lab.services.vault.certificates import views
 from podpass.lab.services.vault.certificates.policy import PEM, PKCS12
 from podpass.lab.services.vault.certificates.views import MALFORMED
 from podpass.lab.services.vault.errors import BadParameter
@@ -28,6 +29,8 @@ MAX_VALUE_CHARS = 128 * 1024
 MAX_CHAIN = 20
 # OpenSSL writes 2048, Windows 2000; 600 000 are recommended for passwords.
 MAX_ITERATIONS = 1_000_000
+# What `cryptography` raises.
+_MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _PEM_MARK = b"-----BEGIN "
 # A PEM may contain the parameters of a curve too.
 _MAX_BLOCKS = MAX_CHAIN + 4
@@ -62,6 +65,7 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
         leaf = _find_leaf(usable.public_key(), found)
         if leaf is None:
             raise BadParameter("No certificate of the value belongs to the private key.")
+        views.lifetime(leaf)  # is decoded when it is read
         rest = [each for each in found if each is not leaf]
         chain = rest if preserve_order else sort_chain(leaf, rest)
     except MALFORMED as exc:
@@ -246,6 +250,7 @@ def decode_merged(given: Sequence[str], public: PublicKey) -> tuple[x509.Certifi
         leaf = _find_leaf(public, found)
         if leaf is None:
             raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")
+        views.lifetime(leaf)
         return (leaf, *sort_chain(leaf, [each for each in found if each is not leaf]))
     except MALFORMED as exc:
         raise BadParameter("'x5c' must contain certificates as base64-encoded DER.") from exc

@@ -24,6 +24,8 @@ from podpass.lab.services.vault.certificates.policy import (
     KeyProperties,
     Policy,
     default_action,
+    from_json,
+    to_json,
 )
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import EC, RSA, curve_name, encode_key
@@ -148,7 +150,18 @@ def decode_sealed(der: bytes) -> PrivateKey:
 
 
 def derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
-    """Return the policy of an imported certificate. Its private key is exportable."""
+    """Return the policy of an imported certificate. Its private key is exportable.
+
+    Raises BadParameter for a certificate that no policy can describe.
+    """
+    try:
+        # The store reads a policy with the bounds of those in requests.
+        return from_json(to_json(_derive_policy(certificate, content_type)))
+    except ValueError as exc:
+        raise BadParameter("The certificate is malformed.") from exc
+
+
+def _derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey):
         properties = KeyProperties(kty=RSA, size=key.key_size)
