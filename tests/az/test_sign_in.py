@@ -148,6 +148,16 @@ def test_created_user_signs_in(az: AzCli, instance: Instance, folder: Path) -> N
     alone("login", "--allow-no-subscriptions", "-u", name, "-p", password)
     token = alone(f"account get-access-token --tenant {instance.status['tenant_id']}")
     assert jose.parse(token["accessToken"]).claims["upn"] == name
+    second = "Battery-staple2"
+    az("ad user update", "--id", name, "--display-name", "Alice B", "--password", second)
+    assert az(f"ad user show --id {name}")["displayName"] == "Alice B"
+    assert "AADSTS50126" in alone.refused("login", "-u", name, "-p", password)
+    alone("login", "--allow-no-subscriptions", "-u", name, "-p", second)
+    administrator = instance.status["admin"]["username"]
+    assert "is an administrator" in az.refused(f"ad user delete --id {administrator}")
+    az(f"ad user delete --id {name}")
+    assert "AADSTS50034" in alone.refused("login", "-u", name, "-p", second)
+    assert name not in [each["userPrincipalName"] for each in az("ad user list")]
 
 
 def test_user_signs_in_with_a_device_code(az: AzCli, instance: Instance, folder: Path) -> None:

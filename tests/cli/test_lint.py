@@ -55,7 +55,7 @@ def test_identities_that_cannot_be_read_are_reported_with_exit_code_3(running: P
     document = json.loads(done.stdout)
     assert document["findings"] == []
     unread = {each.partition(":")[0] for each in document["unread"]}
-    assert unread == {"applications", "managed identities"}
+    assert unread == {"applications", "managed identities", "policies"}
     assert "podpass: not read: applications: Microsoft Graph refused" in done.stderr
 
 
@@ -63,6 +63,7 @@ def test_identities_that_cannot_be_read_are_reported_with_exit_code_3(running: P
 def test_findings_of_a_running_instance_with_policies(running: Podpass, tmp_path: Path) -> None:
     applied = running("apply", "-f", write(tmp_path, POLICY + SEED))
     assert applied.returncode == 0, applied.stderr
+    assert "the policies of the seed are not applied" in applied.stderr
     done = running("lint", "--policies", write(tmp_path, POLICY), "-o", "json")
     assert done.returncode == 1, done.stderr
     document = json.loads(done.stdout)

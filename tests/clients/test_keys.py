@@ -1,4 +1,4 @@
-"""Every operation on keys with released clients, whose local cryptography must agree with the vault."""
+"""Every operation on keys and certificates with released clients, whose results must agree with the vault."""
 
 from pathlib import Path
 
@@ -9,28 +9,40 @@ from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
-VAULT = "client-keys"
-SEED = f"""
+SEED = """
 vaults:
-  - name: {VAULT}
-    access: [{{identity: web, role: Key Vault Crypto Officer}}]
+  - name: client-keys
+    access: [{identity: web, role: Key Vault Crypto Officer}]
+  - name: client-certificates
+    access:
+      - {identity: web, role: Key Vault Certificates Officer}
+      - {identity: web, role: Key Vault Certificate User}
 """
+CLIENTS = ["oldest", "newest", "node", "java", "go"]
 
 
-@pytest.fixture(scope="module")
-def vault(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Create a vault whose keys the identity `web` may manage."""
+@pytest.fixture(scope="module", autouse=True)
+def vaults(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Create a vault whose keys, and one whose certificates the identity `web` may manage."""
     seed: Path = tmp_path_factory.mktemp("keys") / "seed.yaml"
     seed.write_text(SEED)
     instance.podpass("apply", "-f", str(seed))
-    return VAULT
 
 
-@pytest.mark.parametrize("client", ["oldest", "newest", "node", "java", "go"])
-def test_released_client_uses_every_operation_on_keys(
-    instance: Instance, vault: str, client: str
+@pytest.mark.parametrize("client", CLIENTS)
+def test_released_client_uses_every_operation_on_keys(instance: Instance, client: str) -> None:
+    _run(instance, f"keys-{client}", [*toolchains.keys(client), "client-keys"])
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_released_client_uses_every_operation_on_certificates(
+    instance: Instance, client: str
 ) -> None:
-    command = [*toolchains.keys(client), vault]
-    instance.create_pod(f"keys-{client}", "web", command)
-    phase, printed = instance.wait_for_end(f"keys-{client}", 300)
+    command = [*toolchains.certificates(client), "client-certificates"]
+    _run(instance, f"certificates-{client}", command)
+
+
+def _run(instance: Instance, name: str, command: list[str]) -> None:
+    instance.create_pod(name, "web", command)
+    phase, printed = instance.wait_for_end(name, 300)
     assert (phase, printed.splitlines()[-1:]) == ("Succeeded", ["passed"]), printed

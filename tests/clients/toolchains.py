@@ -168,17 +168,26 @@ def pipelines(language: str) -> list[str]:
 
 def keys(language: str) -> list[str]:
     """Return the program that uses keys of a vault, in Python (`oldest` or `newest`), Node, Java or Go."""
-    programs = PROGRAMS / "keys"
+    return _vault_program("keys", language)
+
+
+def certificates(language: str) -> list[str]:
+    """Return the program that uses certificates of a vault, in the languages of `keys`."""
+    return _vault_program("certificates", language)
+
+
+def _vault_program(kind: str, language: str) -> list[str]:
+    programs = PROGRAMS / kind
     if language in (OLDEST, NEWEST):
         listed = programs / f"python-{language}.txt"
         commands = python_commands("-r", listed.name)
         folder = run_installation(
-            f"keys-{language}", [listed], *commands, newest=language == NEWEST
+            f"{kind}-{language}", [listed], *commands, newest=language == NEWEST
         )
-        return [str(folder / "bin" / "python"), str(programs / "keys.py")]
+        return [str(folder / "bin" / "python"), str(programs / f"{kind}.py")]
     if language == "node":
-        files = [programs / "package.json", programs / "keys.cjs"]
-        return [find_tool("node"), str(npm("keys-node", files, NEWEST) / "keys.cjs")]
+        files = [programs / "package.json", programs / f"{kind}.cjs"]
+        return [find_tool("node"), str(npm(f"{kind}-node", files, NEWEST) / f"{kind}.cjs")]
     if language == "java":
         maven = [
             find_tool("mvn"),
@@ -188,16 +197,18 @@ def keys(language: str) -> list[str]:
             "-DoutputDirectory=lib",
         ]
         javac = [find_tool("javac"), "--release", "11", "-d", "classes", "-cp", "lib/*"]
+        name = kind.capitalize()
         folder = run_installation(
-            "keys-java",
-            [programs / "pom.xml", programs / "Keys.java"],
+            f"{kind}-java",
+            [programs / "pom.xml", programs / f"{name}.java"],
             maven,
-            [*javac, "Keys.java"],
+            [*javac, f"{name}.java"],
             newest=False,
         )
         path = f"{folder}/classes:{folder}/lib/*"
-        return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, "Keys"]
-    return [_go_client("keys-go", [programs / name for name in ("go.mod", "go.sum", "keys.go")])]
+        return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, name]
+    files = [programs / name for name in ("go.mod", "go.sum", f"{kind}.go")]
+    return [_go_client(f"{kind}-go", files)]
 
 
 def clock() -> Path:

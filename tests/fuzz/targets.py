@@ -33,6 +33,7 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 from podpass.http import fetcher, proxy_headers
 from podpass.http.content_coding import BodyRefused, decode
+from tests.fuzz.certificates import certificate, certificate_policy
 from tests.fuzz.connections import TINY, RecordingConnection, first_request
 from tests.fuzz.growth import growth
 from tests.fuzz.reviews import pod, review
@@ -330,6 +331,8 @@ TARGETS: dict[str, FuzzTarget] = {
     for each in (
         address,
         base64url,
+        certificate,
+        certificate_policy,
         claims,
         content_coding,
         discovery,

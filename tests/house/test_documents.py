@@ -51,6 +51,12 @@ def test_links_of_a_page_resolve(page: str) -> None:
     assert not [link for link in links if not (folder / link).exists()]
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_table_of_a_page_has_no_blank_line(page: str) -> None:
+    """Fails if rows follow an empty line: they are shown as text, not as a table."""
+    assert not re.findall(r"\n\n(\|.*)\n(?!\|[-:| ]+\|\n)", _read(page))
+
+
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     listed = set(re.findall(r"^ +- ([\w/-]+\.md)$", _read("mkdocs.yml"), re.MULTILINE))
     pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}

@@ -66,6 +66,42 @@ def external_secret(key: str, interval: str = "1h", namespace: str = "default") 
     }
 
 
+def external_certificate(name: str) -> dict[str, Any]:
+    """Return an ExternalSecret that copies a certificate with its views to the Secret `certificate`."""
+    wanted = external_secret(name)
+    wanted["metadata"]["name"] = "certificate"
+    spec = wanted["spec"]
+    spec["target"] = {"name": "certificate"}
+    spec["data"] = [
+        {"secretKey": kind, "remoteRef": {"key": f"{kind}/{name}"}}
+        for kind in ("cert", "key", "secret")
+    ]
+    return wanted
+
+
+def pushed_certificate(pem: str) -> list[dict[str, Any]]:
+    """Return a Secret with a certificate and its key, and a PushSecret that imports them as `pushed`."""
+    source = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "source", "namespace": "default"},
+        "stringData": {"pem": pem},
+    }
+    match = {"secretKey": "pem", "remoteRef": {"remoteKey": "cert/pushed"}}
+    push = {
+        "apiVersion": "external-secrets.io/v1alpha1",
+        "kind": "PushSecret",
+        "metadata": {"name": "pushed", "namespace": "default"},
+        "spec": {
+            "refreshInterval": "1h",
+            "secretStoreRefs": [{"name": "store", "kind": "SecretStore"}],
+            "selector": {"secret": {"name": "source"}},
+            "data": [{"match": match}],
+        },
+    }
+    return [source, push]
+
+
 @asynccontextmanager
 async def controllers(
     binary: Path, kubectl: CommandLineClient, folder: Path, **environ: str

@@ -3,12 +3,24 @@
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
+from joserfc.jwk import ECKey
 
 from tests.journey.instance import CLIENT, Instance, started
 from tests.kubernetes_clients.command import CommandLineClient
@@ -19,7 +31,9 @@ from tests.kubernetes_clients.external_secrets import (
     VALUES,
     controllers,
     copy_chart,
+    external_certificate,
     external_secret,
+    pushed_certificate,
     store,
 )
 from tests.lab.instance.kubectl import binaries
@@ -27,6 +41,19 @@ from tests.lab.instance.kubectl import binaries
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 COPIED = "/api/v1/namespaces/default/secrets/copied"
 _SECONDS = 120
+CREATE = """
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.certificates import CertificateClient, CertificatePolicy
+client = CertificateClient("https://journey-vault.vault.azure.net", DefaultAzureCredential())
+policy = CertificatePolicy("Self", subject="CN=www", key_type="EC", key_curve_name="P-256")
+client.begin_create_certificate("www", policy).result()
+"""
+READ = """
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.certificates import CertificateClient
+client = CertificateClient("https://journey-vault.vault.azure.net", DefaultAzureCredential())
+print(client.get_certificate("pushed").properties.x509_thumbprint.hex())
+"""
 
 
 @pytest.fixture
@@ -119,11 +146,46 @@ async def test_key_vault_secret_is_copied_with_workload_identity(
         "HTTPS_PROXY": instance.status["gateway"],
         "SSL_CERT_FILE": instance.status["ca_file"],
     }
+    instance.podpass("apply", "-f", str(_write_seed(tmp_path)))
+    phase, printed = instance.run_command("create", "web", [sys.executable, "-c", CREATE])
+    assert phase == "Succeeded", printed
     async with controllers(external_secrets_binary, kubectl, tmp_path, **gateway) as log:
-        for body in (store({"azurekv": vault}), external_secret("greeting")):
+        wanted = (external_secret("greeting"), external_certificate("www"))
+        for body in (store({"azurekv": vault}), *wanted):
             await kubectl("apply", "-f", "-", given=json.dumps(body))
         ready = ("wait", "--for=condition=Ready", f"--timeout={_SECONDS}s")
-        output = await kubectl(*ready, "externalsecret/wanted")
+        output = await kubectl(*ready, "externalsecret/wanted", "externalsecret/certificate")
         assert "condition met" in output, log.read_text()[-3000:]
         text = await kubectl("get", "secret", "copied", "-o", "jsonpath={.data.value}")
         assert base64.b64decode(text) == b"hello"
+        text = await kubectl("get", "secret", "certificate", "-o", "jsonpath={.data}")
+        issued = trustme.CA().issue_cert("www.example.com")
+        certificate, key = issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
+        encoded = load_pem_private_key(key, None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        for body in pushed_certificate((certificate + encoded).decode()):
+            await kubectl("apply", "-f", "-", given=json.dumps(body))
+        output = await kubectl(*ready, "pushsecret/pushed")
+        assert "condition met" in output, log.read_text()[-3000:]
+    phase, printed = instance.run_command("read", "web", [sys.executable, "-c", READ])
+    assert printed.split() == [
+        x509.load_pem_x509_certificate(certificate).fingerprint(SHA1()).hex()
+    ]
+    copied = {name: base64.b64decode(value) for name, value in json.loads(text).items()}
+    leaf = x509.load_der_x509_certificate(copied["cert"])
+    assert leaf.subject.rfc4514_string() == "CN=www"
+    public = ECKey.import_key(json.loads(copied["key"])).public_key
+    assert public == leaf.public_key()
+    loaded: Any = pkcs12.load_pkcs12(base64.b64decode(copied["secret"]), b"")
+    assert loaded.cert is not None
+    assert loaded.cert.certificate == leaf
+    assert loaded.key.public_key() == public
+
+
+def _write_seed(folder: Path) -> Path:
+    """Write a seed that lets the identity `web` create certificates and read keys."""
+    path = folder / "certificates.yaml"
+    access = "{identity: web, role: Key Vault Administrator}"
+    path.write_text(f"vaults: [{{name: journey-vault, access: [{access}]}}]")
+    return path

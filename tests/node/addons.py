@@ -21,7 +21,18 @@ from tests.node.programs import find
 
 PROVIDER_NAMESPACE = "secrets-store"
 CSI_DRIVER = "secrets-store.csi.k8s.io"
+_GREETING = "array: ['{objectName: greeting, objectType: secret}']"
+# The three views of a certificate.
+CERTIFICATE = """array:
+- '{objectName: www, objectType: cert, objectAlias: www.crt}'
+- '{objectName: www, objectType: key, objectAlias: www.pub}'
+- '{objectName: www, objectType: secret, objectAlias: www.pem}'
+"""
 _REPOSITORY, _TAG = "podpass.test", "v1"
+_ROTATION = {
+    "--enable-secret-rotation=false": "--enable-secret-rotation=true",
+    "--rotation-poll-interval=2m": "--rotation-poll-interval=5s",
+}
 _PLUGIN = "/var/lib/kubelet/plugins/csi-secrets-store/csi.sock"
 
 
@@ -106,6 +117,7 @@ def _driver_objects(pictures: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for name in (
         *("secrets-store.csi.x-k8s.io_secretproviderclasses.yaml",),
         *("secrets-store.csi.x-k8s.io_secretproviderclasspodstatuses.yaml",),
+        *("rbac-secretproviderrotation.yaml", "rbac-secretprovidertokenrequest.yaml"),
         *("rbac-secretproviderclass.yaml", "csidriver.yaml", "secrets-store-csi-driver.yaml"),
     ):
         for item in yaml.safe_load_all((folder / name).read_text()):
@@ -118,11 +130,15 @@ def _driver_objects(pictures: Mapping[str, str]) -> Iterator[dict[str, Any]]:
 
 
 def _adapt_driver(pod: dict[str, Any], pictures: Mapping[str, str]) -> None:
-    """Select the images, and leave out the probe of its sidecar and the old folder of providers in /etc."""
+    """Select the images, enable rotation, and leave out what a node does not need.
+
+    These are the probe of its sidecar, and the old folder of providers in /etc.
+    """
     pod["containers"] = [each for each in pod["containers"] if each["name"] in pictures]
     for container in pod["containers"]:
         container["image"] = pictures[container["name"]]
         container.pop("livenessProbe", None)
+        container["args"] = [_ROTATION.get(each, each) for each in container["args"]]
         if container["name"] == "node-driver-registrar":
             socket = f"/registration/{CSI_DRIVER}-reg.sock"
             container["args"] = [f"-name={CSI_DRIVER}", f"-endpoint={_PLUGIN}", f"-socket={socket}"]
@@ -146,33 +162,37 @@ def _provider_objects(pictures: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         yield item
 
 
-def provider_class(tenant_id: str, client_id: str) -> dict[str, Any]:
-    """Return a SecretProviderClass for one secret of the vault, by workload identity."""
+def provider_class(
+    tenant_id: str, client_id: str, name: str = "demo-vault", objects: str = _GREETING
+) -> dict[str, Any]:
+    """Return a SecretProviderClass for objects of the vault, by workload identity."""
     return {
         "apiVersion": "secrets-store.csi.x-k8s.io/v1",
         "kind": "SecretProviderClass",
-        "metadata": {"name": "demo-vault", "namespace": "shop"},
+        "metadata": {"name": name, "namespace": "shop"},
         "spec": {
             "provider": "azure",
             "parameters": {
                 "keyvaultName": "demo-vault",
                 "clientID": client_id,
                 "tenantId": tenant_id,
-                "objects": "array: ['{objectName: greeting, objectType: secret}']",
+                "objects": objects,
             },
         },
     }
 
 
-def mounting_pod(name: str, container: dict[str, Any], account: str = "web") -> dict[str, Any]:
-    """Return a pod with the secret of the SecretProviderClass as a file below /mnt/secrets."""
+def mounting_pod(
+    name: str, container: dict[str, Any], account: str = "web", provider: str = "demo-vault"
+) -> dict[str, Any]:
+    """Return a pod with the objects of a SecretProviderClass as files below /mnt/secrets."""
     mount = {"name": "secrets", "mountPath": "/mnt/secrets", "readOnly": True}
     volume = {
         "name": "secrets",
         "csi": {
             "driver": CSI_DRIVER,
             "readOnly": True,
-            "volumeAttributes": {"secretProviderClass": "demo-vault"},
+            "volumeAttributes": {"secretProviderClass": provider},
         },
     }
     return {

@@ -32,8 +32,12 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# Officers of secrets and of keys.
-_OFFICERS = ("b86a8fe4-44ce-4948-aee5-eccb2c155cd7", "14b46e9e-c2b7-41b4-b07b-48a6ebf60603")
+# Officers of secrets, keys and certificates.
+_OFFICERS = (
+    "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+    "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
+    "a4417e6f-fecd-4de8-b567-7b0420556985",
+)
 
 
 def _write_description(description: str, folder: Path, values: dict[str, list[str]]) -> Path:
@@ -177,7 +181,12 @@ def test_vault_responds_as_described(instance: Instance, rest: RestClient, tmp_p
         path = f"{base}/roleAssignments/{uuid.uuid4()}?api-version=2022-04-01"
         status, answer = rest("PUT", path, {"properties": properties})
         assert status == 201, answer
-    own = {"secretName": ["greeting", "fuzzed"], "keyName": ["signing", "fuzzed"]}
+    own = {
+        "secretName": ["greeting", "fuzzed"],
+        "keyName": ["signing", "fuzzed"],
+        "certificateName": ["www", "fuzzed-certificate"],
+        "issuerName": ["ca", "fuzzed"],
+    }
     description = _write_description("keyvault", tmp_path, own)
     token, url = rest.token(VAULT), "https://journey-vault.vault.azure.net"
     assert _call_operations(instance, description, url, token) > 100

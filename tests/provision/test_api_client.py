@@ -252,3 +252,43 @@ async def test_permission_blocks_of_a_role_stay_apart(tmp_path: Path) -> None:
         ("r", "custom", ("a/write",)),
     ]
     assert is_permitted(found, "a/write")
+
+
+async def test_assignments_of_policies_are_read_with_scope_and_parameters(tmp_path: Path) -> None:
+    properties = {
+        "policyDefinitionId": "/providers/Microsoft.Authorization/policyDefinitions/d",
+        "scope": "/subscriptions/s",
+        "notScopes": ["/subscriptions/s/resourceGroups/g"],
+        "parameters": {"allowAKS": {"value": True}, "broken": 1},
+    }
+    page = ScriptedResponse(body={"value": [{"properties": properties}, {}]})
+    async with scripted_api(tmp_path, in_order(page)) as api:
+        found, empty = await ManagerClient(api.client, "s").list_policy_assignments()
+        [target] = api.targets
+    assert target == (
+        "GET /subscriptions/s/providers/Microsoft.Authorization/policyAssignments?api-version=2022-06-01"
+    )
+    assert (found.definition_id, found.scope, found.excluded) == (
+        properties["policyDefinitionId"],
+        "/subscriptions/s",
+        ("/subscriptions/s/resourceGroups/g",),
+    )
+    assert found.parameters == {"allowAKS": True, "broken": None}
+    assert (empty.definition_id, empty.parameters) == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_read"),
+    [(404, "InvalidResourceType", True), (403, "AuthorizationFailed", False)],
+)
+async def test_cloud_without_policies_has_no_assignments(
+    tmp_path: Path, status: int, code: str, is_read: bool
+) -> None:
+    refused = ScriptedResponse(status=status, body={"error": {"code": code, "message": "no"}})
+    async with scripted_api(tmp_path, in_order(refused)) as api:
+        manager = ManagerClient(api.client, "s")
+        if is_read:
+            assert await manager.list_policy_assignments() == []
+            return
+        with pytest.raises(ApiError):
+            await manager.list_policy_assignments()

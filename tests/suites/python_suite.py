@@ -4,7 +4,7 @@ import os
 import subprocess
 import tarfile
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Suite:
         arguments: Arguments for pytest, in the folder of the source distribution.
         passed: The number of tests that passed when this row was written.
         failed: Why podpass or a new server cannot pass a test, by the test's name.
+        prepare: Writes files that the source distribution lacks into its folder.
     """
 
     package: str
@@ -30,6 +31,7 @@ class Suite:
     arguments: Sequence[str]
     passed: int
     failed: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Path], None] = lambda _: None
 
     def run(self, environ: Mapping[str, str], folder: Path, *wrapper: str) -> None:
         """Run it and check its outcome.
@@ -39,6 +41,7 @@ class Suite:
         """
         (python,) = install_python(self.package, *self.extra, *_TESTS)
         sources, report = _unpack(python, self.package, folder), folder / "report.xml"
+        self.prepare(sources)
         options = ("-q", "-W", "ignore", "-p", "no:cacheprovider", f"--junitxml={report}")
         done = run_text(
             [*wrapper, python, "-m", "pytest", *options, *self.arguments],

@@ -357,6 +357,22 @@ async def test_pod_waits_for_a_missing_volume_source_with_an_event(cluster: Kube
     assert await cluster.log("mounts") == "here"
 
 
+async def test_volume_is_updated_soon_after_the_start(bare_cluster: KubeletCluster) -> None:
+    """Fails if a controller that fills the Secret of its own certificate waits a minute for the files."""
+    await bare_cluster.start(refresh_seconds=3600.0)
+    await bare_cluster.secret("certificate")
+    volume = {"name": "certs", "secret": {"secretName": "certificate"}}
+    waiting = shell(
+        "until cat /certs/tls.crt; do sleep 0.1; done",
+        volumeMounts=[{"name": "certs", "mountPath": "/certs"}],
+    )
+    await bare_cluster.run("controller", waiting, volumes=[volume])
+    await bare_cluster.phase("controller", "Running")
+    path = "/api/v1/namespaces/default/secrets/certificate"
+    await bare_cluster.client.patch(path, {"stringData": {"tls.crt": "new"}})
+    await bare_cluster.phase("controller", "Succeeded")
+
+
 async def test_volume_is_updated_with_its_config_map(cluster: KubeletCluster) -> None:
     await cluster.config_map("conf", a="old")
     script = 'until test "$(cat /conf/a)" = new; do sleep 0.05; done'

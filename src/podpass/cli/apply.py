@@ -112,8 +112,20 @@ def list_instance_storage_warnings(data_dir: DataDir, text: bytes) -> list[str]:
 def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> list[str]:
     """Apply a seed to the running instance; return a line for each change."""
     answer = call_control(data_dir, "POST", f"/apply?filename={quote(filename, safe='')}", text)
+    warn_of_policies(text.decode())
     changed: list[str] = answer["changed"]
     return changed
+
+
+def warn_of_policies(seed: str) -> None:
+    """Warn of the policies of an applied seed, which nothing stores."""
+    from podpass.lab.services import parse_seed
+
+    # Most seeds have none, and need not be parsed again.
+    if "policies" in seed and parse_seed(seed, "seed").entries["policies"]:
+        print_message(
+            "warning: the policies of the seed are not applied: `podpass lint` reads them"
+        )
 
 
 def print_changes(changed: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from podpass.cli import options
-from podpass.cli.apply import print_changes, read_valid_seed
+from podpass.cli.apply import print_changes, read_valid_seed, warn_of_policies
 from podpass.cli.cloud_cluster import (
     kubeconfig_option,
     list_cloud_storage_warnings,
@@ -38,6 +38,7 @@ def command(kubeconfig: Path | None, namespace: str, output: str, filename: str)
         print_changes(changed)
     for line in warnings:
         print_message(line)
+    warn_of_policies(text.decode())
 
 
 async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> tuple[list[str], list[str]]:

@@ -1,6 +1,7 @@
 """`podpass demo`."""
 
 import asyncio
+import signal
 
 import click
 
@@ -19,4 +20,15 @@ def command(keep: bool, kubernetes: str) -> None:
     It starts an instance on free ports in a temporary directory. At the end it stops the instance and removes
     the directory.
     """
-    asyncio.run(run_demo(click.echo, keep=keep, kubernetes=kubernetes, command=command_name()))
+    try:
+        asyncio.run(_run(keep, kubernetes))
+    except asyncio.CancelledError as exc:  # SIGTERM and a closed terminal end it as Ctrl-C does
+        raise KeyboardInterrupt from exc
+
+
+async def _run(keep: bool, kubernetes: str) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await run_demo(click.echo, keep=keep, kubernetes=kubernetes, command=command_name())

@@ -1,7 +1,7 @@
 """`podpass lint`: federated credentials that Entra refuses, or that trust more than intended."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,7 @@ from podpass.cli.azure_account import default_to_instance, sign_in
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 
 if TYPE_CHECKING:
-    from podpass.diagnose.lint.model import LintedIdentity, LintFinding
+    from podpass.diagnose.lint.model import LintedIdentity, LintFacts, LintFinding
     from podpass.seed.model import Seed
 
 _FOUND, _NOT_READ = 1, 3
@@ -27,14 +27,12 @@ def _run(seed: str, policies: str, output: str) -> int:
 
     parsed = [_parse(file) for file in (seed, policies) if file]
     if seed:
-        identities, unread = _of_seed(parsed[0]), list[str]()
+        facts, unread = LintFacts(identities=_of_seed(parsed[0])), list[str]()
     else:
-        identities, unread = asyncio.run(
-            _read(AccountOptions.from_context(click.get_current_context()))
-        )
+        facts, unread = asyncio.run(_read(AccountOptions.from_context(click.get_current_context())))
     entries = [entry for each in parsed for entry in each.entries[KEY]]
     assigned = [each.policy for each in entries if isinstance(each, PolicyEntry)]
-    found = list(find_all(LintFacts(identities=identities, policies=assigned)))
+    found = list(find_all(replace(facts, policies=[*assigned, *facts.policies])))
     if output == "text":
         _print(found, seed)
     else:
@@ -59,10 +57,10 @@ def _of_seed(seed: "Seed") -> "list[LintedIdentity]":
     ]
 
 
-async def _read(given: AccountOptions) -> "tuple[list[LintedIdentity], list[str]]":
-    """Return the identities of the running instance or of Azure, and what could not be read."""
+async def _read(given: AccountOptions) -> "tuple[LintFacts, list[str]]":
+    """Return the identities and policies of the running instance or of Azure, and what was not read."""
     from podpass.diagnose.graph.azure_snapshot import AzureReader
-    from podpass.diagnose.lint.model import LintedIdentity
+    from podpass.diagnose.lint.reader import read_facts
 
     environ = options.environ()
     account = await sign_in(default_to_instance(given, environ), environ, print_message)
@@ -72,13 +70,7 @@ async def _read(given: AccountOptions) -> "tuple[list[LintedIdentity], list[str]
         tenant_id=account.tenant_id,
         login=account.endpoints.login,
     )
-    identities = [
-        LintedIdentity(
-            name=each.name, kind=each.kind, credentials=each.credentials, object_id=each.object_id
-        )
-        for each in await reader.read_identities()
-    ]
-    return identities, reader.unread
+    return await read_facts(reader), reader.unread
 
 
 def _print(found: "list[LintFinding]", seed: str) -> None:
@@ -100,7 +92,7 @@ command = click.Command(
             ["--policies"],
             default="",
             metavar="FILE",
-            help="Seed file whose `policies:` are those of the tenant; those of SEED are always used.",
+            help="Seed file with more `policies:` of the tenant; those of SEED are always used.",
         ),
         click.Option(
             ["-o", "--output"],
@@ -114,9 +106,10 @@ command = click.Command(
     callback=_run,
     help="Find federated credentials that Entra refuses, or that trust more than intended.\n\n"
     "SEED is a seed file. Without it, the command reads the identities of a local instance, or of Azure with"
-    " your own sign-in; it changes nothing. It finds subjects that name a repository or a project by a name"
-    " that another owner can take, wildcards in subjects, expressions that Entra refuses, inexact issuers and"
-    " audiences, the 21st credential, issuers that Microsoft's policies refuse, and chains of two federated"
-    " credentials. The exit code is 1 with findings, and 3 if there are none and not everything could be"
+    " your own sign-in, and the assignments of Microsoft's policies there; it changes nothing. It finds"
+    " subjects that name a repository or a project by a name that another owner can take, wildcards in"
+    " subjects, expressions that Entra refuses, inexact issuers and audiences, the 21st credential, issuers"
+    " that Microsoft's policies refuse, and chains of two federated credentials. The exit code is 1 with"
+    " findings, and 3 if there are none and not everything could be"
     " read.",
 )

@@ -21,6 +21,9 @@ LANGUAGE_VERSION = 1
 MAX_CHARS = 1024
 # Each `*` is a search through the claim, and nothing of the token is verified yet.
 MAX_WILDCARDS = 16
+# The search for a part with `?` takes the length of the claim times that of the part. Any caller can send a
+# long claim, and an identity has 20 expressions.
+MAX_SEARCHED = 32
 _MAX_CLAIM_CHARS = 2048
 # An entry takes 0.7 kB. With fewer entries than the stored expressions that are in use, each exchange parses.
 _CACHED_EXPRESSIONS = 16_384
@@ -28,25 +31,21 @@ _CACHED_EXPRESSIONS = 16_384
 # One space between the parts. A quote inside a value is not defined by Entra's documentation: refused.
 _CLAUSE = re.compile(r"claims\['([A-Za-z_][A-Za-z0-9_.-]{0,63})'\] (eq|matches) '([^']{1,600})'")
 _AND = " and "
-_WILDCARD = re.compile(r"[*?]")
+_STARS = re.compile(r"\*+")
 _EXAMPLE = "claims['sub'] matches 'repo:contoso/app:*' and claims['repository_id'] eq '1234'"
 
-_GITHUB = "https://token.actions.githubusercontent.com"
-_GITLAB = re.compile(r"https://gitlab\.com|https://gitlab\.[a-z0-9.-]+\.(?:com|ca)")
-_TERRAFORM = ("https://app.terraform.io", "https://app.eu.terraform.io")
 _ANY_OPERATOR = ("eq", "matches")
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
-    """A condition on one claim. `begin` and `end` are the value before and after all wildcards."""
+    """A condition on one claim. `parts` is the value between its `*`."""
 
     claim: str
     operator: str
     value: str
-    begin: str
-    end: str
+    parts: tuple[str, ...]
 
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Compare the whole claim. A claim that is no text never matches."""
@@ -55,10 +54,20 @@ class Clause:
             return False
         if self.operator == "eq":
             return given == self.value
-        # Most expressions that a token is compared with differ at an end. To compile a pattern takes as long
-        # as to sign a token, and an identity has up to 20.
-        fits = given.startswith(self.begin) and given.endswith(self.end)
-        return fits and _compile(self.value).fullmatch(given) is not None
+        first, *others = self.parts
+        if not others:
+            return len(given) == len(first) and _find(first, given) == 0
+        *middle, last = others
+        start, end = len(first), len(given) - len(last)
+        if start > end or _find(first, given[:start]) != 0 or _find(last, given[end:]) != 0:
+            return False
+        # The first place of each part is enough: the rest has the most room then. So no search starts again.
+        for part in middle:
+            place = _find(part, given[start:end])
+            if place < 0:
+                return False
+            start += place + len(part)
+        return True
 
     def describe_difference(self, claims: Mapping[str, Any]) -> str:
         """Say where the claim differs from the clause, for a clause that does not hold."""
@@ -103,10 +112,12 @@ def parse(expression: str) -> tuple[Clause, ...]:
                 "parts, the operator eq or matches, and no quote inside a value"
             )
         claim, operator, value = found.groups()
-        fixed = _WILDCARD.split(value)
-        clauses.append(
-            Clause(claim=claim, operator=operator, value=value, begin=fixed[0], end=fixed[-1])
-        )
+        parts = tuple(_STARS.split(value)) if operator == "matches" else (value,)
+        if any("?" in part and len(part) > MAX_SEARCHED for part in parts[1:-1]):
+            raise InvalidExpression(
+                f"a part with '?' between two '*' is longer than {MAX_SEARCHED} characters"
+            )
+        clauses.append(Clause(claim=claim, operator=operator, value=value, parts=parts))
         place = found.end()
         if place == len(expression):
             break
@@ -120,18 +131,17 @@ def parse(expression: str) -> tuple[Clause, ...]:
     return tuple(clauses)
 
 
-@lru_cache(4096)
-def _compile(value: str) -> re.Pattern[str]:
-    first, *others = (
-        "".join("." if char == "?" else re.escape(char) for char in part)
-        for part in re.split(r"\*+", value)
-    )
-    if not others:
-        return re.compile(first, re.DOTALL)
-    # An atomic group keeps the first place of each part, so no input makes the search start again:
-    # the time is the length of the claim times the length of the pattern.
-    *middle, last = others
-    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}", re.DOTALL)
+def _find(part: str, given: str) -> int:
+    """Return where a text has a part first; -1 if it does not."""
+    if "?" not in part:
+        return given.find(part)
+    found = _compile(part).search(given)
+    return found.start() if found else -1
+
+
+@lru_cache(1024)
+def _compile(part: str) -> re.Pattern[str]:
+    return re.compile("".join("." if char == "?" else re.escape(char) for char in part), re.DOTALL)
 
 
 def failing_clauses(expression: str, claims: Mapping[str, Any]) -> Sequence[Clause]:
@@ -142,12 +152,16 @@ def failing_clauses(expression: str, claims: Mapping[str, Any]) -> Sequence[Clau
     return [one for one in parse(expression) if not one.holds(claims)]
 
 
+def _check_nothing(_: Mapping[str, Sequence[Clause]]) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerRule:
     """What expressions for one issuer may contain: operators by claim, and a check of the whole."""
 
     operators: Mapping[str, Collection[str]]
-    check: Callable[[Mapping[str, Sequence[Clause]]], str | None]
+    check: Callable[[Mapping[str, Sequence[Clause]]], str | None] = _check_nothing
 
 
 def _check_github(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
@@ -165,12 +179,8 @@ def _check_gitlab(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
     return "it needs a clause for project_id, because sub does not begin with project_id:"
 
 
-def _check_nothing(_: Mapping[str, Sequence[Clause]]) -> str | None:
-    return None
-
-
 _RULES = {
-    "github": IssuerRule(
+    r"https://token\.actions\.githubusercontent\.com": IssuerRule(
         operators={
             "sub": _ANY_OPERATOR,
             "job_workflow_ref": _ANY_OPERATOR,
@@ -179,10 +189,10 @@ _RULES = {
         },
         check=_check_github,
     ),
-    "gitlab": IssuerRule(
+    r"https://gitlab\.com|https://gitlab\.[a-z0-9.-]+\.(?:com|ca)": IssuerRule(
         operators={"sub": _ANY_OPERATOR, "project_id": ("eq",)}, check=_check_gitlab
     ),
-    "terraform": IssuerRule(operators={"sub": _ANY_OPERATOR}, check=_check_nothing),
+    r"https://app\.(?:eu\.)?terraform\.io": IssuerRule(operators={"sub": _ANY_OPERATOR}),
 }
 
 
@@ -218,7 +228,7 @@ def usable_clauses(
 
 def is_public_issuer(issuer: str) -> bool:
     """Return whether Entra allows expressions for an issuer."""
-    return issuer == _GITHUB or issuer in _TERRAFORM or _GITLAB.fullmatch(issuer) is not None
+    return _find_public_rule(issuer) is not None
 
 
 def check_expression(
@@ -251,15 +261,15 @@ def _find_rule(issuer: str, kubernetes: KubernetesIssuers) -> IssuerRule:
     if issuer in kubernetes.issuers:
         check = _check_nothing if kubernetes.allow_wide else _check_service_accounts
         return IssuerRule(operators={"sub": _ANY_OPERATOR}, check=check)
-    if issuer == _GITHUB:
-        return _RULES["github"]
-    if _GITLAB.fullmatch(issuer):
-        return _RULES["gitlab"]
-    if issuer in _TERRAFORM:
-        return _RULES["terraform"]
+    if (rule := _find_public_rule(issuer)) is not None:
+        return rule
     raise InvalidExpression(
         f"issuer {issuer} cannot be used with expressions; GitHub Actions, GitLab and HCP Terraform can"
     )
+
+
+def _find_public_rule(issuer: str) -> IssuerRule | None:
+    return next((rule for pattern, rule in _RULES.items() if re.fullmatch(pattern, issuer)), None)
 
 
 def _check_service_accounts(clauses: Mapping[str, Sequence[Clause]]) -> str | None:

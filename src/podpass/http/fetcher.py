@@ -57,7 +57,7 @@ class TrustedUrls:
     these URLs. Both files are read for each request, because they are rotated.
     """
 
-    urls: frozenset[str]
+    urls: frozenset[str] = frozenset()
     ca_file: Path | None = None
     token_file: Path | None = None
 
@@ -78,7 +78,7 @@ class FetchRules:
     ca_file: Path | None = None
     private: tuple[str, ...] = ()
     private_ca_file: Path | None = None
-    trusted: TrustedUrls = TrustedUrls(urls=frozenset())
+    trusted: TrustedUrls = TrustedUrls()
     max_bytes: int = 64 * 1024
     seconds: float = 3.0
 

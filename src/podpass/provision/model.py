@@ -79,6 +79,19 @@ class AssignmentInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyAssignmentInfo:
+    """An assignment of a policy; `definition_id` is the resource id of its definition or initiative.
+
+    `scope` is a management group, a subscription, or a part of one; `excluded` are scopes below it.
+    """
+
+    definition_id: str
+    scope: str
+    excluded: tuple[str, ...]
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceInfo:
     """An Azure resource; `policies` authorize the callers of a vault that does not use roles."""
 

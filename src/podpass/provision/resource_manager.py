@@ -19,18 +19,26 @@ from podpass.provision.api_client import (
 )
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
-from podpass.provision.model import VAULT_TYPE, AssignmentInfo, IdentityInfo, ResourceInfo, RoleInfo
+from podpass.provision.model import (
+    VAULT_TYPE,
+    AssignmentInfo,
+    IdentityInfo,
+    PolicyAssignmentInfo,
+    ResourceInfo,
+    RoleInfo,
+)
 
 _SUBSCRIPTIONS = {"api-version": "2022-12-01"}
 _GROUPS = {"api-version": "2021-04-01"}
 _IDENTITIES = {"api-version": "2023-01-31"}
 # Only preview versions show the expression of a flexible credential.
 _EXPRESSIONS = {"api-version": "2025-01-31-preview"}
-# Error codes of a cloud without that version.
-_NO_PREVIEW = frozenset(
+# Error codes of a cloud without that version, or without that type.
+_NOT_SERVED = frozenset(
     {"InvalidApiVersionParameter", "InvalidResourceType", "NoRegisteredProviderFound"}
 )
 _ROLES = {"api-version": "2022-04-01"}
+_POLICIES = {"api-version": "2022-06-01"}
 _VAULTS = {"api-version": "2023-07-01"}
 _AUTHORIZATION = "/providers/Microsoft.Authorization"
 _TENANT = re.compile(r'authorization_uri="[^"]*/([0-9a-f-]{36})"')
@@ -106,7 +114,7 @@ class ManagerClient:
         try:
             found = await self._client.list(path, _EXPRESSIONS)
         except ApiError as exc:
-            if exc.api_code not in _NO_PREVIEW:
+            if exc.api_code not in _NOT_SERVED:
                 raise
             found = await self._client.list(path, _IDENTITIES)
         return [parse_credential(each) for each in found]
@@ -176,6 +184,19 @@ class ManagerClient:
         chosen = {"$filter": f"assignedTo({quote_literal(principal_id)})"} if principal_id else {}
         path = f"{self._subscription}{_AUTHORIZATION}/roleAssignments"
         return [_assignment(each) for each in await self._client.list(path, {**_ROLES, **chosen})]
+
+    async def list_policy_assignments(self) -> list[PolicyAssignmentInfo]:
+        """Return the policies that are assigned in the subscription or above it.
+
+        None for a cloud that has no policies. Raises ApiError.
+        """
+        path = f"{self._subscription}{_AUTHORIZATION}/policyAssignments"
+        try:
+            return list(map(_policy, await self._client.list(path, _POLICIES)))
+        except ApiError as exc:
+            if exc.api_code not in _NOT_SERVED:
+                raise
+            return []
 
     async def get_assignment(self, assignment_id: str) -> AssignmentInfo | None:
         """Return a role assignment by its resource id. Raises ApiError."""
@@ -277,6 +298,17 @@ def _assignment(found: Object) -> AssignmentInfo:
         role_id=text_of(properties, "roleDefinitionId"),
         principal_id=text_of(properties, "principalId"),
         principal_type=text_of(properties, "principalType"),
+    )
+
+
+def _policy(found: Object) -> PolicyAssignmentInfo:
+    about = member_of(found, "properties")
+    given = member_of(about, "parameters")
+    return PolicyAssignmentInfo(
+        definition_id=text_of(about, "policyDefinitionId"),
+        scope=text_of(about, "scope"),
+        excluded=texts_of(about, "notScopes"),
+        parameters={name: member_of(given, name).get("value") for name in given},
     )
 
 

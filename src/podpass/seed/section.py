@@ -40,24 +40,6 @@ class SeedPlace:
 E = TypeVar("E", bound=SeedEntry)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedSection(Generic[E]):
-    """One section: its key in the file, and the noun of an entry in messages.
-
-    `parse` reports each problem with its line; `find_scope` returns the scope of the roles of an entry that
-    is stored; `find_fault` returns why an entry cannot be stored, or an empty text, before anything is
-    written; `put` stores an entry; `unique` returns what no two entries share.
-    """
-
-    key: str
-    noun: str
-    parse: Callable[[Reader, yaml.Node], E]
-    find_scope: Callable[[SeedPlace, E], Awaitable[str]]
-    find_fault: Callable[[SeedPlace, E], Awaitable[str]]
-    put: Callable[[SeedPlace, E], Awaitable[list[Applied]]]
-    unique: Callable[[E], str] = lambda entry: entry.name
-
-
 def fixed(resource_id: Callable[[SeedPlace, E], str]) -> Callable[[SeedPlace, E], Awaitable[str]]:
     """Return the scope of an entry whose resource id depends only on the entry and its place."""
 
@@ -65,3 +47,29 @@ def fixed(resource_id: Callable[[SeedPlace, E], str]) -> Callable[[SeedPlace, E]
         return resource_id(place, entry)
 
     return find
+
+
+async def _find_nothing(_place: SeedPlace, _entry: SeedEntry) -> str:
+    return ""
+
+
+async def _store_nothing(_place: SeedPlace, _entry: SeedEntry) -> list[Applied]:
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedSection(Generic[E]):
+    """One section: its key in the file, and the noun of an entry in messages.
+
+    `parse` reports each problem with its line; `find_scope` returns the scope of the roles of an entry that
+    is stored; `find_fault` returns why an entry cannot be stored, or an empty text, before anything is
+    written; `put` stores an entry, by default nothing; `unique` returns what no two entries share.
+    """
+
+    key: str
+    noun: str
+    parse: Callable[[Reader, yaml.Node], E]
+    find_scope: Callable[[SeedPlace, E], Awaitable[str]] = _find_nothing
+    find_fault: Callable[[SeedPlace, E], Awaitable[str]] = _find_nothing
+    put: Callable[[SeedPlace, E], Awaitable[list[Applied]]] = _store_nothing
+    unique: Callable[[E], str] = lambda entry: entry.name

@@ -1,5 +1,6 @@
 """Keys of an API server as the token service fetches them, and the media types of both documents."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from podpass.crypto import jose
 from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer, fetch_keys
-from podpass.http.fetcher import Fetcher, FetchError, FetchRules, TrustedUrls
+from podpass.http.fetcher import Fetcher, FetchError, FetchRules
 from tests.control_plane.contract.api import ContractApi
 from tests.control_plane.plane import ISSUER
 
@@ -48,16 +49,12 @@ async def _token(api: ContractApi) -> str:
 async def test_token_of_any_account_reads_the_keys_of_an_issuer_that_does_not_resolve(
     api: ContractApi, tmp_path: Path
 ) -> None:
-    token, cluster = await _token(api), ClusterIssuer(issuer=ISSUER, server=api.server.url)
+    token = await _token(api)
     (tmp_path / "token").write_text(token)
-    trusted = TrustedUrls(
-        urls=frozenset({cluster.document_url, cluster.jwks_url}),
-        ca_file=api.server.ca_file,
-        token_file=tmp_path / "token",
-    )
-    keys = await fetch_keys(Fetcher(FetchRules(trusted=trusted)), ISSUER, (), cluster)
+    anonymous = ClusterIssuer(issuer=ISSUER, server=api.server.url, ca_file=api.server.ca_file)
+    cluster = replace(anonymous, token_file=tmp_path / "token")
+    keys = await fetch_keys(Fetcher(FetchRules(trusted=cluster.trusted)), ISSUER, (), cluster)
     assert jose.parse(token).header["kid"] in keys
-    anonymous = TrustedUrls(urls=trusted.urls, ca_file=trusted.ca_file)
     with pytest.raises(FetchError) as caught:
-        await fetch_keys(Fetcher(FetchRules(trusted=anonymous)), ISSUER, (), cluster)
+        await fetch_keys(Fetcher(FetchRules(trusted=anonymous.trusted)), ISSUER, (), cluster)
     assert caught.value.facts["http_status"] in (401, 403)

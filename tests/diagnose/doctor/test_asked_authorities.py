@@ -7,8 +7,10 @@ import pytest
 
 from podpass.diagnose.doctor.asked_authorities import AskedAuthorities
 from podpass.diagnose.doctor.checks import examine
-from podpass.diagnose.doctor.model import Facts
+from podpass.diagnose.doctor.model import AskedAuthority, Facts
+from podpass.diagnose.explain.recognition import recognize
 from podpass.diagnose.trace.assignment import HopAssigner
+from podpass.kubernetes.objects import Preview
 from podpass.log import AUTHORITY_NOT_SERVED
 from tests.diagnose.doctor.broken_cluster import STOPPED, build_status
 from tests.diagnose.doctor.test_cloud_checks import CLOUD, _cluster
@@ -46,6 +48,38 @@ def test_other_authority_of_a_pod_with_its_own_address_is_reported(state: str) -
     asked = {**ASKED, "source": "10.1.2.3"}
     assert find(asked, address="10.1.2.3", state=state) == ["change `environment`"]
     assert find(asked, address="10.1.2.4", state=state) == []
+
+
+@pytest.mark.parametrize(
+    ("log", "is_shown"),
+    [
+        ("<urlopen error Tunnel connection failed: 502 Bad Gateway>", False),
+        ("https://login.microsoftonline.us/ oauth2: Connection refused", False),
+        # Errors that another authority does not cause.
+        ("SecretNotFound: A secret with (name/id) absent was not found in this key vault", True),
+        ("AADSTS53003: blocked. Then https://login.microsoftonline.us/: Connection refused", True),
+    ],
+)
+@pytest.mark.parametrize("is_variable", [True, False])
+def test_error_that_the_other_authority_explains_is_no_second_finding(
+    log: str, is_shown: bool, is_variable: bool
+) -> None:
+    status = build_status("app", STOPPED["ended"], restarts=0)
+    own = {"AZURE_AUTHORITY_HOST": "https://login.example.com/"} if is_variable else {}
+    cluster = _cluster(**own)
+    assert isinstance(cluster.preview, Preview)
+    cluster = replace(
+        cluster,
+        pod={**(cluster.preview.pod or {}), "status": status},
+        log=recognize(log),
+        authority_container="app" if is_variable else "",
+    )
+    asked = AskedAuthority(source="127.9.9.9", cause="asked another", fix="change it")
+    found = examine(Facts(cluster=cluster, cloud=replace(CLOUD, asked=asked))).findings
+    symptoms = [each.check for each in found if each.check.startswith("container-")]
+    assert symptoms == (["container-error"] if is_shown else [])
+    cause = "authority-of-other-cloud" if is_variable else "authority-not-asked"
+    assert cause in [each.check for each in found]
 
 
 def test_other_authority_of_a_shared_address_is_reported_for_a_failing_pod_only() -> None:

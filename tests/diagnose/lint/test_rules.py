@@ -6,9 +6,15 @@ import pytest
 
 from podpass import names
 from podpass.diagnose.lint.model import LintedIdentity, LintFacts
-from podpass.diagnose.lint.policies import AKS_ISSUERS, WELL_KNOWN_ISSUERS, IssuerPolicy
+from podpass.diagnose.lint.policies import (
+    AKS_ISSUERS,
+    WELL_KNOWN_ISSUERS,
+    IssuerPolicy,
+    parse_assignments,
+)
 from podpass.diagnose.lint.rules import RULES, find_all
 from podpass.directory.model import FederatedCredential, IdentityKind
+from podpass.provision.model import PolicyAssignmentInfo
 
 GITHUB, GITLAB = "https://token.actions.githubusercontent.com", "https://gitlab.com"
 TERRAFORM = "https://app.terraform.io"
@@ -185,3 +191,62 @@ def test_policies_are_for_managed_identities_and_enabled_assignments() -> None:
     assert codes(application, policies=(policy,)) == []
     # The issuer of this instance, in a seed.
     assert codes(identity(credential(issuer="cluster")), policies=(policy,)) == []
+
+
+BUILT_IN = "/providers/Microsoft.Authorization/policyDefinitions/"
+GROUP = "/subscriptions/s/resourceGroups/g"
+WEB_ID = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
+
+
+@pytest.mark.parametrize(
+    ("scope", "excluded", "is_refused"),
+    [
+        ("", (), True),
+        ("/providers/Microsoft.Management/managementGroups/m", (), True),
+        ("/subscriptions/s", (), True),
+        (GROUP.upper().replace("/SUBSCRIPTIONS", "/subscriptions"), (), True),
+        ("/subscriptions/s/resourceGroups/other", (), False),
+        ("/subscriptions/s", (GROUP,), False),
+        ("/providers/Microsoft.Management/managementGroups/m", ("/subscriptions/s",), False),
+        ("/subscriptions/s", ("/subscriptions/s/resourceGroups/gg",), True),
+    ],
+)
+def test_policy_applies_in_its_scope_alone(
+    scope: str, excluded: tuple[str, ...], is_refused: bool
+) -> None:
+    policy = IssuerPolicy(
+        definition=WELL_KNOWN_ISSUERS, parameters={}, scope=scope, excluded=excluded
+    )
+    found = codes(identity(credential(), resource_id=WEB_ID), policies=(policy,))
+    assert found == (["policy_refuses_issuer"] if is_refused else [])
+
+
+def test_assignments_of_the_two_policies_are_read_and_all_others_are_not() -> None:
+    given: dict[str, dict[str, object]] = {
+        f"{BUILT_IN}{WELL_KNOWN_ISSUERS.upper()}": {
+            "allowAKS": True,
+            "allowGitHub": "true",
+            "allowedIssuerExceptions": ["https://a.example"],
+            "effect": "Deny",
+            "unknown": True,
+        },
+        f"{BUILT_IN}{AKS_ISSUERS}": {"allowedLocations": None, "effect": 1},
+        f"{BUILT_IN}{TENANT}": {},
+        # A definition of a user can have any name.
+        f"/subscriptions/s{BUILT_IN}{WELL_KNOWN_ISSUERS}": {},
+        "": {},
+    }
+    found = parse_assignments(
+        PolicyAssignmentInfo(definition_id=each, scope="/a", excluded=("/a/b",), parameters=values)
+        for each, values in given.items()
+    )
+    assert [(each.definition, each.scope, each.excluded) for each in found] == [
+        (WELL_KNOWN_ISSUERS, "/a", ("/a/b",)),
+        (AKS_ISSUERS, "/a", ("/a/b",)),
+    ]
+    assert found[0].parameters == {
+        "allowAKS": True,
+        "allowedIssuerExceptions": ["https://a.example"],
+        "effect": "Deny",
+    }
+    assert found[1].parameters == {}

@@ -34,6 +34,14 @@ async def graph(directory_url: str) -> AsyncIterator[GraphHarness]:
         made.add_user("guest", GUEST, scopes=every_scope)
         sock = bind("127.0.0.1", 0)
         made.port = sock.getsockname()[1]
-        app = create_app(directory, made.admit, TENANT, DOMAIN, clock, hash_password=hash_password)
+        app = create_app(
+            directory,
+            made.admit,
+            TENANT,
+            DOMAIN,
+            clock,
+            hash_password=hash_password,
+            administrators=[ADMIN],
+        )
         await enter(serving(app, sock))
         yield made

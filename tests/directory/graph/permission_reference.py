@@ -134,6 +134,8 @@ REFERENCE = _rows(
     GET    | /users                                              | U.R U.W D.R D.W
     POST   | /users                                              | U.W D.W
     GET    | /users/{id}                                         | U.R U.W D.R D.W
+    PATCH  | /users/{id}                                         | U.W D.W
+    DELETE | /users/{id}                                         | U.W
     GET    | /users/{id}/memberOf                                | U.R U.W D.R D.W
     POST   | /users/{id}/getMemberGroups                         | U.R+Gr.R D.R D.W
     GET    | /users/{id}/appRoleAssignments                      | D.R D.W R.W

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from podpass.directory.builtin_roles import OWNER
 from podpass.directory.graph import users
 from podpass.directory.graph.app import MAX_BODY_BYTES
-from podpass.directory.model import Tenant, User
+from podpass.directory.model import PermissionGrant, RoleAssignment, Tenant, User
 from podpass.exchange.sign_in.passwords import check_password
 from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, OTHER, TENANT, GraphHarness
 from tests.directory.graph.test_credentials import certificate, key_credential
@@ -233,6 +234,89 @@ async def test_invalid_user_is_refused(
     assert (reply.status, reply.code) == (400, "Request_BadRequest")
     assert named in reply.message
     assert len((await graph.get("/users")).value) == 2
+
+
+async def test_user_gets_another_name_and_password(graph: GraphHarness) -> None:
+    made = await graph.send("POST", "/users", NEW_USER)
+    path = "/users/alice@contoso.example"
+    profile = {"password": "Battery-staple2", "forceChangePasswordNextSignIn": False}
+    for changes in ({"displayName": "Alice B"}, {"passwordProfile": profile}):
+        assert (await graph.send("PATCH", path, changes)).status == 204
+    stored = await graph.directory.users.get(made.body["id"])
+    assert stored is not None
+    assert (stored.display_name, stored.name) == ("Alice B", "alice@contoso.example")
+    assert check_password("Battery-staple2", stored.password)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"userPrincipalName": "bob@contoso.example"}, "userPrincipalName"),
+        ({"id": str(uuid.uuid4())}, "id"),
+        ({"accountEnabled": False}, "accountEnabled"),
+        ({"mailNickname": "bob"}, "mailNickname"),
+        ({"passwordProfile": {"password": "lower-case-only"}}, "passwordProfile.password"),
+        ({"age": 7}, "age"),
+    ],
+)
+async def test_invalid_change_of_a_user_is_refused(
+    graph: GraphHarness, changes: dict[str, Any], named: str
+) -> None:
+    before = await graph.directory.users.get(GUEST)
+    reply = await graph.send("PATCH", f"/users/{GUEST}", changes)
+    assert (reply.status, reply.code) == (400, "Request_BadRequest")
+    assert named in reply.message
+    assert await graph.directory.users.get(GUEST) == before
+
+
+async def test_deleted_user_leaves_no_right(graph: GraphHarness) -> None:
+    """Fails if the roles and consents of a deleted user stay."""
+    directory = graph.directory
+    scope = "/subscriptions/7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d0aa"
+    role = RoleAssignment(scope=scope, principal_id=GUEST, role=OWNER, principal_type="User")
+    await directory.assignments.put(role)
+    client, api = [
+        await graph.principal((await graph.application(name))["appId"]) for name in ("web", "api")
+    ]
+    consent = PermissionGrant(
+        id=str(uuid.uuid4()),
+        tenant_id=TENANT,
+        client_id=client["id"],
+        resource_id=api["id"],
+        principal_id=GUEST,
+        scope="User.Read",
+    )
+    made = await directory.grants.create(consent)
+    assert (await graph.send("DELETE", f"/users/guest@{DOMAIN}")).status == 204
+    assert (await graph.get(f"/users/{GUEST}")).code == "Request_ResourceNotFound"
+    assert (await graph.send("DELETE", f"/users/{GUEST}")).code == "Request_ResourceNotFound"
+    assert await directory.assignments.list_for_principal(GUEST) == ()
+    assert await directory.grants.get(made.id) is None
+    (entry,) = await directory.audit.list(limit=1)
+    assert (entry.action, entry.target) == ("microsoft.directory/users/delete", GUEST)
+
+
+async def test_administrator_is_not_deleted_and_keeps_its_password(graph: GraphHarness) -> None:
+    """Fails if a program that may write users can lock out, or become, the administrator."""
+    before = await graph.directory.users.get(ADMIN)
+    graph.add_app("writer", "User.ReadWrite.All")
+    change = {"passwordProfile": {"password": "Battery-staple2"}}
+    for caller in ("admin", "writer"):
+        for method, body in (("DELETE", None), ("PATCH", change)):
+            reply = await graph.send(method, f"/users/{ADMIN}", body, caller=caller)
+            assert (reply.status, reply.code) == (403, "Authorization_RequestDenied")
+    assert await graph.directory.users.get(ADMIN) == before
+
+
+async def test_application_sets_no_password_of_a_user(graph: GraphHarness) -> None:
+    """Fails if a program that may write users can sign in as each of them."""
+    graph.add_app("writer", "User.ReadWrite.All")
+    change = {"passwordProfile": {"password": "Battery-staple2"}}
+    reply = await graph.send("PATCH", f"/users/{GUEST}", change, caller="writer")
+    assert (reply.status, reply.code) == (403, "Authorization_RequestDenied")
+    assert "signed-in administrator" in reply.message
+    renamed = await graph.send("PATCH", f"/users/{GUEST}", {"displayName": "G"}, caller="writer")
+    assert renamed.status == 204
 
 
 async def test_number_of_users_is_limited(

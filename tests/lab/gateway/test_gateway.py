@@ -6,6 +6,7 @@ import itertools
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -396,6 +397,27 @@ def test_log_of_hosts_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     hosts.report_connected("example.org", 443, OTHER)
     hosts.report_connected("Login.microsoftonline.us.", 443, OTHER)
     assert len(caplog.records) == 513
+
+
+def test_authority_of_an_address_that_pods_share_is_logged_again_for_the_next_pod(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else `podpass doctor` has no line that is newer than a pod that was created again."""
+    now = [0.0]
+    hosts = RefusedHosts(lambda: now[0])
+    authorities = ("login.microsoftonline.us", "login.microsoftonline.de")
+    for now[0] in (1.0, 2.0, 7.0, 8.0, 50.0):
+        for source in ("127.0.0.1", "127.64.0.2", "10.0.0.2"):
+            hosts.report(authorities[0], 443, source, "")
+    lines = Counter(vars(each)["source"] for each in caplog.records)
+    assert lines == {"127.0.0.1": 3, "127.64.0.2": 1, "10.0.0.2": 1}
+    # A program that repeats its request without end stays within the limit of one source.
+    caplog.clear()
+    for second in range(59):
+        now[0] = 100.0 + second
+        for each in authorities:
+            hosts.report(each, 443, "127.0.0.1", "")
+    assert len(caplog.records) == 16
 
 
 async def test_host_that_resets_the_connection_at_once_is_a_refusal(

@@ -79,6 +79,9 @@ async def test_addresses_and_ca_of_an_issuer_are_for_this_issuer_alone(served: S
     assert await fetcher(named).get_json(served.url + "/a" + DOCUMENT)
     # Its keys may be on another path of its origin.
     assert await fetcher(named).get_json(served.url + "/keys")
+    # An issuer on another path is another issuer.
+    for other in ("", "/b", "/a/b", "/A"):
+        assert await reason(fetcher(named), served.url + other + DOCUMENT) == "address"
     port = served.url.rpartition(":")[2]
     assert await reason(fetcher(named), f"https://127.0.0.2:{port}{DOCUMENT}") == "address"
     assert await reason(fetcher(named), f"https://127.0.0.1:{int(port) - 1}/x") == "address"

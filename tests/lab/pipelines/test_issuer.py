@@ -198,6 +198,16 @@ def test_documents_of_other_issuers_are_not_answered(caller: Caller, url: str) -
     assert caller.issuer.find_document(url) is None
 
 
+async def test_request_for_a_platform_that_is_not_enabled_opens_no_keys() -> None:
+    def open_ring() -> KeyRing:
+        pytest.fail("the keys were opened")
+
+    issuer = PipelineIssuer(open_ring, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
+    token = KEY.sign({"iss": "podpass:pipelines", "sub": GITHUB, "seconds": "", "exp": NOW + 9})
+    for method, platform in (("GET", "github"), ("POST", "azure-devops"), ("GET", "gitlab")):
+        assert (await Caller(issuer).send(method, f"{BASE}{PATH}/{platform}", token))[0] == 404
+
+
 def test_platform_that_the_user_did_not_enable_is_refused(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path, (), lambda: NOW)
     ring.rotate(rsa_keys.KEY)

@@ -5,6 +5,7 @@ Nothing is recorded here, so a sanitizer of recordings does nothing.
 
 import asyncio
 import functools
+import os
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -47,6 +48,10 @@ class AzureRecordedTestCase:
 
     is_live = True
 
+    def is_playback(self) -> bool:
+        """Return True: otherwise tests wait for delays of Azure, which podpass does not have."""
+        return True
+
     def get_resource_name(self, prefix: str) -> str:
         """Return a name that no other test uses."""
         return f"{prefix}{uuid.uuid4().hex[:12]}"
@@ -70,6 +75,23 @@ class AzureRecordedTestCase:
     def create_client_from_credential(self, client: Any, credential: Any, **options: Any) -> Any:
         """Return a client with this credential that logs bodies, as tests of logging expect."""
         return client(credential=credential, **{"logging_enable": True} | options)
+
+
+class PowerShellPreparer:
+    """Passes variables of the environment to a test, by the names of its parameters."""
+
+    def __init__(self, _folder: str, **parameters: str) -> None:
+        self._values = {
+            name: os.environ.get(name.upper(), value) for name, value in parameters.items()
+        }
+
+    def __call__(self, test: Any) -> Any:
+        """Return a test without these parameters, which would be fixtures."""
+
+        def run(instance: object) -> Any:
+            return test(instance, **self._values)
+
+        return run
 
 
 class AzureMgmtPreparer:

@@ -59,7 +59,7 @@ class PodWorker:
         self._mounted = self._finished = self._deadline_exceeded = False
         self._deleted = self._stopping = False
         self._compared_version: str | None = None
-        self._mount_attempts = 0
+        self._mount_attempts = self._refreshes = 0
         self._network: PodNetwork | None = None
         self._retry_at = self._refresh_at = 0.0
 
@@ -195,7 +195,11 @@ class PodWorker:
             self._schedule_refresh()
 
     def _schedule_refresh(self) -> None:
-        now, interval = self._context.clock(), self._context.refresh_seconds
+        # First after 5, 15 and 35 seconds: a controller fills the Secret of its certificates, and waits for
+        # the files, soon after its start.
+        interval = min(self._context.refresh_seconds, _MIN_REFRESH_SECONDS * 2**self._refreshes)
+        self._refreshes = min(self._refreshes + 1, 10)
+        now = self._context.clock()
         due = [now + interval]
         if self._volumes.renew_at is not None:
             due.append(self._volumes.renew_at)

@@ -547,6 +547,14 @@ def _check_asked_authority(facts: Facts) -> Problem | None:
     return Problem(facts.cluster.workload, f"{where}: {sanitize(asked.cause)}", asked.fix)
 
 
+def has_wrong_authority(facts: Facts) -> bool:
+    """Return whether a check names an authority that the pod asks and must not ask."""
+    try:
+        return bool(_check_authority(facts) or _check_asked_authority(facts))
+    except FactUnread:
+        return False
+
+
 def _fix_authority(facts: Facts) -> str:
     if own := fixes.remove_authority(facts.cluster):
         return own

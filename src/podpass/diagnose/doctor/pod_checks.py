@@ -7,6 +7,7 @@ from podpass.account.model import ProxyOnHostNetwork
 from podpass.clouds import CLOUDS
 from podpass.diagnose.doctor import fixes
 from podpass.diagnose.doctor.check_table import CheckTable
+from podpass.diagnose.doctor.cloud_checks import has_wrong_authority
 from podpass.diagnose.doctor.model import (
     ClusterFacts,
     ContainerFacts,
@@ -44,6 +45,12 @@ IMDS = CheckTable(Stage.IMDS)
 MAX_CLOCK_SECONDS = 240  # Entra accepts a difference of five minutes
 _AUDIENCES = frozenset(cloud.exchange_audience for cloud in CLOUDS.values())
 _MANY_RESTARTS = 3
+_AUTHORITY_ERRORS = {
+    "sdk_authority_unreachable",
+    "sdk_authority_document",
+    "sdk_authority_malformed",
+    "proxy_refused",
+}
 _PROXY_USER = "set runAsUser on containers, not on the pod"
 
 
@@ -124,7 +131,7 @@ def _is_config_error(status: Object) -> bool:
 )
 def _find_container_error(facts: Facts) -> Problem | None:
     stopped = _stopped(facts)
-    if stopped is None or (found := _explain_log(facts)) is None or _repeats_exchange(facts):
+    if stopped is None or (found := _explain_log(facts)) is None or _is_explained(facts):
         return None
     status, cause = stopped
     return Problem(
@@ -140,9 +147,8 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
     stopped, cluster = _stopped(facts), facts.cluster
     if stopped is None or _is_config_error(stopped[0]):
         return None  # `reference-missing` names it
-    is_explained = not isinstance(cluster.log, Unread) and _explain_log(facts) is not None
-    if is_explained and not _repeats_exchange(facts):
-        return None  # `container-error` names it
+    if not isinstance(cluster.log, Unread) and _explain_log(facts) is not None:
+        return None  # `container-error` names it, or the check of the cause
     status, cause = stopped
     where = f"{cluster.pod_name} -n {cluster.namespace_name}"
     fix = f"kubectl logs {where} -c {status['name']}{find_log(status)}; `podpass explain` takes its text"
@@ -153,12 +159,19 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
     )
 
 
-def _repeats_exchange(facts: Facts) -> bool:
-    """Return whether the log has the error of doctor's own exchange, which another check explains."""
+def _is_explained(facts: Facts) -> bool:
+    """Return whether another check explains the error of the log.
+
+    This is the error of doctor's own exchange, or that of an authority that the pod must not ask. An AADSTS
+    number counts only for the exchange: pods that share an address can be given the authority of another one.
+    """
     exchange, log = facts.cloud.exchange, facts.cluster.log
-    if isinstance(exchange, Unread) or isinstance(log, Unread) or log is None:
+    if isinstance(log, Unread) or log is None:
         return False
-    return exchange.number in log.numbers
+    if not isinstance(exchange, Unread) and exchange.number in log.numbers:
+        return True
+    first = "" if log.numbers or not log.findings else log.findings[0].sentence.id
+    return first in _AUTHORITY_ERRORS and has_wrong_authority(facts)
 
 
 def _pod(facts: Facts) -> Object | None:

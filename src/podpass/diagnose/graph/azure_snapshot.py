@@ -13,7 +13,13 @@ from podpass.diagnose.graph.model import DirectorySnapshot
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
 from podpass.provision.errors import ApiError
 from podpass.provision.graph import GraphClient
-from podpass.provision.model import ApplicationInfo, IdentityInfo, PrincipalInfo, ResourceInfo
+from podpass.provision.model import (
+    ApplicationInfo,
+    IdentityInfo,
+    PolicyAssignmentInfo,
+    PrincipalInfo,
+    ResourceInfo,
+)
 from podpass.provision.resource_manager import ManagerClient
 
 _PARALLEL = 8
@@ -70,6 +76,10 @@ class AzureReader:
             self._managed_identities(), self._applications()
         )
         return (*managed, *applications)
+
+    async def read_policies(self) -> Sequence[PolicyAssignmentInfo]:
+        """Return the policies that are assigned in the subscription or above it. Raises SignInFailed."""
+        return await self._try("policies", self.manager.list_policy_assignments(), ())
 
     async def _try(self, what: str, reading: Awaitable[T], empty: E) -> T | E:
         """Return what was read; record a refusal and return the empty value."""

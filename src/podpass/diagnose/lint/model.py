@@ -9,12 +9,13 @@ from podpass.directory.model import FederatedCredential, IdentityKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintedIdentity:
-    """An identity with its credentials; `line` is that of a seed, `object_id` is empty in a seed."""
+    """An identity with its credentials; `line` is that of a seed, which has no ids."""
 
     name: str
     kind: IdentityKind
     credentials: tuple[FederatedCredential, ...]
     object_id: str = ""
+    resource_id: str = ""
     line: int | None = None
 
 

@@ -6,14 +6,19 @@ Source: https://github.com/Azure/azure-policy, built-in-policies/policyDefinitio
         FIC_LimitToWellknownIssuers.json, FIC_LimitToAzureKubernetesIssuer.json
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from podpass.directory.resource_ids import covers
+from podpass.provision.model import PolicyAssignmentInfo
 
 WELL_KNOWN_ISSUERS = "2571b7c3-3056-4a61-b00a-9bc5232234f5"
 AKS_ISSUERS = "ae62c456-33de-4dc8-b100-7ce9028a7d99"
 EFFECTS = ("Audit", "Deny", "Disabled")
 
+_BUILT_IN = "/providers/microsoft.authorization/policydefinitions/"
+_SUBSCRIPTION = "/subscriptions/"
 _AKS_SUFFIX = ".oic.prod-aks.azure.com"
 _SWITCH_OF_ISSUER = {
     "https://token.actions.githubusercontent.com": "allowGitHub",
@@ -24,15 +29,27 @@ _SWITCH_OF_ISSUER = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerPolicy:
-    """An assigned policy; a parameter that is not given has the default of the definition."""
+    """An assigned policy; a parameter that is not given has the default of the definition.
+
+    `scope` and `excluded` limit the identities; a policy of a seed has no scope, and is for all.
+    """
 
     definition: str
     parameters: Mapping[str, Any]
+    scope: str = ""
+    excluded: tuple[str, ...] = ()
 
     @property
     def is_enabled(self) -> bool:
         """Return whether the policy reports or denies credentials."""
         return self.parameters.get("effect") != "Disabled"
+
+    def applies_to(self, resource_id: str) -> bool:
+        """Return whether an identity is in the scope; a management group has the whole subscription."""
+        is_inside = covers(self.scope, resource_id) or not self.scope.lower().startswith(
+            _SUBSCRIPTION
+        )
+        return is_inside and not any(covers(each, resource_id) for each in self.excluded)
 
     def find_refusal(self, issuer: str) -> str | None:
         """Return why the policy refuses an issuer; None if it does not."""
@@ -84,7 +101,7 @@ def _segment(issuer: str, place: int) -> str:
 
 
 def _lowered(parameters: Mapping[str, Any], name: str) -> frozenset[str]:
-    return frozenset(each.lower() for each in parameters.get(name, ()))
+    return frozenset(str(each).lower() for each in parameters.get(name, ()))
 
 
 DEFINITIONS: Mapping[str, PolicyDefinition] = {
@@ -99,3 +116,27 @@ DEFINITIONS: Mapping[str, PolicyDefinition] = {
         find_refusal=_find_cluster,
     ),
 }
+
+
+def parse_assignments(assignments: Iterable[PolicyAssignmentInfo]) -> list[IssuerPolicy]:
+    """Return the assignments of the two policies. A value of another type than its parameter's is ignored."""
+    found = []
+    for each in assignments:
+        name = each.definition_id.rpartition("/")[2].lower()
+        known = DEFINITIONS.get(name)
+        if known is None or not each.definition_id.lower().startswith(_BUILT_IN):
+            continue
+        types = {
+            **dict.fromkeys(known.switches, bool),
+            **dict.fromkeys(known.lists, list),
+            "effect": str,
+        }
+        parameters = {
+            key: value for key, value in each.parameters.items() if type(value) is types.get(key)
+        }
+        found.append(
+            IssuerPolicy(
+                definition=name, parameters=parameters, scope=each.scope, excluded=each.excluded
+            )
+        )
+    return found

@@ -6,8 +6,7 @@ from typing import Any
 import yaml
 
 from podpass.diagnose.lint.policies import DEFINITIONS, EFFECTS, IssuerPolicy
-from podpass.seed.results import Applied
-from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
+from podpass.seed.section import SeedEntry, SeedSection
 from podpass.seed.yaml_reader import Reader, line_of
 
 KEY = "policies"
@@ -55,19 +54,4 @@ def _parse(read: Reader, node: yaml.Node) -> PolicyEntry:
     )
 
 
-async def _answer_nothing(_place: SeedPlace, _entry: PolicyEntry) -> str:
-    return ""
-
-
-async def _store_nothing(_place: SeedPlace, _entry: PolicyEntry) -> list[Applied]:
-    return []
-
-
-SECTION = SeedSection(
-    key=KEY,
-    noun="policy",
-    parse=_parse,
-    find_scope=_answer_nothing,
-    find_fault=_answer_nothing,
-    put=_store_nothing,
-)
+SECTION = SeedSection(key=KEY, noun="policy", parse=_parse)

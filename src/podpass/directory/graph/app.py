@@ -7,7 +7,7 @@ operation.
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,13 +79,19 @@ def create_app(
     clock: Clock,
     *,
     hash_password: Callable[[str], str],
+    administrators: Iterable[str] = (),
 ) -> App:
     """Create the application that serves Microsoft Graph for one tenant.
 
-    `domain` is the domain in the names of the tenant's users. URLs in responses have the host of the request
-    if it is a loopback host, otherwise Microsoft's host.
+    `domain` is the domain in the names of the tenant's users; `administrators` are object IDs. URLs in
+    responses have the host of the request if it is a loopback host, otherwise Microsoft's host.
     """
-    context = GraphContext(tenant_id=tenant_id, domain=domain.lower(), hash_password=hash_password)
+    context = GraphContext(
+        tenant_id=tenant_id,
+        domain=domain.lower(),
+        hash_password=hash_password,
+        administrators=frozenset(administrators),
+    )
     return GraphApp(directory, admit, context, clock)
 
 

@@ -17,11 +17,15 @@ GraphResponse = tuple[int, JsonObject | int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphContext:
-    """The tenant that an instance of Graph serves, and the function that hashes passwords of users."""
+    """The tenant that an instance of Graph serves, and the function that hashes passwords of users.
+
+    `administrators` are the object IDs of its Global Administrators.
+    """
 
     tenant_id: str
     domain: str
     hash_password: Callable[[str], str]
+    administrators: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

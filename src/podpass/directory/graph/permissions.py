@@ -124,6 +124,8 @@ READ_USERS = RequiredPermissions(
 CREATE_USER = RequiredPermissions(
     sufficient=_any_of("User.ReadWrite.All", "Directory.ReadWrite.All"), writes=True
 )
+UPDATE_USER = CREATE_USER
+DELETE_USER = RequiredPermissions(sufficient=_any_of("User.ReadWrite.All"), writes=True)
 READ_GROUPS = RequiredPermissions(
     sufficient=_any_of("Group.Read.All", "Group.ReadWrite.All", *_DIRECTORY)
 )

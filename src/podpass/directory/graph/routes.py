@@ -168,7 +168,11 @@ _OTHERS: dict[Path, Methods] = {
         **_get("list users", may.READ_USERS, users.list_users),
         **_post("create a user", may.CREATE_USER, users.create_user),
     },
-    ("users", "*"): _get("read a user", may.READ_USERS, users.get_user),
+    ("users", "*"): {
+        **_get("read a user", may.READ_USERS, users.get_user),
+        **_patch("update a user", may.UPDATE_USER, users.update_user),
+        **_delete("delete a user", may.DELETE_USER, users.delete_user),
+    },
     ("users", "*", "memberof"): _get("list memberships", may.READ_USERS, users.list_nothing),
     ("users", "*", "getmembergroups"): _post(
         "list groups", may.CHECK_USER_MEMBERSHIPS, directory_objects.list_member_groups

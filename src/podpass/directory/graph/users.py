@@ -3,11 +3,12 @@
 import asyncio
 import re
 import uuid
+from dataclasses import replace
 
 from podpass import names
 from podpass.directory import errors
 from podpass.directory.graph import paging, wire
-from podpass.directory.graph.errors import InvalidRequest, QuotaExceeded, not_found
+from podpass.directory.graph.errors import AccessDenied, InvalidRequest, QuotaExceeded, not_found
 from podpass.directory.graph.filters import FilterSchema
 from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
 from podpass.directory.graph.properties import (
@@ -44,7 +45,7 @@ _GROUPS = FilterSchema(
 )
 _DOMAINS = FilterSchema(name="domain", scanned=frozenset({"id"}))
 _ORGANIZATION = FilterSchema(name="organization", scanned=frozenset({"id"}))
-# A user is always enabled, and keeps the first password: podpass has no page to change it.
+# A user is always enabled, and keeps a given password: podpass has no page to change it.
 _WRITABLE = {
     "accountEnabled": one_of(True),
     "displayName": text(256, least=1),
@@ -151,17 +152,10 @@ async def create_user(request: GraphRequest) -> GraphResponse:
         if name not in given:
             raise missing_property(name)
     name, context, users = given["userPrincipalName"], request.context, request.directory.users
-    local_part, _, domain = name.partition("@")
-    if domain.lower() != context.domain:
+    if name.partition("@")[2].lower() != context.domain:
         raise invalid_value("userPrincipalName", f"a name in the domain {context.domain}")
-    if given.get("mailNickname", local_part) != local_part:
-        raise invalid_value("mailNickname", "the part of userPrincipalName before the @")
-    password = given["passwordProfile"].get("password", "")
-    if sum(bool(re.search(each, password)) for each in _KINDS_OF_CHARACTERS) < _MIN_KINDS:
-        raise invalid_value(
-            "passwordProfile.password",
-            "text of 8 to 256 characters with three of: lower case, upper case, digits, symbols",
-        )
+    _check_nickname(given, name)
+    password = _parse_password(given)
     if len(await users.list(context.tenant_id, limit=MAX_USERS)) == MAX_USERS:
         raise QuotaExceeded(f"The tenant has {MAX_USERS} users, the maximum.")
     user = User(
@@ -184,7 +178,66 @@ async def create_user(request: GraphRequest) -> GraphResponse:
     return paging.object_response(request, item, "user", "users", status=201)
 
 
+def _check_nickname(given: JsonObject, name: str) -> None:
+    local_part = name.partition("@")[0]
+    if given.get("mailNickname", local_part) != local_part:
+        raise invalid_value("mailNickname", "the part of userPrincipalName before the @")
+
+
+def _parse_password(given: JsonObject) -> str:
+    password = str(given["passwordProfile"].get("password", ""))
+    if sum(bool(re.search(each, password)) for each in _KINDS_OF_CHARACTERS) < _MIN_KINDS:
+        raise invalid_value(
+            "passwordProfile.password",
+            "text of 8 to 256 characters with three of: lower case, upper case, digits, symbols",
+        )
+    return password
+
+
+async def update_user(request: GraphRequest) -> GraphResponse:
+    """Change the display name or the password of a user; a new password ends its sessions."""
+    found = await _find(request)
+    current = to_json(found)
+    read_only = frozenset(current) - _WRITABLE.keys() | {"userPrincipalName"}
+    given = parse_properties(request.body, _WRITABLE, read_only, current)
+    _check_nickname(given, found.name)
+    changes = {"display_name": given["displayName"]} if "displayName" in given else {}
+    if "passwordProfile" in given:
+        if not request.caller.is_user:
+            # Otherwise an application could sign in as every user of the tenant.
+            raise AccessDenied(
+                "Insufficient privileges: only a signed-in administrator can set the password of a user."
+            )
+        _require_no_administrator(request, found)
+        password = _parse_password(given)
+        changes["password"] = await asyncio.to_thread(request.context.hash_password, password)
+    # Read again after the slow hash: a user who was deleted during it must not be created again.
+    await request.directory.users.put(replace(await _find(request), **changes))
+    return 204, None
+
+
+async def delete_user(request: GraphRequest) -> GraphResponse:
+    """Delete a user, who can no longer sign in; access tokens stay valid until they expire."""
+    found = await _find(request)
+    _require_no_administrator(request, found)
+    await request.directory.users.delete(found.id)
+    return 204, None
+
+
+def _require_no_administrator(request: GraphRequest, found: User) -> None:
+    # An application that may write users must not lock out, or become, those who may write everything.
+    if found.id in request.context.administrators:
+        raise AccessDenied(
+            f"Insufficient privileges: {found.name} is an administrator of this instance. Its settings decide"
+            " who that is and set the password."
+        )
+
+
 async def get_user(request: GraphRequest) -> GraphResponse:
+    return _respond(request, await _find(request))
+
+
+async def _find(request: GraphRequest) -> User:
     name = request.keys[0].value
     if is_guid(name):
         found = await request.directory.users.get(name)
@@ -192,7 +245,7 @@ async def get_user(request: GraphRequest) -> GraphResponse:
         found = await request.directory.users.find(request.context.tenant_id, name)
     if found is None or found.tenant_id != request.context.tenant_id:
         raise not_found(name)
-    return _respond(request, found)
+    return found
 
 
 def _respond(request: GraphRequest, user: User) -> GraphResponse:

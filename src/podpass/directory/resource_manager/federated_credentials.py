@@ -215,13 +215,9 @@ async def _list(context: OperationContext) -> ManagerResponse:
     async def fetch(after: str | None, limit: int) -> list[FederatedCredential]:
         return [one for one in credentials if after is None or one.name > after][:limit]
 
-    found = await paging.collect_page(context, fetch, _page_key)
+    found = await paging.collect_page(context, fetch, lambda one: one.name)
     preview = _has_expressions(context)
     return wire.page_response(context, found, lambda one: to_json(identity, one, preview=preview))
-
-
-def _page_key(credential: FederatedCredential) -> str:
-    return credential.name
 
 
 def _bad_request(message: str) -> errors.ManagerError:

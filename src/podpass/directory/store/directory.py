@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, delete, func, select
 
 from podpass import database
 from podpass.clock import Clock, system
@@ -26,7 +26,7 @@ from podpass.directory.model import (
     Vault,
     WriteResult,
 )
-from podpass.directory.store import rows
+from podpass.directory.store import identity_writes, rows
 from podpass.directory.store.app_roles import AppRoles
 from podpass.directory.store.audit_writer import write_entries
 from podpass.directory.store.cache import Cache
@@ -283,6 +283,10 @@ class Users:
         naming.raise_fault(naming.user_name_fault(user.name))
         return await self._session.write(lambda write: _put_user(write, user))
 
+    async def delete(self, user_id: str) -> bool:
+        """Delete a user with its role assignments and consents. Return whether it existed."""
+        return await self._session.write(lambda write: _delete_user(write, user_id.lower()))
+
     # The last public method, because `list` in annotations below it would mean this method.
     async def list(
         self, tenant_id: str, *, after: str | None = None, limit: int | None = None
@@ -304,6 +308,15 @@ def _fetch_first_user(connection: Connection, query: Select[Any]) -> User | None
 @database.row_decoder(users, key=lambda row: row.id)
 def _to_user(row: Row[Any]) -> User:
     return User(**{name: getattr(row, name) for name in _USER_FIELDS})
+
+
+def _delete_user(write: Write, user_id: str) -> bool:
+    query = delete(users).where(users.c.id == user_id).returning(users.c.tenant_id)
+    if (tenant_id := write.connection.execute(query).scalar()) is None:
+        return False
+    identity_writes.delete_assignments(write.connection, tenant_id, user_id)
+    write.record("microsoft.directory/users/delete", user_id)
+    return True
 
 
 def _put_user(write: Write, user: User) -> WriteResult:

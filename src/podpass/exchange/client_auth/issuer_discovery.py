@@ -5,12 +5,14 @@ The document must name this issuer, byte for byte, and a JWKS on an origin where
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from podpass.crypto import jose
 from podpass.crypto.key_cache import KeysById
 from podpass.errors import Error
+from podpass.http.fetcher import TrustedUrls
 from podpass.kubernetes.service_account.names import JWKS_PATH
 
 # Two keys of one ID are legal (an RSA key and an EC key). With a hundred, each token would cost a hundred
@@ -28,11 +30,14 @@ class JsonFetcher(Protocol):
 class ClusterIssuer:
     """The issuer of a cluster whose API server serves both documents, at fixed paths.
 
-    `server` is the origin of the API server, or empty if it is the issuer's own origin.
+    `issuer` is the exact `iss` of its tokens. `server` is the origin of the API server, or empty if it is the
+    issuer's own origin.
     """
 
     issuer: str
     server: str = ""
+    ca_file: Path | None = None
+    token_file: Path | None = None
 
     @property
     def document_url(self) -> str:
@@ -41,6 +46,12 @@ class ClusterIssuer:
     @property
     def jwks_url(self) -> str:
         return self._origin + JWKS_PATH
+
+    @property
+    def trusted(self) -> TrustedUrls:
+        """Return the rules for a fetch of both documents; the token is sent to these URLs alone."""
+        urls = frozenset((self.document_url, self.jwks_url))
+        return TrustedUrls(urls=urls, ca_file=self.ca_file, token_file=self.token_file)
 
     @property
     def _origin(self) -> str:

@@ -150,7 +150,12 @@ def cluster_issuer(settings: AuthoritySettings) -> ClusterIssuer | None:
     """Return the issuer of the operator's cluster, if the settings name one."""
     if not settings.cluster_issuer:
         return None
-    return ClusterIssuer(issuer=settings.cluster_issuer, server=settings.cluster_server)
+    return ClusterIssuer(
+        issuer=settings.cluster_issuer,
+        server=settings.cluster_server,
+        ca_file=settings.cluster_ca_file,
+        token_file=settings.cluster_token_file,
+    )
 
 
 def _log_failure(issuer: str, failure: Error) -> IssuerUnavailable:

@@ -12,7 +12,6 @@ that certificate with the leaf certificate, so that programs that run since befo
 import hashlib
 import ipaddress
 import logging
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from podpass.crypto.x509 import (
     basic_constraints,
     build_certificate,
     build_name,
+    encode_key,
     encode_pem,
     key_usage,
     subject_key_id,
@@ -126,13 +126,6 @@ def ensure_leaf(
         extensions: tuple[Extension, ...] = (_usage(client=False), (alternatives, False))
         _issue(data_dir, "leaf", ca, now, build_name("podpass"), extensions, chain=ca.chain)
         _log.info("leaf_certificate_issued", extra={"names": len(hosts)})
-
-
-def client_context(data_dir: DataDir, user: str) -> ssl.SSLContext:
-    """Return the TLS context of a client of the instance, with the certificate of a user."""
-    context = ssl.create_default_context(cafile=str(data_dir.ca_file))
-    context.load_cert_chain(data_dir.certificate(user), data_dir.key(user))
-    return context
 
 
 def _load_or_create(
@@ -323,19 +316,6 @@ def _name_constraints(hosts: Sequence[str]) -> x509.NameConstraints:
 def _spki(key: PrivateKey) -> bytes:
     return key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def encode_key(key: PrivateKey) -> bytes:
-    """Encode a private key as PEM, without encryption.
-
-    The label names the type of the key: Fabric8's Java client reads a key in PKCS #8 as an RSA key. .NET's
-    `CreateFromPem`, which the C# client calls, reads both labels.
-    """
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
     )
 
 

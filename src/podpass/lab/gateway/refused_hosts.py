@@ -16,6 +16,9 @@ from podpass.http.limits import source_network
 _log = logging.getLogger(__name__)
 
 _PERIOD_SECONDS = 60.0
+# All pods without a network of their own have this source. `podpass doctor` assigns a line to a pod by its
+# time: without a line for its own request, a pod that is created again would look repaired.
+_SHARED, _SHARED_SECONDS = "127.0.0.1", 5.0
 # In each period, of authorities and of other hosts: for all addresses, and for one.
 _MAX_HOSTS, _MAX_OF_SOURCE = 256, 16
 _MAX_CHARS = 253
@@ -27,13 +30,16 @@ _FIX = (
 
 
 class RefusedHosts:
-    """Logs each host of each source once in a period; the number of lines is limited."""
+    """Logs each host of each source once in a period, of the shared one more often.
+
+    The number of lines in a period is limited.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # Counted separately: the many other hosts of a program must not hide its authority.
         self._authorities, self._others = _SeenHosts(), _SeenHosts()
-        self._end = 0.0
+        self._start = self._end = 0.0
 
     def report_connected(self, host: str, port: int, source: str) -> None:
         """Log a host that a client reached if it is the token service of another cloud."""
@@ -45,11 +51,13 @@ class RefusedHosts:
         now = self._clock()
         if now >= self._end:
             self._authorities, self._others = _SeenHosts(), _SeenHosts()
-            self._end = now + _PERIOD_SECONDS
+            self._start, self._end = now, now + _PERIOD_SECONDS
         name = host[:_MAX_CHARS].lower().removesuffix(".")
         cloud = find_cloud(name)
         seen = self._others if cloud is None else self._authorities
-        if not seen.add(source_network(source), name):
+        # The lines of the shared source count towards the same limits.
+        part = int((now - self._start) / _SHARED_SECONDS) if source == _SHARED else 0
+        if not seen.add(source_network(source), name, part):
             return
         if cloud is None:
             facts = {"host": name, "port": port, "source": source, "cause": reason}
@@ -76,14 +84,14 @@ class _SeenHosts:
     """The hosts of each source in one period, up to a limit."""
 
     def __init__(self) -> None:
-        self._hosts: set[tuple[str, str]] = set()
+        self._hosts: set[tuple[str, str, int]] = set()
         self._of_source: Counter[str] = Counter()
 
-    def add(self, network: str, name: str) -> bool:
-        """Return whether a host is new and within the limits."""
+    def add(self, network: str, name: str, part: int) -> bool:
+        """Return whether a host is new in this part of the period, and within the limits."""
         is_full = len(self._hosts) >= _MAX_HOSTS or self._of_source[network] >= _MAX_OF_SOURCE
-        if is_full or (network, name) in self._hosts:
+        if is_full or (network, name, part) in self._hosts:
             return False
-        self._hosts.add((network, name))
+        self._hosts.add((network, name, part))
         self._of_source[network] += 1
         return True

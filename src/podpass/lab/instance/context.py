@@ -16,60 +16,17 @@ from podpass.lab.gateway.tunnel_sources import TunnelSources
 
 if TYPE_CHECKING:
     from podpass.directory.claims_expression import KubernetesIssuers
+    from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App, Receive, Scope, Send
     from podpass.settings import LocalSettings
-
-
-class CloudRules(Protocol):
-    """The settings that `podpass up` and `podpass cloud serve` have in common."""
-
-    @property
-    def propagation_seconds(self) -> int: ...
-
-    @property
-    def assertion_algorithms(self) -> str: ...
-
-    @property
-    def azurite(self) -> str: ...
-
-    @property
-    def pipelines(self) -> str: ...
-
-    @property
-    def private_issuer_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def issuer_ca_file(self) -> str: ...
-
-    @property
-    def require_pod_claims(self) -> bool: ...
-
-    @property
-    def flexible_kubernetes(self) -> bool: ...
-
-    @property
-    def allow_wide(self) -> bool: ...
+    from podpass.settings.azure import AzureSettings
 
 
 class ServiceWrapper(Protocol):
     """Changes the applications of an instance for tests."""
 
     def wrap(self, service: str, app: "App") -> "App": ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedCluster:
-    """A cluster whose API server publishes the keys of its tokens.
-
-    `issuer` is the exact `iss` of its tokens; `server` is the origin of the API server. The token in
-    `token_file` is sent to that origin alone.
-    """
-
-    issuer: str
-    server: str
-    ca_file: Path
-    token_file: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +39,13 @@ class CloudContext:
     data_dir: DataDir
     config: InstanceConfig
     sockets: Mapping[str, socket.socket]
-    settings: CloudRules
+    settings: "AzureSettings"
     environ: Mapping[str, str]
     clock: Clock
     stack: AsyncExitStack
     tls: ServedTls
     login: str
-    cluster: TrustedCluster | None = None
+    cluster: "ClusterIssuer | None" = None
     sources: TunnelSources = field(default_factory=TunnelSources)
     faults: ServiceWrapper | None = None
 
@@ -168,23 +125,12 @@ class CloudContext:
         from podpass.http.fetcher import Fetcher, FetchRules, TrustedUrls
         from podpass.lab.gateway.gateway import routes
 
-        hosts = routes(self.config.ports)
-        trusted = TrustedUrls(urls=frozenset())
-        if self.cluster is not None:
-            from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
-
-            found = ClusterIssuer(issuer=self.cluster.issuer, server=self.cluster.server)
-            trusted = TrustedUrls(
-                urls=frozenset((found.document_url, found.jwks_url)),
-                ca_file=self.cluster.ca_file,
-                token_file=self.cluster.token_file,
-            )
         rules = FetchRules(
-            hosts=hosts,
+            hosts=routes(self.config.ports),
             ca_file=self.data_dir.ca_file,
             private=private,
             private_ca_file=private_ca_file,
-            trusted=trusted,
+            trusted=self.cluster.trusted if self.cluster else TrustedUrls(),
         )
         fetcher = Fetcher(rules)
         self.tls.add_fetcher(fetcher)

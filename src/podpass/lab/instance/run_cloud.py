@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import logging
 import socket
 import time
@@ -13,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from podpass import files, names
+from podpass import names
 from podpass.clock import Clock, system
 from podpass.crypto.secret import Secret
 from podpass.database import Database
 from podpass.directory import resource_ids
 from podpass.errors import Error
+from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
 from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import App, Receive, Scope, Send, respond, serving
 from podpass.imds.identity_headers import parse_headers
@@ -41,17 +41,19 @@ from podpass.lab.instance.cloud_parts import (
     start_cloud_half,
     start_gateway,
 )
-from podpass.lab.instance.context import CloudContext, TrustedCluster
+from podpass.lab.instance.context import CloudContext
 from podpass.lab.instance.data_files import DataFiles
 from podpass.lab.instance.identity_secret import IdentitySecret
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.reset import reset_cloud
-from podpass.lab.instance.start import PartStarter, Progress
+from podpass.lab.instance.start import PartStarter, Progress, SeedFile
 from podpass.lab.instance.surrounding_cluster import (
+    RESOLV_CONF,
     ClusterSockets,
     ResolvedNames,
     SurroundingCluster,
     find_cluster,
+    read_resolv_conf,
     serve_cluster,
 )
 from podpass.lab.names.resolver import Upstream, run_resolver
@@ -67,16 +69,12 @@ _log = logging.getLogger(__name__)
 Ready = Callable[[dict[str, Any]], None]
 """Called once when all parts are ready, with the status document."""
 
-Seed = tuple[str, str]
-"""The text of a seed, and the name of its file."""
-
 StoreIdentity = Callable[[], Awaitable[object]]
 
 _SERVICES = ("gateway", "authority", "azure", "vault", "control")
 _STOP_SECONDS = 10.0
 # The signing keys rotate every few weeks, and the next key exists long before it signs.
 _COPY_SECONDS = 3600.0
-_RESOLV_CONF = Path("/etc/resolv.conf")
 _DNS_PORT = 53
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
@@ -85,7 +83,7 @@ def run(
     data_dir: DataDir,
     *,
     settings: CloudSettings,
-    seed: Seed | None,
+    seed: SeedFile | None,
     environ: Mapping[str, str],
     progress: Progress,
     ready: Ready,
@@ -172,7 +170,7 @@ async def start_parts(
     data_dir: DataDir,
     settings: CloudSettings,
     opened: Mapping[str, socket.socket],
-    seed: Seed | None,
+    seed: SeedFile | None,
     environ: Mapping[str, str],
     progress: Progress,
     clock: Clock = system,
@@ -229,8 +227,7 @@ async def start_parts(
         progress("resolver and trust webhook", "")
         address = await _serve_cluster(cloud, settings, client, opened)
         progress("resolver and trust webhook", address)
-    status = queries.status()
-    files.write_private(data_dir.status_file, json.dumps(status, indent=2).encode())
+    status = queries.write_status()
     started.set_result(data_files)
     return status
 
@@ -259,7 +256,7 @@ def _create_context(
     stack: AsyncExitStack,
     data_dir: DataDir,
     settings: CloudSettings,
-    cluster: TrustedCluster | None,
+    cluster: ClusterIssuer | None,
     environ: Mapping[str, str],
     clock: Clock,
 ) -> CloudContext:
@@ -304,7 +301,7 @@ async def _serve_control(
     cloud: CloudHalf,
     queries: CloudQueries,
     data_files: DataFiles,
-    seed: Seed | None,
+    seed: SeedFile | None,
     store: StoreIdentity | None,
 ) -> None:
     """Serve the control API to the commands that run in this pod."""
@@ -322,15 +319,9 @@ async def _serve_control(
     async def remove(query: control.Query, _receive: Receive) -> dict[str, Any]:
         return {"removed": await queries.remove_demo(query.get("name", ""))}
 
-    async def describe_storage(_query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return await cloud.describe_storage()
-
-    async def start_job(query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return await cloud.start_job(query)
-
     more = {
-        "/pipelines/jobs": ("POST", start_job),
-        "/storage": ("GET", describe_storage),
+        "/pipelines/jobs": ("POST", cloud.start_job),
+        "/storage": ("GET", cloud.describe_storage),
         "/reset": ("POST", reset),
         "/sign-in": ("POST", sign_in),
         "/demo/remove": ("POST", remove),
@@ -384,22 +375,16 @@ async def _serve_resolver(
     """Serve the resolver to containers without a cluster; a cluster has its own."""
     upstream = settings.find_upstream() or find_system_upstream()
     if upstream is None:
-        _log.warning("dns_upstream_missing", extra={"file": str(_RESOLV_CONF)})
+        _log.warning("dns_upstream_missing", extra={"file": str(RESOLV_CONF)})
     resolver = _resolved_names(cloud, upstream).create_resolver(settings.find_addresses())
     await cloud.context.stack.enter_async_context(run_resolver(resolver, udp, tcp))
 
 
-def find_system_upstream(path: Path = _RESOLV_CONF) -> Upstream | None:
+def find_system_upstream(path: Path = RESOLV_CONF) -> Upstream | None:
     """Return the first DNS server that this machine uses, None without one."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            return words[1], _DNS_PORT
-    return None
+    lines = read_resolv_conf(path)
+    servers = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    return (servers[0], _DNS_PORT) if servers else None
 
 
 async def _serve_cluster(

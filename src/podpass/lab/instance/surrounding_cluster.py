@@ -27,11 +27,13 @@ from podpass.crypto.x509 import (
     basic_constraints,
     build_certificate,
     build_name,
+    encode_key,
     encode_pem,
     key_usage,
     subject_key_id,
 )
 from podpass.errors import Error
+from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
 from podpass.http.server import server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.config import in_cluster
@@ -41,8 +43,6 @@ from podpass.lab.cluster.backend import (
     ClusterOperationRefused,
     ConnectionObjects,
 )
-from podpass.lab.data.ca import encode_key
-from podpass.lab.instance.context import TrustedCluster
 from podpass.lab.names import bundles
 from podpass.lab.names.injection import BundleNames
 from podpass.lab.names.pod_dns import PodDns
@@ -56,6 +56,7 @@ from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
+RESOLV_CONF = Path("/etc/resolv.conf")
 _NOT_SERVED = 501
 _OWN_CLUSTER = "podpass does not manage the cluster in which it runs; use kubectl"
 _NOT_FOUND = 404
@@ -85,7 +86,7 @@ class NoClusterToken(Error):
 
 def find_cluster(
     environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)
-) -> TrustedCluster | None:
+) -> ClusterIssuer | None:
     """Return the cluster of this pod, None outside a pod.
 
     The issuer is that of the pod's own token, whatever the discovery document names.
@@ -95,7 +96,7 @@ def find_cluster(
     if "KUBERNETES_SERVICE_HOST" not in environ or not (folder / "token").exists():
         return None
     target = in_cluster(environ, folder)
-    return TrustedCluster(
+    return ClusterIssuer(
         issuer=_read_issuer(folder / "token"),
         server=target.server,
         ca_file=folder / "ca.crt",
@@ -116,7 +117,7 @@ def _read_issuer(token_file: Path) -> str:
 class SurroundingCluster:
     """The cluster in which this process runs, or none; Resource Manager cannot change it."""
 
-    def __init__(self, cluster: TrustedCluster | None) -> None:
+    def __init__(self, cluster: ClusterIssuer | None) -> None:
         self.issuer = cluster.issuer if cluster else ""
         self.kubernetes_version = ""
         self.workload_identity = True
@@ -291,11 +292,16 @@ def _create_certificate(host: str, now: float) -> tuple[ssl.SSLContext, bytes]:
         return server_tls(both.name, both.name), pem
 
 
-def read_cluster_domain(path: Path = Path("/etc/resolv.conf")) -> str:
+def read_cluster_domain(path: Path = RESOLV_CONF) -> str:
     """Return the domain of the cluster: this pod searches `svc.DOMAIN`."""
-    try:
-        words = path.read_text().split()
-    except OSError:
-        return _DEFAULT_DOMAIN
+    words = [word for words in read_resolv_conf(path) for word in words]
     found = [word.removeprefix("svc.") for word in words if word.startswith("svc.")]
     return found[0] if found else _DEFAULT_DOMAIN
+
+
+def read_resolv_conf(path: Path) -> list[list[str]]:
+    """Return the words of each line of the resolver's configuration; none if it cannot be read."""
+    try:
+        return [line.split() for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []

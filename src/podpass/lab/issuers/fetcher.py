@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from podpass import files
 from podpass.crypto import jose
 from podpass.errors import SettingsError
-from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
-from podpass.http.fetcher import Fetcher, FetchError, FetchRules, TrustedUrls
+from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer, JsonFetcher
+from podpass.http.fetcher import Fetcher, FetchError, FetchRules
 from podpass.kubernetes.service_account.names import JWKS_PATH
 from podpass.lab.issuers.registry import IssuerRegistry, NamedIssuer
 
@@ -45,9 +45,12 @@ class NamedIssuerFetcher:
     def _find(self, url: str) -> NamedIssuer | None:
         """Return the issuer to whose documents a URL belongs.
 
-        Its keys may be on another path of its origin than its discovery document.
+        Its keys may be on another path of its origin than its discovery document. The discovery document of
+        another issuer of the same origin is not its own: a user who creates a credential chooses it.
         """
         issuers = self._registry.issuers.values()
+        if url.endswith(jose.DISCOVERY_PATH):
+            return next((each for each in issuers if _document_url(each) == url), None)
         below = [each for each in issuers if url.startswith(each.url.removesuffix("/") + "/")]
         if below:
             return max(below, key=lambda each: len(each.url))
@@ -67,9 +70,8 @@ def create_fetcher(issuer: NamedIssuer) -> Fetcher:
     if not issuer.server:
         rules = FetchRules(private=issuer.addresses, private_ca_file=ca_file)
     else:
-        urls = frozenset(issuer.server + path for path in (jose.DISCOVERY_PATH, JWKS_PATH))
-        trusted = TrustedUrls(urls=urls, ca_file=ca_file)
-        rules = FetchRules(private=issuer.addresses, trusted=trusted)
+        cluster = ClusterIssuer(issuer=issuer.url, server=issuer.server, ca_file=ca_file)
+        rules = FetchRules(private=issuer.addresses, trusted=cluster.trusted)
     try:
         return Fetcher(rules)
     except SettingsError as exc:
@@ -90,6 +92,10 @@ def _read_document(folder: Path, path: str) -> dict[str, Any]:
         raise FetchError("the file of the document cannot be read", reason="status") from exc
     except jose.MalformedToken as exc:
         raise FetchError("the file is not a JSON object", reason="not_json") from exc
+
+
+def _document_url(issuer: NamedIssuer) -> str:
+    return issuer.url.removesuffix("/") + jose.DISCOVERY_PATH
 
 
 def _origin(url: str) -> tuple[str, str]:

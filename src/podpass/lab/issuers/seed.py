@@ -9,7 +9,7 @@ from podpass.http.fetcher import FetchError, parse_url
 from podpass.lab.issuers.fetcher import create_fetcher
 from podpass.lab.issuers.registry import ISSUERS, IssuerEntry, IssuerRegistry, NamedIssuer
 from podpass.seed.results import Applied
-from podpass.seed.section import SeedEntry, SeedPlace, SeedSection, fixed
+from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
 from podpass.seed.yaml_reader import Reader, line_of
 from podpass.settings.authority import is_private_network
 from podpass.settings.azure import PIPELINES
@@ -82,10 +82,6 @@ async def _find_fault(_place: SeedPlace, wanted: IssuerEntry) -> str:
     return ""
 
 
-async def _find_no_fault(_place: SeedPlace, _wanted: SeedEntry) -> str:
-    return ""
-
-
 async def _put_issuer(place: SeedPlace, wanted: IssuerEntry) -> list[Applied]:
     change = _registry(place).put(wanted.issuer)
     return [Applied(what="issuer", name=wanted.name, change=change)]
@@ -96,25 +92,13 @@ async def _put_platform(place: SeedPlace, wanted: SeedEntry) -> list[Applied]:
     return [Applied(what="pipelines of", name=wanted.name, change=change)]
 
 
-def _no_resource(_place: SeedPlace, _wanted: SeedEntry) -> str:
-    return ""
-
-
 SECTIONS = (
     SeedSection(
         key="issuers",
         noun="issuer",
         parse=_parse_issuer,
-        find_scope=fixed(_no_resource),
         find_fault=_find_fault,
         put=_put_issuer,
     ),
-    SeedSection(
-        key="pipelines",
-        noun="platform",
-        parse=_parse_platform,
-        find_scope=fixed(_no_resource),
-        find_fault=_find_no_fault,
-        put=_put_platform,
-    ),
+    SeedSection(key="pipelines", noun="platform", parse=_parse_platform, put=_put_platform),
 )

@@ -163,7 +163,8 @@ class PipelineIssuer:
 
     def _answer(self, scope: Scope) -> tuple[int, dict[str, str]]:
         platform = scope["path"].removeprefix(f"{PATH}/")
-        if platform not in _METHODS:
+        # Before the keys are opened, so that no caller makes an instance without pipelines create them.
+        if platform not in _METHODS or platform not in self._find_platforms():
             return 404, {"message": "there is no such request protocol"}
         if scope["method"] != _METHODS[platform]:
             return 405, {"message": f"use {_METHODS[platform]}"}

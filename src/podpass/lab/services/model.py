@@ -21,13 +21,7 @@ if TYPE_CHECKING:
     from podpass.resource.guard import KeySource
     from podpass.seed.model import Seed
     from podpass.seed.section import SeedSection
-
-
-class AzuriteSettings(Protocol):
-    """The settings that data planes read: the addresses of Azurite, or an empty text."""
-
-    @property
-    def azurite(self) -> str: ...
+    from podpass.settings.azure import AzureSettings
 
 
 class InstanceParts(Protocol):
@@ -37,7 +31,7 @@ class InstanceParts(Protocol):
     def config(self) -> InstanceConfig: ...
 
     @property
-    def settings(self) -> AzuriteSettings: ...
+    def settings(self) -> "AzureSettings": ...
 
     @property
     def environ(self) -> Mapping[str, str]: ...

@@ -5,7 +5,6 @@ It uses podpass as a user does: the command line for the instance, the Kubernete
 
 import asyncio
 import copy
-import importlib.util
 import json
 import re
 import shlex
@@ -27,6 +26,7 @@ from podpass.errors import Error
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.kubernetes.service_account.names import subject
 from podpass.lab.cluster.samples import examples
+from podpass.lab.cluster.samples.cache import is_importable
 from podpass.lab.tutorial import program
 from podpass.names import USE_LABEL
 from podpass.settings.local import EMBEDDED
@@ -71,20 +71,13 @@ class FailureCase:
 
 def check_sdk() -> None:
     """Check that the modules which the pod imports are installed. Raises DemoFailed."""
-    missing = {module: name for module, name in _SDK.items() if not _importable(module)}
+    missing = {module: name for module, name in _SDK.items() if not is_importable(module)}
     if missing:
         packages = " ".join(missing.values())
         raise DemoFailed(
             f"the demo's pod needs {' and '.join(missing)}",
             hint=f"{shlex.quote(sys.executable)} -m pip install {packages}",
         )
-
-
-def _importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is missing
-        return False
 
 
 def without_label(manifest: Manifest) -> Manifest:
@@ -120,12 +113,12 @@ class Demo:
         self._log = data_dir / "podpass.log"
         self.is_running = False
 
-    def podpass(self, *arguments: str) -> str:
+    async def podpass(self, *arguments: str) -> str:
         """Run a podpass command on the instance of the demo.
 
         Raises DemoFailed, with the last lines of the command's output.
         """
-        return program.run_podpass(self._data_dir, *arguments, failed=DemoFailed)
+        return await program.run_podpass(self._data_dir, *arguments, failed=DemoFailed)
 
     async def run(self) -> None:
         """Run the demo on a new instance, and stop the instance at the end. Raises DemoFailed."""
@@ -136,8 +129,8 @@ class Demo:
         self.is_running = True
         try:
             chosen = ("--kubernetes", self._kubernetes, "--seed", str(folder / "seed.yaml"))
-            self.podpass("up", "--detach", "--port-base", "0", *chosen)
-            status = json.loads(self.podpass("status", "-o", "json"))
+            await self.podpass("up", "--detach", "--port-base", "0", *chosen)
+            status = json.loads(await self.podpass("status", "-o", "json"))
             self._echo(f"instance   ready in {time.monotonic() - began:.1f} s, on loopback only")
             self._echo(
                 "seed       identity, federated credential, vault and role: examples/quickstart/seed.yaml"
@@ -150,7 +143,7 @@ class Demo:
             finally:
                 await client.close()
         finally:
-            self.podpass("down")
+            await self.podpass("down")
             self.is_running = False
             self._echo("\nstopped    all processes have exited and all ports are closed")
 

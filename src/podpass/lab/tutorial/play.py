@@ -1,5 +1,6 @@
 """Run a tutorial: start an instance, run its script, and print each command with its output."""
 
+import asyncio
 import contextlib
 import os
 import shlex
@@ -72,7 +73,7 @@ def run_tutorial(
         try:
             _run_script(options, folder, _script_environment(folder, python, image, environ), echo)
         finally:
-            program.run_podpass(folder / "data", "down", failed=TutorialFailed)
+            asyncio.run(program.run_podpass(folder / "data", "down", failed=TutorialFailed))
             stopped = True
     finally:
         # `podpass down` needs the directory of an instance that is still running.
@@ -117,9 +118,8 @@ def _image(environ: Mapping[str, str], echo: Echo) -> str:
 
 def _start_instance(folder: Path, echo: Echo) -> None:
     began = time.monotonic()
-    program.run_podpass(
-        folder / "data", "up", "--detach", "--port-base", "0", failed=TutorialFailed
-    )
+    start = ("up", "--detach", "--port-base", "0")
+    asyncio.run(program.run_podpass(folder / "data", *start, failed=TutorialFailed))
     echo(f"instance in a temporary directory, ready in {time.monotonic() - began:.1f} s")
 
 

@@ -180,6 +180,7 @@ class AdminApp:
                 domain,
                 self._clock,
                 hash_password=hash_password,
+                administrators=self._settings.exchange.administrators,
             ),
         )
         return self._apis

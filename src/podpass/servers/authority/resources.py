@@ -139,12 +139,9 @@ def create_fetcher(settings: Settings) -> Fetcher:
     """Create the fetcher for the keys of issuers."""
     exchange = settings.exchange
     cluster = cluster_issuer(exchange)
-    trusted = TrustedUrls(
-        urls=frozenset((cluster.document_url, cluster.jwks_url) if cluster else ()),
-        ca_file=exchange.cluster_ca_file,
-        token_file=exchange.cluster_token_file,
-    )
     rules = FetchRules(
-        private=exchange.private_issuers, private_ca_file=exchange.issuer_ca_file, trusted=trusted
+        private=exchange.private_issuers,
+        private_ca_file=exchange.issuer_ca_file,
+        trusted=cluster.trusted if cluster else TrustedUrls(),
     )
     return Fetcher(rules)

@@ -49,7 +49,7 @@ class StoreError(Error):
 class StoreCorrupt(StoreError):
     """The database file was damaged, removed or replaced."""
 
-    hint = "stop the cluster; restore the file from a backup, or move it away to start with an empty cluster"
+    hint = "restore the file from a backup, or move it away to start empty; first stop the cluster"
 
 
 class AlreadyExists(Error):
@@ -340,8 +340,7 @@ class ObjectStore:
     def check_file(self) -> None:
         """Check that the opened file still exists and a row of each table can be read from it.
 
-        Raises StoreCorrupt: objects in memory hide a damaged file until the next start. Raises StoreError if
-        the file is locked.
+        Raises StoreCorrupt: objects in memory hide a damaged file until the next start.
         """
         if self._path is None:
             return
@@ -354,8 +353,9 @@ class ObjectStore:
                 for table in ("revision", "objects"):
                     other.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 our own table
         except sqlite3.Error as exc:
-            failed = StoreCorrupt if _is_corrupt(exc) else StoreError
-            raise failed(f"cannot read {self._path}: {exc}", path=str(self._path)) from exc
+            if _is_corrupt(exc):  # otherwise it is locked or read-only
+                message = f"cannot read {self._path}: {exc}"
+                raise StoreCorrupt(message, path=str(self._path)) from exc
 
     @contextmanager
     def one_transaction(self) -> Iterator[None]:

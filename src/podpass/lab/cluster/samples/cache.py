@@ -77,12 +77,13 @@ class SampleCache:
     def _look_up(self, sample: Sample) -> SampleLookup:
         place = self.build_folder(sample)
         built = place if (place / COMPLETE).exists() else None
-        if built is None and sample.modules and all(map(_importable, sample.modules)):
+        if built is None and sample.modules and all(map(is_importable, sample.modules)):
             return SampleLookup(built=None, sources=source_folder(sample), python=sys.executable)
         return SampleLookup(built=built)
 
 
-def _importable(module: str) -> bool:
+def is_importable(module: str) -> bool:
+    """Return whether a module is installed."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # its parent package is missing

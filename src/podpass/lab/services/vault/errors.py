@@ -230,7 +230,8 @@ def not_found(kind: Kind, name: str) -> ObjectNotFound:
     """Return the error for an object, or a version of an object, that does not exist."""
     command = f"az keyvault {kind.noun}"
     error = ObjectNotFound(
-        f"The vault has no {kind.noun} {name}. If it was deleted, `{command} list-deleted` lists it"
+        f"A {kind.noun} with (name/id) {name} was not found in this key vault."
+        f" If it was deleted, `{command} list-deleted` lists it"
         f" and `{command} recover` recovers it.",
         name=name,
     )

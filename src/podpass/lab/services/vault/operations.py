@@ -3,8 +3,11 @@
 `app` authenticates and authorizes the caller before it runs an operation.
 """
 
+from dataclasses import replace
+
 from podpass.directory import roles
 from podpass.lab.services.vault import errors, object_operations, wire
+from podpass.lab.services.vault.certificates import views
 from podpass.lab.services.vault.model import SECRETS
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 
@@ -17,6 +20,12 @@ async def _get(request: VaultRequest) -> VaultResponse:
     # (Azure/AzureKeyVault issue 19), and its documentation says that `get` works outside of both.
     if not secret.enabled:
         raise errors.SecretDisabled("This version of the secret is disabled. Enable it to read it.")
+    wanted = request.query.get("outContentType")
+    if secret.managed and wanted is not None:
+        value = await request.compute(
+            views.convert_secret, secret.value, secret.content_type or "", wanted
+        )
+        secret = replace(secret, value=value, content_type=wanted)
     return VaultResponse(body=wire.bundle(request.context, secret))
 
 

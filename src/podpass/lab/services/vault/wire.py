@@ -196,6 +196,8 @@ def item(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> 
         written["contentType"] = secret.content_type
     if secret.managed:
         written |= {"managed": True, "kid": object_id(site, secret, KEYS)}
+    if "previous" in secret.document:
+        written["previousVersion"] = secret.document["previous"]
     address = object_id(site, secret, SECRETS, version=version)
     return {
         **written,

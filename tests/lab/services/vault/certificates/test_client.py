@@ -130,6 +130,40 @@ async def test_key_and_secret_are_deleted_recovered_and_purged_with_their_certif
     await run(lambda client: client.set_secret("c", "v"), SecretClient)
 
 
+async def test_secret_is_converted_to_pem_and_names_the_previous_version(run: Any) -> None:
+    first = await run(create)
+    second = await run(create)
+    kept = await run(lambda client: client.get_secret("c"), SecretClient)
+    assert kept.properties.previous_version == first.properties.version
+
+    def convert(client: Any) -> Any:
+        return client.get_secret("c", out_content_type="application/x-pem-file")
+
+    pem = await run(convert, SecretClient)
+    assert (pem.id, pem.properties.content_type) == (kept.id, "application/x-pem-file")
+    assert pem.value.startswith("-----BEGIN PRIVATE KEY-----")
+    leaf = x509.load_pem_x509_certificate(pem.value.encode())
+    assert leaf == x509.load_der_x509_certificate(bytes(second.cer))
+    old = await run(lambda client: client.get_secret("c", first.properties.version), SecretClient)
+    assert old.properties.previous_version is None
+    for name, wanted in (("c", "application/json"), ("p", "application/x-pkcs12")):
+        if name == "p":
+            await run(lambda client: create(client, "p", content_type="application/x-pem-file"))
+        with pytest.raises(HttpResponseError, match="outContentType"):
+            await run(
+                lambda client, name=name, wanted=wanted: client.get_secret(
+                    name, out_content_type=wanted
+                ),
+                SecretClient,
+            )
+    await run(lambda client: client.set_secret("plain", "v"), SecretClient)
+    plain = await run(
+        lambda client: client.get_secret("plain", out_content_type="application/x-pem-file"),
+        SecretClient,
+    )
+    assert plain.value == "v"
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "code"),
     [

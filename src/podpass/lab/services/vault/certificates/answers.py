@@ -59,6 +59,8 @@ def pending_json(site: wire.VaultContext, name: str, operation: PendingOperation
         "status": operation.status,
         "request_id": operation.request_id,
     }
+    if operation.preserve_order is not None:
+        shown["preserveCertOrder"] = operation.preserve_order
     if operation.details is not None:
         shown["status_details"] = operation.details
     if operation.error is not None:

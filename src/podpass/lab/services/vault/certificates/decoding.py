@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from podpass.crypto.x509 import PrivateKey
+from podpass.lab.services.vault.certificates import views
 from podpass.lab.services.vault.certificates.policy import PEM, PKCS12
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import KEY_SIZES
@@ -26,6 +27,8 @@ MAX_VALUE_CHARS = 128 * 1024
 MAX_CHAIN = 20
 # OpenSSL writes 2048, Windows 2000; 600 000 are recommended for passwords.
 MAX_ITERATIONS = 1_000_000
+# What `cryptography` raises.
+_MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _PEM_MARK = b"-----BEGIN "
 # A PEM may contain the parameters of a curve too.
 _MAX_BLOCKS = MAX_CHAIN + 4
@@ -56,12 +59,14 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
     content_type = PEM if _PEM_MARK in data else PKCS12
     try:
         key, found = _decode_pem(data) if content_type == PEM else _decode_pfx(data, password)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        usable = _check_key(key)
+        # The public key and the lifetime of a certificate are decoded when they are read.
+        leaf = _find_leaf(usable, found)
+        views.lifetime(leaf)
+    except _MALFORMED as exc:
         raise BadParameter(
             "The certificate cannot be decoded: the password is wrong, or it is no PFX or PEM."
         ) from exc
-    usable = _check_key(key)
-    leaf = _find_leaf(usable, found)
     rest = [each for each in found if each is not leaf]
     chain = rest if preserve_order else sort_chain(leaf, rest)
     return Decoded(key=usable, certificates=(leaf, *chain), content_type=content_type)
@@ -240,7 +245,9 @@ def decode_merged(
     try:
         found = [_load_merged(each) for each in given]
         leaf = next((each for each in found if each.public_key() == public), None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        if leaf is not None:
+            views.lifetime(leaf)
+    except _MALFORMED as exc:
         raise BadParameter("'x5c' must contain certificates as base64-encoded DER.") from exc
     if leaf is None:
         raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")

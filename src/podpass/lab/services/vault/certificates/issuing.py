@@ -101,7 +101,13 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
     if not certificates:
         return Created(state=lifetime.plan(state, previous), operation=operation, versions=())
     version = records.new_version(
-        state, certificates, key, wanted.attributes, wanted.now, version=operation.version
+        state,
+        certificates,
+        key,
+        wanted.attributes,
+        wanted.now,
+        version=operation.version,
+        previous=previous,
     )
     return Created(
         state=lifetime.plan(state, version),

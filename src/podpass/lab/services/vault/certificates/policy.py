@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cryptography.x509 import ObjectIdentifier
+
 from podpass.lab.services.vault.certificates.members import (
     as_list,
     as_object,
@@ -48,7 +50,6 @@ MAX_ACTIONS = 8
 MAX_MONTHS = 1200
 # A month counts as this many days in the limit of `days_before_expiry`.
 _DAYS_OF_MONTH = 27
-_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d{0,9})){1,20}", re.ASCII)
 _ISSUER = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 
@@ -173,8 +174,13 @@ def _parse_x509(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
         fields["sans"] = _parse_sans(as_object(given["sans"], "sans"))
     if given.get("ekus") is not None:
         found = texts(given["ekus"], "ekus", MAX_EKUS)
-        if wrong := [each for each in found if not _OID.fullmatch(each)]:
-            raise BadParameter(f"{wrong[0]!r} in x509_props.ekus is not an object identifier.")
+        for each in found:
+            try:
+                ObjectIdentifier(each)
+            except ValueError as exc:
+                raise BadParameter(
+                    f"{each!r} in x509_props.ekus is not an object identifier."
+                ) from exc
         fields["ekus"] = tuple(dict.fromkeys(found))
     if given.get("key_usage") is not None:
         found = texts(given["key_usage"], "key_usage", len(KEY_USAGES))
@@ -255,7 +261,10 @@ def _parse_issuer(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
 def to_json(policy: Policy) -> dict[str, Any]:
     """Return a policy as JSON, without its ID and attributes."""
     key: dict[str, Any] = {"exportable": policy.key.exportable, "kty": policy.key.kty}
-    key |= {"crv": policy.key.curve} if policy.key.kty == EC else {"key_size": policy.key.size}
+    if policy.key.curve is not None:
+        key |= {"crv": policy.key.curve, "key_size": CURVES[policy.key.curve].key_size}
+    else:
+        key["key_size"] = policy.key.size
     issuer: dict[str, Any] = {"name": policy.issuer}
     if policy.certificate_type is not None:
         issuer["cty"] = policy.certificate_type

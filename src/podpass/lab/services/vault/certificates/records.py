@@ -33,6 +33,8 @@ from podpass.lab.services.vault.model import (
 )
 
 _MANAGED = {"managed": True}
+# What the secret of a version shows of its document.
+_SECRET = ("previous",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +99,12 @@ def new_version(
     now: float,
     *,
     version: str = "",
+    previous: SecretVersion | None = None,
 ) -> SecretVersion:
-    """Return a version of a certificate to write; the leaf is the first of `certificates`."""
+    """Return a version of a certificate to write; the leaf is the first of `certificates`.
+
+    `previous` is the latest version, which the secret of the new one names.
+    """
     policy = CertificateSettings.of(state).policy
     begins, ends = views.lifetime(certificates[0])
     encoded = [base64.b64encode(each.public_bytes(Encoding.DER)).decode() for each in certificates]
@@ -119,6 +125,7 @@ def new_version(
             "x5t": views.thumbprint(certificates[0]),
             "x5c": encoded,
             "exportable": policy.key.exportable,
+            **({} if previous is None else {"previous": previous.version}),
             **attributes.document,
         },
     )
@@ -176,6 +183,6 @@ def with_views(version: SecretVersion) -> list[SecretVersion]:
         version,
         vault=secrets,
         value=views.secret_value(certificates, exported, version.content_type or ""),
-        document={},
+        document={name: version.document[name] for name in _SECRET if name in version.document},
     )
     return [version, shown, secret]

@@ -145,7 +145,13 @@ async def _import(request: VaultRequest) -> VaultResponse:
     settings = replace(_settings(state, policy, int(request.now)), pending=None)
     new_state = _with_settings(request, state, settings)
     written = await request.compute(
-        _build_version, new_state, found.certificates, found.key, attributes, request.now
+        _build_version,
+        new_state,
+        found.certificates,
+        found.key,
+        attributes,
+        request.now,
+        await request.store.get(request.shelf, request.name),
     )
     return VaultResponse(body=await _put(request, new_state, written, state))
 
@@ -174,9 +180,12 @@ def _build_version(
     key: PrivateKey,
     attributes: SecretAttributes,
     now: float,
+    previous: SecretVersion | None,
     version: str = "",
 ) -> list[SecretVersion]:
-    new = records.new_version(state, certificates, key, attributes, now, version=version)
+    new = records.new_version(
+        state, certificates, key, attributes, now, version=version, previous=previous
+    )
     return records.with_views(new)
 
 
@@ -257,6 +266,7 @@ async def _merge(request: VaultRequest) -> VaultResponse:
         key,
         _merge_attributes(attributes, operation),
         request.now,
+        await request.store.get(request.shelf, request.name),
         operation.version,
     )
     return VaultResponse(body=await _put(request, new_state, written, state), status=201)

@@ -17,11 +17,15 @@ from podpass.lab.services.vault.certificates.policy import (
     KEY_USAGES,
     MAX_MONTHS,
     PEM,
+    PKCS12,
     UNKNOWN,
     KeyProperties,
     Policy,
     default_action,
+    from_json,
+    to_json,
 )
+from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import EC, RSA, curve_name, encode_key
 
 # Operations of a key by the key usage of its certificate, in the order of the vault.
@@ -89,6 +93,19 @@ def secret_value(
     return Secret(base64.b64encode(pfx).decode())
 
 
+def convert_secret(value: Secret, content_type: str, wanted: str) -> Secret:
+    """Return the value of a certificate's secret in another format. Raises BadParameter."""
+    if wanted == content_type:
+        return value
+    if (content_type, wanted) != (PKCS12, PEM):
+        raise BadParameter(f"outContentType: {content_type} is not converted to {wanted}.")
+    found = pkcs12.load_pkcs12(base64.b64decode(value.reveal()), b"")
+    first = [] if found.cert is None else [found.cert]
+    certificates = tuple(each.certificate for each in (*first, *found.additional_certs))
+    assert found.key is None or isinstance(found.key, PrivateKey)
+    return secret_value(certificates, found.key, PEM)
+
+
 def _without_password() -> serialization.KeySerializationEncryption:
     """Return the encryption of a PFX with the empty password, in the algorithms that Azure's vault uses.
 
@@ -122,7 +139,18 @@ def decode_sealed(der: bytes) -> PrivateKey:
 
 
 def derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
-    """Return the policy of an imported certificate. Its private key is exportable."""
+    """Return the policy of an imported certificate. Its private key is exportable.
+
+    Raises BadParameter for a certificate that no policy can describe.
+    """
+    try:
+        # The store reads a policy with the bounds of those in requests.
+        return from_json(to_json(_derive_policy(certificate, content_type)))
+    except ValueError as exc:
+        raise BadParameter("The certificate is malformed.") from exc
+
+
+def _derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey):
         properties = KeyProperties(kty=RSA, size=key.key_size)
@@ -162,7 +190,12 @@ def find_extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Ex
     """Return an extension of a certificate; None if it is absent or malformed."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        ValueError,
+    ):
         return None
 
 
