@@ -246,6 +246,8 @@ class HarnessApi:
             raise UsageError("the clock can be moved by at most 10 years")
         self._clock.offset += seconds
         await self._cloud.keys.authority.ensure_keys()
+        for part in self._cloud.parts.values():
+            await part.catch_up()
         return {"offset": self._clock.offset}
 
     async def _rotate(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from podpass.directory.store.directory import Directory
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, server_tls, serving
 from podpass.lab.services.vault.app import create_app
+from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -45,6 +46,7 @@ class World:
     ca_file: Path
     port: int
     session: aiohttp.ClientSession
+    maintenance: Maintenance
     identities: dict[str, Identity] = field(default_factory=dict)
 
     async def identity(self, name: str, role: str | None, vault: str = "demo-vault") -> Identity:
@@ -80,6 +82,11 @@ class World:
         provider = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.KeyVault"
         resource_id = f"{provider}/vaults/{name}"
         return Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=resource_id)
+
+    async def set_time(self, now: float) -> None:
+        """Set the clock, and do what is due then."""
+        self.clock.now = now
+        await self.maintenance.catch_up()
 
     async def send(
         self,
@@ -172,6 +179,7 @@ async def world(
             ca_file=ca_file,
             port=port,
             session=session,
+            maintenance=Maintenance(directory, store, clock),
         )
 
 

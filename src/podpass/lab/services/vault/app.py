@@ -38,7 +38,7 @@ from podpass.http.server import (
     read_decoded_body,
 )
 from podpass.http.shares import Shares
-from podpass.lab.services.vault import authorization, due, errors, hosts, router, wire
+from podpass.lab.services.vault import authorization, errors, hosts, router, wire
 from podpass.lab.services.vault.authorization import VaultDirectory
 from podpass.lab.services.vault.request import VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
@@ -166,7 +166,6 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
             principal=principal.object_id,
             shares=self._shares,
         )
-        await due.run(self._directory, self._store, request.now)
         if not operation.changes:
             return await operation.run(request)
         name_of_caller = await authorization.display_name(self._directory, principal)

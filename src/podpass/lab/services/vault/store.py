@@ -12,15 +12,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from podpass.crypto.envelope import InvalidSealingKey, Sealer
 from podpass.crypto.secret import Secret
-from podpass.database import Database, decode_full_page, decode_rows
+from podpass.database import Database, decode_full_page, decode_rows, fetch_page
 from podpass.directory.store import audit_writer
 from podpass.lab.services.vault import backups, errors, rows
 from podpass.lab.services.vault.model import (
     AuditContext,
+    MissingObject,
     ObjectState,
     RecoveryPolicy,
     SecretAttributes,
@@ -119,14 +131,19 @@ class SecretStore:
             )
         )
 
-    async def due(self, now: float) -> Sequence[ObjectState]:
-        """List the objects of all vaults whose next action is due, the earliest first."""
+    async def due(
+        self, now: float, *, limit: int, after: ObjectState | None = None
+    ) -> Sequence[ObjectState]:
+        """List objects of all vaults whose next action is due, the earliest first, from after an object."""
+        order = (secrets.c.next_action, secrets.c.vault, secrets.c.key)
         query = select(secrets).where(
             secrets.c.next_action <= int(now), secrets.c.deleted.is_(None)
         )
-        query = query.order_by(secrets.c.next_action)
-        found = await self._database.read(lambda one: one.execute(query).all())
-        return decode_rows(found, rows.to_state)
+        if after is not None:
+            last = (after.next_action, after.vault, after.name.lower())
+            query = query.where(tuple_(*order) > tuple_(*last))
+        query = query.order_by(*order)
+        return await self._database.read(lambda one: fetch_page(one, query, limit, rows.to_state))
 
     async def counts(self) -> Mapping[str, int]:
         """Count the secrets of each vault, without deleted ones."""
@@ -220,7 +237,7 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         states: Sequence[ObjectState] = (),
-        expected: ObjectState | None = None,
+        expected: ObjectState | MissingObject | None = None,
     ) -> SecretVersion:
         """Write new versions, which become the latest ones, and states of objects, all or nothing.
 
@@ -241,7 +258,7 @@ class SecretStore:
         states: Sequence[ObjectState],
         audit: AuditContext | None = None,
         *,
-        expected: ObjectState | None = None,
+        expected: ObjectState | MissingObject | None = None,
     ) -> None:
         """Write states of objects without new versions. Raises as `put`."""
 
@@ -411,6 +428,12 @@ class SecretStore:
 
         return await self._database.write(step)
 
+    async def put_off(self, state: ObjectState, now: float, until: int | None) -> None:
+        """Set the time of the next action of an object if it is still due; None for no action."""
+        statement = update(secrets).filter_by(vault=state.vault, key=state.name.lower())
+        statement = statement.where(secrets.c.next_action <= int(now)).values(next_action=until)
+        await self._database.write(lambda one: one.execute(statement))
+
     async def purge_expired(self, now: float) -> int:
         """Purge deleted objects whose retention time is over. Return their number."""
         due = secrets.c.purge_on <= int(now)
@@ -458,11 +481,16 @@ class SecretStore:
         connection: Connection,
         new: Sequence[SecretVersion],
         states: Sequence[ObjectState],
-        expected: ObjectState | None,
+        expected: ObjectState | MissingObject | None,
     ) -> None:
         if expected is not None:
             found = _find(connection, expected.vault, expected.name.lower())
-            if found != expected:
+            if isinstance(expected, MissingObject):
+                # A deleted object has a refusal of its own below.
+                is_outdated = found is not None and found.deleted is None
+            else:
+                is_outdated = found != expected
+            if is_outdated:
                 raise errors.OutdatedState(f"{expected.name} was changed by another request.")
         written = {(each.vault, each.name.lower()) for each in states}
         for state in states:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import json
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -21,6 +22,7 @@ CPU_SECONDS = 5
 # The machine may be busy, so the effective limit is CPU_SECONDS.
 _WALL_SECONDS = 60.0
 _MEMORY_BYTES = 1024 * 1024 * 1024
+_OUT_OF_TIME = (-signal.SIGXCPU, -signal.SIGKILL)
 # The maximum number of concurrent imports, one process each; further imports wait.
 _PROCESSES = asyncio.Semaphore(2)
 
@@ -65,8 +67,10 @@ async def _run(request: bytes, cpu_seconds: int) -> dict[str, Any] | None:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode != 0:
+    if process.returncode in _OUT_OF_TIME:
         return None
+    if process.returncode != 0:
+        return {"error": "The certificate cannot be decoded."}
     answer: dict[str, Any] = json.loads(output)
     return answer
 

@@ -32,7 +32,7 @@ from podpass.lab.services.vault.certificates.members import (
 from podpass.lab.services.vault.certificates.policy import KeyProperties
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
-from podpass.lab.services.vault.model import ISSUERS, ObjectState, vault_of
+from podpass.lab.services.vault.model import ISSUERS, MissingObject, ObjectState, vault_of
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
 
@@ -169,7 +169,8 @@ async def _write(
         ca = state.settings.get("ca")
         settings["ca"] = ca if ca is not None else await _create_ca(request, state)
     new = ObjectState(vault=state.vault, name=state.name, settings=settings)
-    await request.store.put_states([new], request.audit, expected=old)
+    before = old or MissingObject(vault=state.vault, name=state.name)
+    await request.store.put_states([new], request.audit, expected=before)
     return VaultResponse(body=_bundle(request, new))
 
 

@@ -41,6 +41,7 @@ from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
+    MissingObject,
     ObjectState,
     SecretAttributes,
     SecretVersion,
@@ -80,7 +81,6 @@ async def _find_writable(request: VaultRequest) -> ObjectState | None:
 
     Raises OperationInProgress.
     """
-    await request.store.purge_expired(request.now)
     state = await request.store.find(request.shelf, request.name)
     if state is not None:
         operation = CertificateSettings.of(state).pending
@@ -162,6 +162,7 @@ def _import_policy(given: object, found: Decoded) -> Policy:
     Raises BadParameter if the request says another format of the value.
     """
     derived = views.derive_policy(found.certificates[0], found.content_type)
+    policies.check_derived(derived)
     if given is None:
         return derived
     policy = policies.parse(given, derived)
@@ -197,7 +198,8 @@ async def _put(
 ) -> dict[str, Any]:
     """Write a version with its views, and return its JSON."""
     states = records.states_of(lifetime.plan(state, written[0]))
-    await request.store.put(written, request.audit, states=states, expected=expected)
+    before = expected or MissingObject(vault=state.vault, name=state.name)
+    await request.store.put(written, request.audit, states=states, expected=before)
     return answers.bundle(request.context, replace(written[0], settings=state.settings))
 
 
@@ -274,12 +276,17 @@ async def _merge(request: VaultRequest) -> VaultResponse:
 
 def _merge_attributes(given: SecretAttributes, operation: PendingOperation) -> SecretAttributes:
     """Return the attributes of a merged version: those of its creation unless the merge has others."""
-    ordered = operation.preserve_order
+    document = {"preserve_order": operation.preserve_order, "exportable": False}
+    if operation.preserve_order is None:
+        del document["preserve_order"]
+    # Otherwise the policy of today decides. It cannot make a key exportable that was created as another one.
+    if operation.exportable:
+        del document["exportable"]
     return replace(
         given,
         enabled=given.enabled if "enabled" in given.given else operation.enabled,
         tags=given.tags if "tags" in given.given else operation.tags,
-        document={} if ordered is None else {"preserve_order": ordered},
+        document=document,
     )
 
 

@@ -33,7 +33,6 @@ async def _write(
     operations: tuple[str, ...],
     attributes: SecretAttributes,
 ) -> VaultResponse:
-    await request.store.purge_expired(request.now)
     new = rotation.new_version(
         request.shelf, request.name, key, operations, attributes, request.now
     )
