@@ -10,7 +10,6 @@ from podpass.directory.model import Vault
 from podpass.http.server import Headers
 from podpass.http.shares import ShareExceeded
 from podpass.lab.services.vault import errors, wire
-from podpass.lab.services.vault.limits import Limits, Turns
 from podpass.lab.services.vault.model import (
     SECRETS,
     AuditContext,
@@ -19,6 +18,7 @@ from podpass.lab.services.vault.model import (
     recovery_policy,
     shelf,
 )
+from podpass.lab.services.vault.slow_work import Turns, WorkLimits
 from podpass.lab.services.vault.store import SecretStore
 
 # Enough for a value of 25 KB with every byte escaped, and its attributes.
@@ -54,7 +54,7 @@ class VaultRequest:
     now: float
     action: str
     principal: str
-    limits: Limits
+    limits: WorkLimits
 
     @property
     def shelf(self) -> str:
