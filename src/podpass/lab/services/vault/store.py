@@ -221,15 +221,17 @@ class SecretStore:
         *,
         states: Sequence[ObjectState] = (),
         expected: ObjectState | None = None,
+        absent: bool = False,
     ) -> SecretVersion:
         """Write new versions, which become the latest ones, and states of objects, all or nothing.
 
         Objects that do not exist are created. Return the first version as it is stored. Raises NameTaken,
-        NameInUse, ManagedObject; OutdatedState if `expected` is no longer the state of its object.
+        NameInUse, ManagedObject; OutdatedState if `expected` is no longer the state of its object, or if the
+        first object is not `absent`.
         """
 
         def step(connection: Connection) -> SecretVersion:
-            self._put(connection, new, states, expected)
+            self._put(connection, new, states, expected, absent=absent)
             first = new[0]
             query = rows.select_version(first.vault, first.name, first.version)
             return self._read(connection.execute(query).one())
@@ -242,11 +244,12 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         expected: ObjectState | None = None,
+        absent: bool = False,
     ) -> None:
         """Write states of objects without new versions. Raises as `put`."""
 
         def step(connection: Connection) -> ObjectState:
-            self._put(connection, (), states, expected)
+            self._put(connection, (), states, expected, absent=absent)
             return states[0]
 
         await self._write(step, audit)
@@ -459,7 +462,13 @@ class SecretStore:
         new: Sequence[SecretVersion],
         states: Sequence[ObjectState],
         expected: ObjectState | None,
+        *,
+        absent: bool = False,
     ) -> None:
+        if absent:
+            found = _find(connection, states[0].vault, states[0].name.lower())
+            if found is not None and found.deleted is None:
+                raise errors.OutdatedState(f"{found.name} was created by another request.")
         if expected is not None:
             found = _find(connection, expected.vault, expected.name.lower())
             if found != expected:

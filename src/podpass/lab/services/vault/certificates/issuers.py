@@ -169,7 +169,7 @@ async def _write(
         ca = state.settings.get("ca")
         settings["ca"] = ca if ca is not None else await _create_ca(request, state)
     new = ObjectState(vault=state.vault, name=state.name, settings=settings)
-    await request.store.put_states([new], request.audit, expected=old)
+    await request.store.put_states([new], request.audit, expected=old, absent=old is None)
     return VaultResponse(body=_bundle(request, new))
 
 

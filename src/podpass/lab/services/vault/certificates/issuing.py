@@ -66,12 +66,12 @@ class Created:
     async def write(
         self, store: SecretStore, audit: AuditContext, expected: ObjectState | None
     ) -> None:
-        """Write all, or nothing. Raises as `SecretStore.put`."""
-        states = records.states_of(self.state)
+        """Write all, or nothing; without `expected` the certificate is new. Raises as `SecretStore.put`."""
+        states, absent = records.states_of(self.state), expected is None
         if self.versions:
-            await store.put(self.versions, audit, states=states, expected=expected)
+            await store.put(self.versions, audit, states=states, expected=expected, absent=absent)
         else:
-            await store.put_states(states, audit, expected=expected)
+            await store.put_states(states, audit, expected=expected, absent=absent)
 
 
 def create(store: SecretStore, wanted: NewCertificate) -> Created:

@@ -197,7 +197,9 @@ async def _put(
 ) -> dict[str, Any]:
     """Write a version with its views, and return its JSON."""
     states = records.states_of(lifetime.plan(state, written[0]))
-    await request.store.put(written, request.audit, states=states, expected=expected)
+    await request.store.put(
+        written, request.audit, states=states, expected=expected, absent=expected is None
+    )
     return answers.bundle(request.context, replace(written[0], settings=state.settings))
 
 
