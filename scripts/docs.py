@@ -18,7 +18,7 @@ from podpass import settings
 from podpass.cli.commands import cli
 from podpass.diagnose.doctor.checks import CHECKS
 from podpass.diagnose.doctor.model import Stage
-from podpass.exchange.errors import catalogue, other_errors
+from podpass.exchange.errors import catalogue
 
 # The commands that read each class, and those that set its fields in code.
 READERS = {
@@ -77,7 +77,7 @@ def errors_page() -> str:
         "## Errors that only Entra returns\n",
         "`podpass explain` explains these errors too. podpass never returns them.\n",
     ]
-    for other in other_errors.ENTRA_ONLY_ROWS:
+    for other in catalogue.ENTRA_ONLY_ROWS:
         lines += [
             f"### AADSTS{other.number}\n",
             f"`{other.error}`.\n",

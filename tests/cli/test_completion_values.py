@@ -74,6 +74,14 @@ def test_names_of_the_cluster_are_completed(
     assert [each.value for each in found] == expected
 
 
+def test_value_of_two_completions_is_completed_once(context: click.Context) -> None:
+    complete = completion_values.complete_any(
+        completion_values.complete_namespaces, completion_values.complete_namespaces
+    )
+    found = complete(context, click.Option(["--x"]), "s")
+    assert [each.value for each in found] == ["shop"]
+
+
 def test_completion_of_podpass_cloud_ignores_a_running_instance(
     context: click.Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,14 @@ def test_text_without_a_code_is_refused_with_a_hint() -> None:
     assert "AADSTS" in str(done.exception)
 
 
+def test_name_of_a_file_gets_the_command_that_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "my app.log"
+    file.write_text(ERROR)
+    done = run(str(file))
+    assert done.exit_code == 1
+    assert f"podpass explain < '{file}'" in str(getattr(done.exception, "hint", ""))
+
+
 def test_error_of_an_sdk_without_variables_names_the_command_that_finds_the_reason() -> None:
     text = (
         "WorkloadIdentityCredential authentication unavailable. The workload options are not fully"

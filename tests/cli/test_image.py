@@ -40,6 +40,7 @@ def test_samples_are_listed_with_their_missing_tools(
     table = podpass("image", "list", env=environ).stdout
     assert "REASON" in table
     assert "install Go 1.23 or newer" in table
+    assert "Name the program of an image with" not in table
 
 
 def test_prepared_sample_is_ready_and_a_replaced_sample_is_not_listed(

@@ -86,6 +86,22 @@ async def test_ping_finds_an_overwritten_file_although_its_pages_are_cached(
     assert "SQLITE_" in str(caught.value.facts["cause"])
 
 
+async def test_ping_fails_while_a_repaired_file_has_damaged_pages_in_memory(
+    database: Database, path: Path
+) -> None:
+    """Fails if readiness follows the file alone, and every request fails until the next start."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    intact = path.read_bytes()
+    for content in (os.urandom(len(intact)), intact):
+        with path.open("r+b") as file:
+            file.write(content)
+        with pytest.raises(DatabaseFailed):
+            await database.read(_count)
+        with pytest.raises(DatabaseDamaged):
+            await database.ping()
+
+
 @pytest.mark.parametrize("another", [True, False])
 async def test_removed_file_is_noticed_and_logged_once(
     database: Database, path: Path, another: bool, caplog: pytest.LogCaptureFixture

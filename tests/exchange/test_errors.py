@@ -12,10 +12,16 @@ from podpass import names
 from podpass.crypto import jose
 from podpass.directory.model import FederatedCredential
 from podpass.exchange.errors import numbers
-from podpass.exchange.errors.assertion_errors import ASSERTION_ROWS
-from podpass.exchange.errors.catalogue import STEPS, TABLE, AadstsError, sanitize
-from podpass.exchange.errors.client_errors import CLIENT_ROWS, UNIFORM_ROWS
-from podpass.exchange.errors.user_errors import USER_ROWS
+from podpass.exchange.errors.catalogue import (
+    ASSERTION_ROWS,
+    CLIENT_ROWS,
+    STEPS,
+    TABLE,
+    UNIFORM_ROWS,
+    USER_ROWS,
+    AadstsError,
+    sanitize,
+)
 from tests.directory.database_faults import corrupt
 from tests.exchange import managed_identity_tokens
 from tests.exchange.client_auth.test_secrets import (

@@ -16,8 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubeling.apiserver import decoding, schema, selectors
-from kubeling.apiserver.admission import warning_headers
+from kubeling.apiserver import decoding, response, schema, selectors
 from kubeling.apiserver.auth import rbac
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import KINDS, Kind
@@ -133,7 +132,7 @@ def _write(kind: Kind, live: Any, _patch: Any) -> None:
     defaults.set_defaults(kind, defaults.prepare_for_create(kind, obj))
     server_side_apply.track_update(kind, None, obj, "m", now=1.0)
     validate.create(kind, obj)
-    warning_headers.format_headers(validate.warnings(kind, obj))
+    response.format_warnings(validate.warnings(kind, obj))
 
 
 def _update(kind: Kind, live: Any, patch: Any) -> None:

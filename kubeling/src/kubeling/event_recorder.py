@@ -270,7 +270,13 @@ class EventRecorder:
                 await self._write(series)
                 self.is_failing = False
             except ApiError as exc:
-                self._log_failure(exc)
+                if not self.is_failing:
+                    facts = {"status": exc.status, "reason": exc.message}
+                    if self._hint:
+                        _log.warning("event_write_failed", extra={**facts, "hint": self._hint})
+                    else:
+                        _log.debug("event_write_failed", extra=facts)
+                self.is_failing = True
             except Exception:  # noqa: BLE001 the next Event may succeed
                 _log.exception("event_writer_failed")
             finally:
@@ -323,15 +329,6 @@ class EventRecorder:
             "firstTimestamp": rfc3339(series.first),
             **_build_update(series),
         }
-
-    def _log_failure(self, exc: ApiError) -> None:
-        if not self.is_failing:
-            facts = {"status": exc.status, "reason": exc.message}
-            if self._hint:
-                _log.warning("event_write_failed", extra={**facts, "hint": self._hint})
-            else:
-                _log.debug("event_write_failed", extra=facts)
-        self.is_failing = True
 
 
 def _build_update(series: EventSeries) -> Object:

@@ -270,8 +270,8 @@ class Cluster:
     async def _start_node(
         self, embedded: EmbeddedCluster, folder: Path, files: CertificateFiles, server: str
     ) -> None:
+        from kubeling.kubelet.images import LocalImages
         from kubeling.kubelet.kubelet import Kubelet, KubeletConfig
-        from kubeling.kubelet.local_images import LocalImages
 
         given = self._images
         if isinstance(given, Mapping):

@@ -23,7 +23,6 @@ from kubeling.apiserver import (
     status,
     strict_decoding,
 )
-from kubeling.apiserver.admission import warning_headers
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.patch import (
     json_patch,
@@ -180,14 +179,14 @@ def test_warnings_are_checked_up_to_the_length_of_the_headers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checked: list[int] = []
-    is_sendable = warning_headers._is_sendable
+    is_sendable = response._is_sendable
 
     def note(text: str) -> bool:
         checked.append(len(text))
         return is_sendable(text)
 
-    monkeypatch.setattr(warning_headers, "_is_sendable", note)
-    warning_headers.format_headers(f"{at} {'x' * 100}" for at in range(10_000))
+    monkeypatch.setattr(response, "_is_sendable", note)
+    response.format_warnings(f"{at} {'x' * 100}" for at in range(10_000))
     assert sum(checked) <= 4096 + 256
 
 

@@ -1,7 +1,7 @@
 """Ephemeral containers are accepted by the API and not run; status and event report that."""
 
 from kubeling.api import STRATEGIC_PATCH
-from kubeling.kubelet import ephemeral
+from kubeling.kubelet import status
 from tests.kubelet.cluster import PODS, KubeletCluster, Pod, condition, shell, state
 
 
@@ -34,6 +34,6 @@ async def test_ephemeral_container_waits_with_a_reason_and_an_event(
 
 def test_reported_ephemeral_container_is_not_reported_again() -> None:
     pod: Pod = {"spec": {"ephemeralContainers": [{"name": "one"}, {"name": "two"}]}}
-    assert ephemeral.unreported_containers(pod) == ["one", "two"]
-    pod["status"] = {"ephemeralContainerStatuses": ephemeral.build_statuses(pod)[:1]}
-    assert ephemeral.unreported_containers(pod) == ["two"]
+    assert status.unreported_containers(pod) == ["one", "two"]
+    pod["status"] = {"ephemeralContainerStatuses": status.build_ephemeral_statuses(pod)[:1]}
+    assert status.unreported_containers(pod) == ["two"]

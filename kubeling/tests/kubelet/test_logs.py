@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from kubeling.kubelet.containers import (
+    FALLBACK,
+    exit_reason,
+    termination_message,
+)
 from kubeling.kubelet.logs import (
     LogActivity,
     LogOptions,
@@ -12,11 +17,6 @@ from kubeling.kubelet.logs import (
     format_timestamp,
     read_log,
     rotated_path,
-)
-from kubeling.kubelet.termination_message import (
-    FALLBACK,
-    exit_reason,
-    termination_message,
 )
 
 ENDED = LogActivity(ended=True)

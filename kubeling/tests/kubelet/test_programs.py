@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeling.kubelet.prepared_container import locate_program
-from kubeling.kubelet.programs import find_program, search_path
+from kubeling.kubelet.prepared_container import find_program, locate_program, search_path
 
 
 def test_search_path_begins_with_the_folder_of_this_python() -> None:

@@ -159,11 +159,7 @@ def parse_pod(raw: object, namespace: str) -> Pod:
     )
     if raw.get("spec") is None:
         raise MalformedPod(f"{pod} has no spec", field="spec")
-    _check_namespace(pod, _get_text(metadata, "namespace"))
-    return pod
-
-
-def _check_namespace(pod: Pod, named: str) -> None:
+    named = _get_text(metadata, "namespace")
     if not pod.namespace:
         raise MalformedPod(f"the review of pod {pod.identity} has no namespace", field="namespace")
     # An API server never sends such a pod. Another client could request the identity of another namespace.
@@ -173,6 +169,7 @@ def _check_namespace(pod: Pod, named: str) -> None:
             object=str(pod),
             value=named[:64],
         )
+    return pod
 
 
 def quote(value: object, max_chars: int = 64) -> str:

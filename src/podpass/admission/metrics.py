@@ -73,7 +73,10 @@ class AdmissionMetrics:
         try:
             self._responses[outcome, reason] += 1
         except KeyError:
-            self._add_label_pair(outcome, reason)
+            key = (outcome if outcome in OUTCOMES else OTHER, reason)
+            if key not in self._responses and len(self._responses) >= MAX_REASONS:
+                key = (key[0], OTHER)
+            self._responses[key] = self._responses.get(key, 0) + 1
 
     def count_lookup(self, result: str) -> None:
         """Count the result of one ServiceAccount lookup."""
@@ -137,12 +140,6 @@ class AdmissionMetrics:
         if len(self._series) > MAX_NAMESPACES or not self._is_known(namespace):
             return self._series[OTHER]
         return self._series.setdefault(namespace, _Series())
-
-    def _add_label_pair(self, outcome: str, reason: str) -> None:
-        key = (outcome if outcome in OUTCOMES else OTHER, reason)
-        if key not in self._responses and len(self._responses) >= MAX_REASONS:
-            key = (key[0], OTHER)
-        self._responses[key] = self._responses.get(key, 0) + 1
 
     def _sum_series(self, bounds: tuple[float, ...]) -> tuple[list[int], float]:
         series = self._series.values()

@@ -157,22 +157,18 @@ def choose_volume_name(pod: Pod, config: PodIdentityConfig) -> str:
         if str(volume.get("name")).startswith(names.VOLUME_PREFIX) and "projected" in volume
     ]
     if len(earlier) > 1:
-        mounted = _list_volumes_at_mount_path(pod, config)
+        # The volumes that the containers mount at the token's path, without skipped containers.
+        mounted = {
+            mount.get("name")
+            for group in ("initContainers", "containers")
+            for container in list_objects(pod.spec, group)
+            if container.get("name", "") not in config.skip_containers
+            for mount in list_objects(container, "volumeMounts")
+            if mount.get("mountPath") == names.MOUNT_PATH
+        }
         return next((name for name in earlier if name in mounted), earlier[0])
     digest = hashlib.sha256(pod.identity.encode("utf-8", "surrogatepass")).hexdigest()
     return earlier[0] if earlier else names.VOLUME_PREFIX + digest[:30]
-
-
-def _list_volumes_at_mount_path(pod: Pod, config: PodIdentityConfig) -> set[str | None]:
-    """Return the volumes that the containers mount at the token's path, without skipped containers."""
-    return {
-        mount.get("name")
-        for group in ("initContainers", "containers")
-        for container in list_objects(pod.spec, group)
-        if container.get("name", "") not in config.skip_containers
-        for mount in list_objects(container, "volumeMounts")
-        if mount.get("mountPath") == names.MOUNT_PATH
-    }
 
 
 def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> list[dict[str, Any]]:

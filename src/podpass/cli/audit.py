@@ -8,7 +8,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import call_control
-from podpass.cli.completion_values import complete_targets
+from podpass.cli.completion_values import complete_any, complete_identities, complete_vaults
 from podpass.cli.output import print_output, print_skipped_rows
 from podpass.lab.data.datadir import DataDir
 
@@ -44,7 +44,7 @@ _COLUMNS = {
 @click.option(
     "--target",
     metavar="TEXT",
-    shell_complete=complete_targets,
+    shell_complete=complete_any(complete_identities, complete_vaults),
     help="Only entries whose target id contains this text.",
 )
 def command(

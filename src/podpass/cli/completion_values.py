@@ -3,6 +3,7 @@
 Without a running instance, or a cluster that responds, there are none: a completion prints no error.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +16,20 @@ from podpass.lab.data.datadir import DataDir, locate
 if TYPE_CHECKING:
     from podpass.kubernetes.client import KubeClient
 
+Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
 _CORE = "/api/v1"
 _PAGE = {"limit": "500"}
+
+
+def complete_any(*completions: Completion) -> Completion:
+    """Return a completion with the values of all given ones, each once."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+        found = [item for each in completions for item in each(ctx, parameter, text)]
+        return [*{item.value: item for item in found}.values()]
+
+    return complete
 
 
 def complete_identities(
@@ -48,16 +61,6 @@ def complete_vaults(
     except Error:
         return []
     return [CompletionItem(row["name"]) for row in rows if row["name"].startswith(incomplete)]
-
-
-def complete_targets(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the names of identities and vaults."""
-    return [
-        *complete_identities(ctx, parameter, incomplete),
-        *complete_vaults(ctx, parameter, incomplete),
-    ]
 
 
 def complete_namespaces(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -110,7 +111,10 @@ def command(
     findings = [each.fill({**values, **found.values}) for each in found.findings]
     if not found.numbers and not found.findings:
         raise Error(
-            "the text contains no AADSTS code and no error that podpass knows", hint=_USAGE_HINT
+            "the text contains no AADSTS code and no error that podpass knows",
+            hint=f"to explain a file: podpass explain < {shlex.quote(text)}"
+            if os.path.isfile(text)  # noqa: PTH113 a text may be too long for a path
+            else _USAGE_HINT,
         )
     known = [
         each

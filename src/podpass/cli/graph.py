@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from podpass.cli import options
 from podpass.cli.account_options import AccountOptions, build_options
 from podpass.cli.azure_account import choose_kubeconfig, default_to_instance, sign_in
 from podpass.cli.azure_cli_profile import SubscriptionNotChosen
-from podpass.cli.completion_values import complete_identities, complete_namespaces
+from podpass.cli.completion_values import complete_any, complete_identities, complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 from podpass.errors import UsageError
 
@@ -105,16 +104,6 @@ def _print_text(graph: "TrustGraph") -> None:
             click.echo(indent + " " * _CONTINUED + each)
 
 
-def _complete(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Return the names of identities and namespaces."""
-    return [
-        *complete_identities(ctx, parameter, incomplete),
-        *complete_namespaces(ctx, parameter, incomplete),
-    ]
-
-
 _OPTIONS = (
     click.Option(
         ["--allow-issuer"],
@@ -139,7 +128,7 @@ command = click.Command(
             required=False,
             default="",
             metavar="[IDENTITY|NAMESPACE]",
-            shell_complete=_complete,
+            shell_complete=complete_any(complete_identities, complete_namespaces),
         ),
         *_OPTIONS,
         *build_options(),

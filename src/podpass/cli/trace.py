@@ -11,6 +11,7 @@ import click
 from podpass.cli import options
 from podpass.cli.client import is_cloud_alone, read_status
 from podpass.cli.completion_values import (
+    complete_any,
     complete_namespaces,
     complete_pods,
     complete_service_accounts,
@@ -83,14 +84,6 @@ def _is_for_api_server(hop: Any) -> bool:
     return hop.stage == "assertion" and (audience == "" or _API_SERVER in str(audience))
 
 
-def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    found = [
-        *complete_pods(ctx, parameter, incomplete),
-        *complete_service_accounts(ctx, parameter, incomplete),
-    ]
-    return [*{item.value: item for item in found}.values()]
-
-
 @click.command
 @options.data_dir
 @click.option(
@@ -114,7 +107,12 @@ def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
     help="Also show dry runs, tokens for the API server, and first requests without a token.",
 )
 @options.output("table", "json")
-@click.argument("name", metavar="[POD|SERVICEACCOUNT]", default="", shell_complete=_complete)
+@click.argument(
+    "name",
+    metavar="[POD|SERVICEACCOUNT]",
+    default="",
+    shell_complete=complete_any(complete_pods, complete_service_accounts),
+)
 def command(
     data_dir: DataDir,
     namespace: str | None,

@@ -298,10 +298,6 @@ _CLAIMS = {
 
 def _claim_text(claim: str, value: Any) -> str:
     """Return a claim as text; a time also as a date."""
-    text = _as_text(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     is_time = claim == "exp" and isinstance(value, int | float) and 0 <= value < _MAX_TIME
     return f"{text} ({rfc3339(value)})" if is_time else text
-
-
-def _as_text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -84,7 +85,15 @@ def key_usage(
 
 def encode_pem(certificate: x509.Certificate) -> bytes:
     """Encode a certificate as PEM."""
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def encode_key(key: PrivateKey) -> bytes:
+    """Encode a private key as PEM, without encryption.
+
+    The label names the key's type: Fabric8's Java client reads any key in PKCS #8 as RSA. .NET reads both.
+    """
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
 def subject_hash(certificate: x509.Certificate) -> int:

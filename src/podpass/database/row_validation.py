@@ -154,15 +154,11 @@ def decode_rows(rows: Iterable[Any], decode: Callable[[Any], Model]) -> list[Mod
             found.append(decode(row))
         except CorruptRowError as exc:
             _log.error("corrupt_row_skipped", extra=exc.facts)
-            _collect(exc)
+            collected = _collected.get()
+            # A page with corrupt rows is read again with a higher limit, and then has the same rows again.
+            if collected is not None and exc.message not in [one.message for one in collected]:
+                collected.append(exc)
     return found
-
-
-def _collect(exc: CorruptRowError) -> None:
-    collected = _collected.get()
-    # A page with corrupt rows is read again with a higher limit, and then has the same rows again.
-    if collected is not None and exc.message not in [one.message for one in collected]:
-        collected.append(exc)
 
 
 def fetch_first(

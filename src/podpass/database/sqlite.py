@@ -124,7 +124,9 @@ class SqliteBackend:
         Raises DatabaseFailed.
         """
         self._check_file()
-        await self._retry_while_busy(self._read_each_table)
+        await self._retry_while_busy(self._read_file)
+        # A damaged page stays in the memory of this connection after the file was repaired, so requests fail.
+        await self._retry_while_busy(self._read_own_pages)
 
     def _check_file(self) -> None:
         if self._file != _file_identity(self._url.database):
@@ -134,7 +136,11 @@ class SqliteBackend:
                 hint="put the file back, or restart every process that has the old file open",
             )
 
-    def _read_each_table(self) -> None:
+    def _read_own_pages(self) -> None:
+        with wrap_driver_errors(self.engine.dialect), self._allow_invalid_utf8():
+            _read_each_table(self._driver)
+
+    def _read_file(self) -> None:
         # Another connection, because this one has the pages in memory even if the file was deleted.
         with (
             wrap_driver_errors(self.engine.dialect),
@@ -142,10 +148,8 @@ class SqliteBackend:
                 sqlite3.connect(f"file:{quote(self._url.database or '')}?mode=rw", uri=True)
             ) as other,
         ):
-            tables = other.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            other.text_factory = bytes  # invalid UTF-8 affects one row, not the database
-            for (table,) in tables:
-                other.execute(f'SELECT * FROM "{table}" LIMIT 1').fetchall()  # noqa: S608 our own table
+            other.text_factory = decode_text  # invalid UTF-8 affects one row, not the database
+            _read_each_table(other)
 
     async def _retry_while_busy(
         self, work: Callable[[], Result], seconds: float | None = None
@@ -211,6 +215,12 @@ class SqliteBackend:
             if version != self._last_version or not self._notifier.is_connected:
                 self._last_version = version
                 self._notifier.set_connected(connected=True)
+
+
+def _read_each_table(connection: Any) -> None:
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    for (table,) in tables:
+        connection.execute(f'SELECT * FROM "{table}" LIMIT 1').fetchall()  # noqa: S608 our own table
 
 
 def _is_decode_error(original: object) -> bool:

@@ -34,9 +34,6 @@ _AND = " and "
 _STARS = re.compile(r"\*+")
 _EXAMPLE = "claims['sub'] matches 'repo:contoso/app:*' and claims['repository_id'] eq '1234'"
 
-_GITHUB = "https://token.actions.githubusercontent.com"
-_GITLAB = re.compile(r"https://gitlab\.com|https://gitlab\.[a-z0-9.-]+\.(?:com|ca)")
-_TERRAFORM = ("https://app.terraform.io", "https://app.eu.terraform.io")
 _ANY_OPERATOR = ("eq", "matches")
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
@@ -155,12 +152,16 @@ def failing_clauses(expression: str, claims: Mapping[str, Any]) -> Sequence[Clau
     return [one for one in parse(expression) if not one.holds(claims)]
 
 
+def _check_nothing(_: Mapping[str, Sequence[Clause]]) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerRule:
     """What expressions for one issuer may contain: operators by claim, and a check of the whole."""
 
     operators: Mapping[str, Collection[str]]
-    check: Callable[[Mapping[str, Sequence[Clause]]], str | None]
+    check: Callable[[Mapping[str, Sequence[Clause]]], str | None] = _check_nothing
 
 
 def _check_github(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
@@ -178,12 +179,8 @@ def _check_gitlab(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
     return "it needs a clause for project_id, because sub does not begin with project_id:"
 
 
-def _check_nothing(_: Mapping[str, Sequence[Clause]]) -> str | None:
-    return None
-
-
 _RULES = {
-    "github": IssuerRule(
+    r"https://token\.actions\.githubusercontent\.com": IssuerRule(
         operators={
             "sub": _ANY_OPERATOR,
             "job_workflow_ref": _ANY_OPERATOR,
@@ -192,10 +189,10 @@ _RULES = {
         },
         check=_check_github,
     ),
-    "gitlab": IssuerRule(
+    r"https://gitlab\.com|https://gitlab\.[a-z0-9.-]+\.(?:com|ca)": IssuerRule(
         operators={"sub": _ANY_OPERATOR, "project_id": ("eq",)}, check=_check_gitlab
     ),
-    "terraform": IssuerRule(operators={"sub": _ANY_OPERATOR}, check=_check_nothing),
+    r"https://app\.(?:eu\.)?terraform\.io": IssuerRule(operators={"sub": _ANY_OPERATOR}),
 }
 
 
@@ -231,7 +228,7 @@ def usable_clauses(
 
 def is_public_issuer(issuer: str) -> bool:
     """Return whether Entra allows expressions for an issuer."""
-    return issuer == _GITHUB or issuer in _TERRAFORM or _GITLAB.fullmatch(issuer) is not None
+    return _find_public_rule(issuer) is not None
 
 
 def check_expression(
@@ -264,15 +261,15 @@ def _find_rule(issuer: str, kubernetes: KubernetesIssuers) -> IssuerRule:
     if issuer in kubernetes.issuers:
         check = _check_nothing if kubernetes.allow_wide else _check_service_accounts
         return IssuerRule(operators={"sub": _ANY_OPERATOR}, check=check)
-    if issuer == _GITHUB:
-        return _RULES["github"]
-    if _GITLAB.fullmatch(issuer):
-        return _RULES["gitlab"]
-    if issuer in _TERRAFORM:
-        return _RULES["terraform"]
+    if (rule := _find_public_rule(issuer)) is not None:
+        return rule
     raise InvalidExpression(
         f"issuer {issuer} cannot be used with expressions; GitHub Actions, GitLab and HCP Terraform can"
     )
+
+
+def _find_public_rule(issuer: str) -> IssuerRule | None:
+    return next((rule for pattern, rule in _RULES.items() if re.fullmatch(pattern, issuer)), None)
 
 
 def _check_service_accounts(clauses: Mapping[str, Sequence[Clause]]) -> str | None:

@@ -156,7 +156,7 @@ class VaultAccess(StrEnum):
 class AccessPolicy:
     """The permissions of one principal on the secrets of a vault: `get`, `list` and so on, in lower case.
 
-    `document` holds the permissions on keys, certificates and storage, which are stored only.
+    `document` has the permissions on keys, certificates and storage, by these names.
     """
 
     object_id: str

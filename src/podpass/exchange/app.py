@@ -29,7 +29,7 @@ from podpass.exchange.form_reader import receive_form
 from podpass.exchange.managed_identity_tokens import ManagedIdentityTokens
 from podpass.exchange.metrics import RequestObserver
 from podpass.exchange.origins import Origins
-from podpass.exchange.sign_in.app import Handler, SignInApp
+from podpass.exchange.sign_in.app import SignInApp
 from podpass.exchange.sign_in.sign_in import SignIn
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.signer import Signer
@@ -145,23 +145,18 @@ class TokenService:
             else:
                 reply = await self._handle_document(scope, tenant, rest.lower())
         except Exception as exc:  # noqa: BLE001 a bug must have a response too
-            reply = self._error_reply(exc, page, source, trace, correlation)
+            refused, level, fields = responses.as_refusal(exc, {"source": source})
+            if level != responses.ALREADY_LOGGED:
+                event = "document_refused" if page is None else "sign_in_refused"
+                _log.log(level, event, extra={"stage": "exchange", "source": source, **fields})
+            body = responses.error_body(refused, self._origins, trace, correlation, self._clock())
+            headers = responses.JSON_HEADERS if page is None else responses.NO_STORE_HEADERS
+            reply = Reply(refused.status, (*responses.error_headers(exc), *headers), body)
         if self._limiter is not None and is_client_error(reply.status):
             self._limiter.on_rejection(source)
         return Reply(
             reply.status, responses.with_ids(reply.headers, trace, correlation), reply.body
         )
-
-    def _error_reply(
-        self, exc: Exception, page: Handler | None, source: str, trace: str, correlation: str
-    ) -> Reply:
-        refused, level, fields = responses.as_refusal(exc, {"source": source})
-        if level != responses.ALREADY_LOGGED:
-            event = "document_refused" if page is None else "sign_in_refused"
-            _log.log(level, event, extra={"stage": "exchange", "source": source, **fields})
-        body = responses.error_body(refused, self._origins, trace, correlation, self._clock())
-        headers = responses.JSON_HEADERS if page is None else responses.NO_STORE_HEADERS
-        return Reply(refused.status, (*responses.error_headers(exc), *headers), body)
 
     async def _handle_document(self, scope: Scope, tenant: str, rest: str) -> Reply:
         if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:

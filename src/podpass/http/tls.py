@@ -152,7 +152,12 @@ class ReloadingTls:
                 return False
             self._load(pair)
         except CertificateInvalid as exc:
-            self._log_invalid(exc)
+            # The files are replaced one after the other and checked often, so each error is logged once.
+            found = str(exc.facts.get("found", exc.message))
+            if found != self._invalid:
+                self._invalid = found
+                self.failures += 1
+                _log.error("certificate_reload_failed", extra={"cause": exc.message})
             return False
         return True
 
@@ -175,14 +180,6 @@ class ReloadingTls:
         self._tls.load(pair)
         self._pair, self._invalid, self._last_warning = pair, "", ("", 0.0)
         _log.info("certificate_reloaded", extra={"not_after": rfc3339(pair.not_after)})
-
-    def _log_invalid(self, exc: CertificateInvalid) -> None:
-        # The files are replaced one after the other and checked often, so each error is logged once.
-        found = str(exc.facts.get("found", exc.message))
-        if found != self._invalid:
-            self._invalid = found
-            self.failures += 1
-            _log.error("certificate_reload_failed", extra={"cause": exc.message})
 
     def _warn_about_expiry(self) -> None:
         """Log once a day that the certificate expires soon: its renewal may have failed for weeks."""

@@ -95,7 +95,9 @@ class ImdsApp:
     async def _route(self, scope: Scope, body: bytes) -> Reply:
         path = scope["path"]
         if (cleaned := _clean_path(path)) is not None:
-            return self._redirect(cleaned, scope)
+            query = scope["query_string"]
+            location = quote(cleaned).encode() + (b"?" + query if query else b"")
+            return Reply(301, ((b"location", location),), b"")
         if _is_token_path(path):
             return await self._answer_token(scope, body)
         if path.startswith(_READY_PATH):
@@ -151,11 +153,6 @@ class ImdsApp:
         _log.info("received response from IMDS", extra={"status": reply.status})
         self._metrics.requests["forwarded"] += 1
         return reply
-
-    def _redirect(self, path: str, scope: Scope) -> Reply:
-        query = scope["query_string"]
-        location = quote(path).encode() + (b"?" + query if query else b"")
-        return Reply(301, ((b"location", location),), b"")
 
 
 def _log_token(query: TokenQuery, outcome: str, began: float, request_id: str) -> None:

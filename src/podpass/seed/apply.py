@@ -137,7 +137,10 @@ class _Target:
             except Error as exc:
                 reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
         await self._check_resources(seed, reader)
-        await self._check_administrators(seed, reader)
+        named = {identity.name for identity in seed.identities}
+        for one in seed.administrators:
+            if fault := await self._unknown(one.name, named):
+                reader.add_problem(one.line, f"administrators: {fault}")
         reader.finish()
         return planned
 
@@ -215,12 +218,6 @@ class _Target:
         for one in access:
             if fault := await self._unknown(one.identity, named):
                 reader.add_problem(one.line, f"{where}: access: {fault}")
-
-    async def _check_administrators(self, seed: Seed, reader: Reader) -> None:
-        named = {identity.name for identity in seed.identities}
-        for one in seed.administrators:
-            if fault := await self._unknown(one.name, named):
-                reader.add_problem(one.line, f"administrators: {fault}")
 
     async def _unknown(self, name: str, named: set[str]) -> str:
         """Return a message if file and directory have no identity with this name, otherwise an empty text."""

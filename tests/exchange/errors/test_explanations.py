@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from podpass.crypto import jose
 from podpass.exchange.errors import explanations
-from podpass.exchange.errors.catalogue import TABLE
+from podpass.exchange.errors.catalogue import ENTRA_ONLY_ROWS, TABLE
 from podpass.exchange.errors.issuer_reasons import REASONS, describe_reason
-from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start

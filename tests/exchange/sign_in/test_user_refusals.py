@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from podpass.exchange.errors.user_errors import USER_ROWS
+from podpass.exchange.errors.catalogue import USER_ROWS
 from podpass.exchange.sign_in import passwords
 from tests.exchange.sign_in.browser import Browser, browsing
 from tests.exchange.sign_in.test_grants import (

@@ -14,6 +14,7 @@ from podpass.database import Database, DatabaseFailed
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.key_store import TOPIC
 from podpass.exchange.signing.schedule import KeySchedule
+from tests.lab.instance.instances import overwrite
 from tests.waiting import eventually
 
 SCHEDULE = KeySchedule(
@@ -84,6 +85,21 @@ async def test_key_that_cannot_be_written_is_generated_once(
         service.keys._wake.set()
         await eventually(lambda: len(service.keys.published) == 3)
         assert logged(caplog, "signing_key_created") == 1
+
+
+async def test_damaged_database_is_logged_once_a_minute(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a database the keys are read again several times a second, in every process."""
+    async with service.keys.running():
+        overwrite(tmp_path / "a.db")
+        for lines in (1, 2):
+            for _ in range(10):
+                service.keys._wake.set()
+                await asyncio.sleep(0.03)
+            await eventually(lambda: logged(caplog, "signing_key_reconcile_failed") > 0)
+            assert logged(caplog, "signing_key_reconcile_failed") == lines
+            service.ticks += 60
 
 
 async def test_next_attempt_writes_the_key_of_the_last_attempt(service: Service) -> None:

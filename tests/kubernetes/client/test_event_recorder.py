@@ -13,7 +13,6 @@ from podpass.kubernetes.client.event_recorder import (
     EventLimits,
     EventRecorder,
     RateLimit,
-    object_reference,
 )
 
 
@@ -61,8 +60,8 @@ class Recording:
         await self.write()
 
     def queue(self, message: str, *, uid: str = "u", **more: Any) -> None:
-        obj = {"metadata": {"name": "p", "namespace": "n", "uid": uid}}
-        self.recorder.record(object_reference(obj), NORMAL, "Created", message, **more)
+        pod = {"kind": "Pod", "apiVersion": "v1", "name": "p", "namespace": "n", "uid": uid}
+        self.recorder.record(pod, NORMAL, "Created", message, **more)
 
     async def write(self) -> None:
         async with self.recorder:

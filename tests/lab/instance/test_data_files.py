@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from podpass.database import Database
+from podpass.database import (
+    Database,
+    DatabaseBusy,
+    DatabaseFailed,
+    DatabaseFull,
+    DatabaseReadOnly,
+)
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir
 from podpass.lab.instance.data_files import DataFiles
@@ -49,3 +55,17 @@ async def test_requests_of_one_second_share_one_check_and_a_change_is_logged_onc
     assert await files.find_damaged() == []
     events = [each.getMessage() for each in caplog.records]
     assert events == ["database_check_failed", "database_check_recovered"]
+
+
+@pytest.mark.parametrize("cause", [DatabaseBusy, DatabaseFull, DatabaseReadOnly])
+async def test_database_that_can_be_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: type[DatabaseFailed]
+) -> None:
+    """Else a full disk would take every token of the cloud in a cluster, whose reads still work."""
+
+    async def fail(_: Database) -> None:
+        raise cause("the disk is full", cause="SQLITE_FULL")
+
+    monkeypatch.setattr(Database, "ping", fail)
+    database = Database(f"sqlite:///{tmp_path / 'directory.db'}")
+    assert await DataFiles(DataDir(tmp_path), database).find_damaged() == []

@@ -177,6 +177,11 @@ def test_user_has_no_permission_until_configured_as_administrator(
     assert refused.status == 403
     assert refused.body["error"]["code"] == "Authorization_RequestDenied"
     assert send(connection, "POST", "/v1.0/applications", wanted, named).status == 201
+    # The seed's administrator is an application that may write users, but not this one.
+    head = {"Authorization": f"Bearer {_token(admin, GRAPH)}"}
+    kept = send(connection, "DELETE", f"/v1.0/users/{NAMED}", None, head)
+    assert kept.status == 403
+    assert "is an administrator" in kept.body["error"]["message"]
 
 
 def test_credential_created_by_admin_api_is_trusted_by_workers(

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from kubeling import asgi
 from kubeling.apiserver import options, response
-from kubeling.apiserver.admission import warning_headers
 from kubeling.apiserver.auth import token_request
 from kubeling.apiserver.auth.authentication import AuthConfig, Authenticator
 from kubeling.apiserver.auth.impersonation import impersonate
@@ -318,7 +317,7 @@ def _headers(result: AnyResponse, audit_id: str, warnings: list[str]) -> list[tu
     if isinstance(result, Response) and result.retry_after:
         headers.append((b"retry-after", str(result.retry_after).encode()))
     headers += result.headers if isinstance(result, Response) else ()
-    headers += [(b"warning", each) for each in warning_headers.format_headers(warnings)]
+    headers += [(b"warning", each) for each in response.format_warnings(warnings)]
     return headers
 
 

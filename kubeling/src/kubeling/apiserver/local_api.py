@@ -70,7 +70,10 @@ class LocalApi:
             for kind, obj in changes:
                 if kind != "SYNCED" and not self._is_in(request, obj):
                     continue
-                _remember(known, kind, obj)
+                if kind == DELETED:
+                    known.pop(_key(obj), None)
+                elif kind != "SYNCED":
+                    known[_key(obj)] = obj["metadata"]["uid"]
                 yield kind, _shown(request, kind, obj, metadata_only=metadata_only)
             if store.watch_cache.last_change(resource) <= cursor:
                 change_made = store.watch_cache.next_change(resource)
@@ -129,13 +132,6 @@ class LocalApi:
             user=self._user,
             value=body,
         )
-
-
-def _remember(known: dict[tuple[str, str], str], kind: str, obj: Object) -> None:
-    if kind == DELETED:
-        known.pop(_key(obj), None)
-    elif kind != "SYNCED":
-        known[_key(obj)] = obj["metadata"]["uid"]
 
 
 def _shown(request: Request, kind: str, obj: Object, *, metadata_only: bool) -> Object:

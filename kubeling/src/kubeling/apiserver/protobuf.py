@@ -210,7 +210,11 @@ def _decode_value(kind: str, value: Value, depth: int) -> Any:
                 else _signed(_first_field(value, 2, 0))
             )
         case "object":
-            return _decode_json(_as_bytes(_first_field(value, 1, b"")))
+            raw = _as_bytes(_first_field(value, 1, b""))
+            try:
+                return orjson.loads(raw) if raw else {}
+            except ValueError as exc:
+                raise MalformedBody("a field does not contain valid JSON") from exc
         case _:
             return _decode_message(kind, _as_bytes(value), depth + 1)
 
@@ -228,13 +232,6 @@ def _decode_double(data: bytes) -> int | float:
     if not math.isfinite(value):
         raise MalformedBody("a number is not finite")
     return int(value) if value.is_integer() else float(value)
-
-
-def _decode_json(raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw) if raw else {}
-    except ValueError as exc:
-        raise MalformedBody("a field does not contain valid JSON") from exc
 
 
 def _decode_time(kind: str, data: bytes) -> str | None:

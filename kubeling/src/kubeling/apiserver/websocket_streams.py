@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kubeling.apiserver.auth.websocket_token import without_tokens
+from kubeling.apiserver.auth.authentication import without_tokens
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import PassedOnResponse, StreamResponse
 from kubeling.apiserver.status import bad_request

@@ -15,16 +15,18 @@ from kubeling.apiserver.storage.storage import AlreadyExists, RevisionConflict
 from kubeling.controllers import small_controllers
 from kubeling.controllers.client import ControllerClient
 from kubeling.controllers.cron_jobs import CronJobController
-from kubeling.controllers.custom_resource_definitions import CustomResourceDefinitionController
 from kubeling.controllers.daemon_sets import DaemonSetController
 from kubeling.controllers.deployments import DeploymentController
-from kubeling.controllers.disruption import DisruptionController
 from kubeling.controllers.endpoint_slices import EndpointSliceController
 from kubeling.controllers.garbage_collector import GarbageCollector
 from kubeling.controllers.jobs import JobController
 from kubeling.controllers.lister import Change, Lister
 from kubeling.controllers.namespaces import ACCOUNT, ROOT_CA, NamespaceController
 from kubeling.controllers.replicasets import ReplicaSetController
+from kubeling.controllers.small_controllers import (
+    CustomResourceDefinitionController,
+    DisruptionController,
+)
 from kubeling.controllers.stateful_sets import StatefulSetController
 from kubeling.controllers.workqueue import Key, RequeueError, WorkQueue
 from kubeling.errors import Error

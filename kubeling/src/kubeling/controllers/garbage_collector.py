@@ -21,7 +21,12 @@ class GarbageCollector:
         finalizers = obj["metadata"].get("finalizers") or ()
         if obj["metadata"].get("deletionTimestamp"):
             if FINALIZERS[ORPHAN] in finalizers:
-                await self._orphan(kind, obj)
+                # Remove the owner reference from each dependent, then the finalizer of the owner.
+                for key in self._lister.dependents(obj["metadata"]["uid"]):
+                    dependent = self._object(key)
+                    if dependent is not None:
+                        await self._remove_owners(key[0], dependent, [obj["metadata"]["uid"]])
+                await self._release(kind, obj, FINALIZERS[ORPHAN])
             elif FINALIZERS[FOREGROUND] in finalizers:
                 await self._delete_dependents(kind, obj)
         elif obj["metadata"].get("ownerReferences"):
@@ -69,14 +74,6 @@ class GarbageCollector:
         left = [self._object(key) for key in self._lister.dependents(uid)]
         if not any(each is not None and _blocks_deletion(each, uid) for each in left):
             await self._release(kind, obj, FINALIZERS[FOREGROUND])
-
-    async def _orphan(self, kind: str, obj: Object) -> None:
-        """Remove the owner reference from each dependent, then the finalizer of the owner."""
-        for key in self._lister.dependents(obj["metadata"]["uid"]):
-            dependent = self._object(key)
-            if dependent is not None:
-                await self._remove_owners(key[0], dependent, [obj["metadata"]["uid"]])
-        await self._release(kind, obj, FINALIZERS[ORPHAN])
 
     def _object(self, key: ObjectKey) -> Object | None:
         kind = self._client.kinds.by_key(key[0])

@@ -33,7 +33,15 @@ class JobController:
         pods = await controller_ref.claim_pods(self._lister, self._client, _KIND, job)
         if job_rules.is_finished(job):
             await self._remove_finalizers(pods, {pod.uid for pod in pods})
-            return await self._delete_after_ttl(job)
+            # A finished Job is deleted after its TTL.
+            ttl, metadata = job["spec"].get("ttlSecondsAfterFinished"), job["metadata"]
+            if ttl is None or metadata.get("deletionTimestamp"):
+                return None
+            left = job_rules.finished_at(job) + ttl - self._client.now
+            if left > 0:
+                return float(left)
+            await self._client.delete_object(_KIND.kind, job, policy=FOREGROUND)
+            return None
         status: Object = copy.deepcopy(job.get("status") or {})
         ignored = job_rules.count_pods(job, status, pods)
         deleting = bool(job["metadata"].get("deletionTimestamp"))
@@ -147,17 +155,6 @@ class JobController:
                     "finalizers",
                     lambda found: [each for each in found if each != TRACKING],
                 )
-
-    async def _delete_after_ttl(self, job: Object) -> float | None:
-        """Delete a finished Job after its TTL; return the seconds that are left."""
-        ttl, metadata = job["spec"].get("ttlSecondsAfterFinished"), job["metadata"]
-        if ttl is None or metadata.get("deletionTimestamp"):
-            return None
-        left = job_rules.finished_at(job) + ttl - self._client.now
-        if left > 0:
-            return float(left)
-        await self._client.delete_object(_KIND.kind, job, policy=FOREGROUND)
-        return None
 
 
 def _places(

@@ -1,16 +1,147 @@
-"""Controllers of one object at a time: APIServices, nodes, quotas, claims, and the deletion of old events.
+"""Controllers of one object at a time, such as definitions, disruption budgets, APIServices and quotas.
 
-Each returns the requeue delay in seconds; None for no requeue.
+Each function returns the requeue delay in seconds; None for no requeue.
 """
 
 from typing import Any
 
 from kubeling.apiserver.admission import resource_quota, service_resolver
 from kubeling.apiserver.admission.webhook_response import WebhookFailed
+from kubeling.apiserver.customresources import definitions
+from kubeling.apiserver.customresources.definitions import CLEANUP
+from kubeling.apiserver.customresources.served_kinds import DEFINITION
 from kubeling.apiserver.defaulting import defaults
-from kubeling.apiserver.kinds import kind_by_name
+from kubeling.apiserver.kinds import Kind, kind_by_name
+from kubeling.apiserver.registry import eviction
+from kubeling.apiserver.registry.eviction import PodCounts
+from kubeling.apiserver.storage.fairness import CooperativeYield
+from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import rfc3339
 from kubeling.controllers.client import ControllerClient
+from kubeling.controllers.controller_ref import selector_matches
+from kubeling.controllers.lister import Lister
+from kubeling.controllers.pod_info import PodInfo, controller, seconds
+
+_BUDGET = kind_by_name("PodDisruptionBudget")
+# An evicted pod that still exists after this time was not deleted.
+_DISRUPTION_SECONDS = 120.0
+_SCALED_KINDS = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
+
+
+class DisruptionController:
+    """Reconciles the status of PodDisruptionBudgets."""
+
+    def __init__(self, lister: Lister, client: ControllerClient) -> None:
+        self._lister, self._client = lister, client
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Count the pods of a budget; return the requeue delay."""
+        budget = self._client.store.get(_BUDGET, namespace, name)
+        if budget is None:
+            return None
+        selector, now = budget["spec"].get("selector"), self._client.now
+        # Here an empty selector matches every pod of the namespace.
+        matches = (
+            selector_matches(selector)
+            if any((selector or {}).values())
+            else lambda _: selector is not None
+        )
+        pods = [
+            pod for pod in self._lister.pods(namespace) if matches(pod.labels) and not pod.ended
+        ]
+        disrupted, wait = self._disrupted(budget, pods)
+        healthy = [
+            pod for pod in pods if pod.ready and not pod.deleting and pod.name not in disrupted
+        ]
+        wanted = eviction.expected_counts(budget["spec"], len(pods), self._expected(pods))
+        counts = PodCounts(wanted.expected, len(healthy), wanted.desired)
+        status = eviction.budget_status(budget, counts, disrupted, now)
+        await self._client.write_status(_BUDGET.kind, budget, status)
+        return wait
+
+    def _disrupted(
+        self, budget: Object, pods: list[PodInfo]
+    ) -> tuple[dict[str, str], float | None]:
+        """Return the evicted pods that still exist, and the seconds until the first entry expires."""
+        disrupted = (budget.get("status") or {}).get("disruptedPods") or {}
+        present = {pod.name for pod in pods if not pod.deleting}
+        now = self._client.now
+        remaining = {
+            name: moment
+            for name, moment in disrupted.items()
+            if name in present and seconds(moment) + _DISRUPTION_SECONDS > now
+        }
+        waits = [seconds(moment) + _DISRUPTION_SECONDS - now for moment in remaining.values()]
+        return remaining, min(waits, default=None)
+
+    def _expected(self, pods: list[PodInfo]) -> int:
+        """Return the number of expected pods: the replicas of their owners, and each pod without owner."""
+        owners = {pod.controller for pod in pods if pod.controller}
+        sized: dict[str, int] = {}
+        for uid in owners:
+            top = self._scaled_owner(uid)
+            if top is not None:
+                sized[top["metadata"]["uid"]] = top["spec"].get("replicas") or 0
+        return sum(sized.values()) + sum(not pod.controller for pod in pods)
+
+    def _scaled_owner(self, uid: str) -> Object | None:
+        """Return the topmost owner that has a replica count."""
+        found: Object | None = None
+        while uid and (key := self._lister.key_of(uid)) is not None and key[0] in _SCALED_KINDS:
+            found = self._client.store.get(kind_by_name(key[0]), key[1], key[2])
+            if found is None:
+                return None
+            uid = controller(found["metadata"]).get("uid", "")
+        return found
+
+
+class CustomResourceDefinitionController:
+    """Reconciles CustomResourceDefinitions."""
+
+    def __init__(self, client: ControllerClient) -> None:
+        self._client, self._store = client, client.store
+
+    async def reconcile(self, _: str, name: str) -> None:
+        """Set the conditions of a definition, or delete the objects of a deleted definition."""
+        definition = self._store.get(DEFINITION, "", name)
+        if definition is None:
+            return
+        if definition["metadata"].get("deletionTimestamp"):
+            if CLEANUP in (definition["metadata"].get("finalizers") or ()):
+                await self._empty(definition)
+            return
+        others = [
+            entry.object() for entry in self._store.list_stored(DEFINITION) if entry.name != name
+        ]
+        made = definitions.accept_names(definition, others, self._client.now)
+        await self._client.write_status(DEFINITION.key, definition, made["status"])
+
+    async def _empty(self, definition: Object) -> None:
+        """Delete the objects of a definition; remove its finalizer when no object is left."""
+        kind = self._client.kinds.by_key(definition["metadata"]["name"])
+        if kind is not None:
+            await self._delete_objects(kind)
+            if self._store.list_stored(kind):  # an object waits for a finalizer of its own
+                made = {**definition, "status": dict(definition.get("status") or {})}
+                definitions.set_condition(made, definitions.IN_PROGRESS, self._client.now)
+                await self._client.write_status(DEFINITION.key, definition, made["status"])
+                return
+        finalizers = definition["metadata"]["finalizers"]
+        metadata = {
+            **definition["metadata"],
+            "finalizers": [each for each in finalizers if each != CLEANUP],
+        }
+        await self._client.update(DEFINITION.key, {**definition, "metadata": metadata})
+        self._store.watch_cache.wake(definition["metadata"]["name"])
+
+    async def _delete_objects(self, kind: Kind) -> None:
+        fairness = CooperativeYield()
+        for entry in self._store.list_stored(kind):
+            await fairness.yield_if_due()
+            metadata = entry.object()["metadata"]
+            if not metadata.get("deletionTimestamp"):
+                await self._client.delete(kind.key, entry.namespace, entry.name, metadata["uid"])
+
 
 # Endpoints change without a change of the APIService.
 _AVAILABILITY_PERIOD_SECONDS = 2.0

@@ -235,7 +235,10 @@ class StatefulSetController:
             if not stateful_set["metadata"].get("deletionTimestamp"):
                 await self._sync_pods(stateful_set, pods, names[current], names[updated])
         finally:
-            pods = await self._write_status(before, stateful_set, current, updated)
+            self._lister.sync()
+            pods = self._lister.pods_of(stateful_set["metadata"]["uid"])
+            new = status(stateful_set, pods, current, updated, self._client.now)
+            await self._client.write_status(_KIND.kind, before, new)
         used = {pod.labels.get(controller_revisions.REVISION_HASH, "") for pod in pods}
         await controller_revisions.truncate(
             self._client, stateful_set, revisions, used | {current, updated}
@@ -318,13 +321,3 @@ class StatefulSetController:
         else:
             text = f"{text} failed error: {failure.message}"
             self._recorder.record(reference, WARNING, f"Failed{verb.title()}", text)
-
-    async def _write_status(
-        self, before: Object, stateful_set: Object, current: str, updated: str
-    ) -> list[PodInfo]:
-        """Write the status; return the pods that it counts."""
-        self._lister.sync()
-        pods = self._lister.pods_of(stateful_set["metadata"]["uid"])
-        new = status(stateful_set, pods, current, updated, self._client.now)
-        await self._client.write_status(_KIND.kind, before, new)
-        return pods

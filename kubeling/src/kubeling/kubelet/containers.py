@@ -26,12 +26,42 @@ from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.environment import ConfigError
 from kubeling.kubelet.images import ImageNotPresent, ImageUnavailable
 from kubeling.kubelet.lifecycle import PodPlan
-from kubeling.kubelet.logs import LogActivity, LogWriter
+from kubeling.kubelet.logs import LogActivity, LogOptions, LogWriter, read_existing
 from kubeling.kubelet.pod_network import PodNetwork
 from kubeling.kubelet.prepared_container import PreparedContainer, pod_folder, prepare
 from kubeling.kubelet.process import StartError
-from kubeling.kubelet.termination_message import exit_reason, termination_message
 from kubeling.tasks import cancel_all
+
+_MAX_BYTES = 4096
+_LOG_BYTES = 2048
+_LOG_LINES = 80
+FALLBACK = "FallbackToLogsOnError"
+
+
+def exit_reason(code: int) -> str:
+    """Return the reason of an exit code, as container runtimes do."""
+    return "Completed" if code == 0 else "Error"
+
+
+def termination_message(container: Mapping[str, Any], file: Path, log: Path, code: int) -> str:
+    """Return the message in the file of a container, or the end of its log if the policy says so.
+
+    Source:  API reference, Container.terminationMessagePolicy.
+    """
+    message = _read_file(file, _MAX_BYTES)
+    if not message and code != 0 and container.get("terminationMessagePolicy") == FALLBACK:
+        lines = b"".join(read_existing(log, LogOptions(tail=_LOG_LINES))) if log.exists() else b""
+        message = lines[-_LOG_BYTES:]
+    return message.decode("utf-8", "replace")
+
+
+def _read_file(file: Path, max_bytes: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(max_bytes)
+    except OSError:
+        return b""
+
 
 _log = logging.getLogger(__name__)
 

@@ -93,20 +93,16 @@ def decide(
     `stopping` is true if the pod is being deleted or has exceeded its deadline.
     """
     if stopping or has_init_failed(plan, records) or are_mains_finished(plan, records):
-        return _stop_containers(plan, records)
+        # Stop all containers except sidecars; then the sidecars, in reverse order of their start.
+        running = [n for n in (*plan.inits, *plan.mains) if isinstance(records[n].state, Running)]
+        others = tuple(name for name in running if name not in plan.sidecars)
+        if others:
+            return Decision(stop=others)
+        return Decision(stop=tuple(running[-1:]), finished=not running)
     pending = _due_inits(plan, records)
     if is_initialized(plan, records):
         pending += [name for name in plan.mains if not _is_settled(plan, name, records[name])]
     return _schedule(pending, records, now, back_off)
-
-
-def _stop_containers(plan: PodPlan, records: ContainerRecords) -> Decision:
-    """Stop all containers except sidecars; then the sidecars, in reverse order of their start."""
-    running = [n for n in (*plan.inits, *plan.mains) if isinstance(records[n].state, Running)]
-    others = tuple(name for name in running if name not in plan.sidecars)
-    if others:
-        return Decision(stop=others)
-    return Decision(stop=tuple(running[-1:]), finished=not running)
 
 
 def _due_inits(plan: PodPlan, records: ContainerRecords) -> list[str]:

@@ -51,7 +51,16 @@ class PodManager:
         """Handle the watch events of all pods until cancelled."""
         async for kind, pod in self._context.client.watch("/api/v1/pods"):
             try:
-                self._handle_event(kind, pod)
+                if kind == "SYNCED":
+                    self._remove_orphaned_folders()
+                elif kind == "DELETED":
+                    uid = pod["metadata"]["uid"]
+                    self._scheduler.remove(uid)
+                    self._scheduler.release(uid)
+                    if worker := self._workers.get(uid):
+                        worker.on_deleted()
+                else:
+                    self._sync_pod(pod)
             except Exception:  # noqa: BLE001 one invalid pod must not stop all others
                 _log.exception(
                     "pod_event_failed", extra={"pod": pod.get("metadata", {}).get("name")}
@@ -62,18 +71,6 @@ class PodManager:
         watch = self._context.client.watch("/api/v1/namespaces", metadata_only=True)
         async for kind, namespace in watch:
             self._scheduler.on_namespace(kind, namespace)
-
-    def _handle_event(self, kind: str, pod: Pod) -> None:
-        if kind == "SYNCED":
-            self._remove_orphaned_folders()
-        elif kind == "DELETED":
-            uid = pod["metadata"]["uid"]
-            self._scheduler.remove(uid)
-            self._scheduler.release(uid)
-            if worker := self._workers.get(uid):
-                worker.on_deleted()
-        else:
-            self._sync_pod(pod)
 
     async def stop(self, seconds: float) -> None:
         """Stop every container with this grace period, then all workers."""

@@ -11,7 +11,7 @@ from typing import Any
 from kubeling.api import ApiError
 from kubeling.asgi import Receive, Scope, Send
 from kubeling.event_recorder import WARNING, object_reference
-from kubeling.kubelet import ephemeral, lifecycle, status
+from kubeling.kubelet import lifecycle, status
 from kubeling.kubelet.containers import PodContainers
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.lifecycle import Decision
@@ -294,8 +294,8 @@ class PodWorker:
         )
         before = status.merge_status(self.pod.get("status") or {}, self._last_status)
         pod = {**self.pod, "status": before}
-        for name in ephemeral.unreported_containers(pod):
-            self._event(WARNING, ephemeral.REASON, ephemeral.event_message(name))
+        for name in status.unreported_containers(pod):
+            self._event(WARNING, status.EPHEMERAL_REASON, status.ephemeral_event_message(name))
         new = status.build_status(pod, view)
         if new != self._last_status or self._is_overwritten():
             self._last_status = new

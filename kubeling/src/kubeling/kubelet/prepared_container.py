@@ -3,13 +3,15 @@
 import contextlib
 import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kubeling.files import create_private_folder
-from kubeling.kubelet import cluster_dns, environment, pod_hosts, programs
+from kubeling.kubelet import cluster_dns, environment, pod_hosts
 from kubeling.kubelet.cluster_dns import RESOLV_CONF
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.environment import ConfigError, expand
@@ -21,6 +23,28 @@ from kubeling.kubelet.sandbox import REWRITE, Mount, ProcessSpec
 from kubeling.kubelet.security_context import RunAs, breaks_non_root_policy, read_security
 from kubeling.kubelet.volume_manager import fetch_objects
 from kubeling.kubelet.volume_sources import CONTENT_KINDS
+
+_PYTHONS = ("python", "python3")
+
+
+def search_path(path: str) -> str:
+    """Return a search path with the folder of this Python before the given path."""
+    return os.pathsep.join([str(Path(sys.executable).parent), path])
+
+
+def find_program(program: str, search: str) -> str | None:
+    """Return the path of a program on the host, or None.
+
+    An absolute path that exists only in images, such as /usr/local/bin/python, is searched on the PATH by its
+    base name; a relative path is returned unchanged.
+    """
+    if "/" in program and (not program.startswith("/") or os.access(program, os.X_OK)):
+        return program
+    name = Path(program).name
+    if found := shutil.which(name, path=search):
+        return found
+    return sys.executable if name in _PYTHONS else None
+
 
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
@@ -216,7 +240,7 @@ def _default_variables(
         create_private_folder(folder / name)
     values = {
         **context.environment(_own_addresses(context, pod)),
-        "PATH": programs.search_path(context.path),
+        "PATH": search_path(context.path),
         "HOME": str(folder / "home"),
         "HOSTNAME": pod_hosts.host_name(pod),
         RUNTIME_VARIABLE: context.mark,
@@ -239,7 +263,7 @@ def locate_program(program: str, search: str, mounts: Sequence[Mount], workdir: 
         return program
     # Without a workingDir, `./program` is in the working folder of the image, which exists only there.
     path = program if workdir or "/" not in program else str(Path("/", program))
-    if found := programs.find_program(path, search):
+    if found := find_program(path, search):
         return found
     raise StartError(f'exec: "{program}": executable file not found in $PATH', program=program)
 

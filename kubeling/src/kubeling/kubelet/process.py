@@ -136,14 +136,7 @@ class ContainerProcess:
             self.terminal.release()
         elif self.stdin is not None:
             self.stdin.close()
-        await self._drain()
-        if self.terminal is not None:
-            self.terminal.close()
-        self._reaper.remove(self.pid)
-        return _SIGNAL_BASE - code if code < 0 else code
-
-    async def _drain(self) -> None:
-        """Wait for the rest of the output, as long as some arrives or its receiver is busy."""
+        # Wait for the rest of the output, as long as some arrives or its receiver is busy.
         while pending := [output for output in self._outputs if not output.task.done()]:
             before = [output.chunks for output in pending]
             await asyncio.wait([output.task for output in pending], timeout=_DRAIN_SECONDS)
@@ -151,6 +144,10 @@ class ContainerProcess:
             if before == [output.chunks for output in pending] and not is_busy:
                 break
         await cancel_all(output.task for output in self._outputs)
+        if self.terminal is not None:
+            self.terminal.close()
+        self._reaper.remove(self.pid)
+        return _SIGNAL_BASE - code if code < 0 else code
 
     def terminate(self) -> None:
         """Send SIGTERM to the program and its process group."""

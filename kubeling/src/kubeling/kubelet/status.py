@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeling.clock import rfc3339
-from kubeling.kubelet import ephemeral, lifecycle
+from kubeling.kubelet import lifecycle
 from kubeling.kubelet.container_state import (
     ContainerRecord,
     ContainerRecords,
@@ -18,6 +18,49 @@ from kubeling.kubelet.container_state import (
     Waiting,
 )
 from kubeling.kubelet.lifecycle import PodPlan
+
+# An ephemeral container, which `kubectl debug` adds, joins the namespaces of another container, but here
+# containers are plain processes. The API accepts it, and the kubelet does not run it. The status and an event
+# report this, so that `kubectl debug` does not wait without a message.
+EPHEMERAL_REASON = "EphemeralContainersNotRun"
+_EPHEMERAL_MESSAGE = (
+    "ephemeral containers are not run here: pods are processes of this machine; inspect them with the tools "
+    "of this machine, or debug a copy: kubectl debug POD --copy-to=NAME"
+)
+
+Pod = Mapping[str, Any]
+
+
+def build_ephemeral_statuses(pod: Pod) -> list[dict[str, Any]]:
+    """Build the statuses of the ephemeral containers of a pod: waiting, with the reason."""
+    return [
+        {
+            "name": each["name"],
+            "state": {"waiting": {"reason": EPHEMERAL_REASON, "message": _EPHEMERAL_MESSAGE}},
+            "lastState": {},
+            "ready": False,
+            "restartCount": 0,
+            "image": each.get("image") or "",
+            "imageID": "",
+        }
+        for each in _ephemeral_containers(pod)
+    ]
+
+
+def unreported_containers(pod: Pod) -> list[str]:
+    """Return the names of the ephemeral containers that are not in the status yet."""
+    status = pod.get("status") or {}
+    reported = {each["name"] for each in status.get("ephemeralContainerStatuses") or []}
+    return [each["name"] for each in _ephemeral_containers(pod) if each["name"] not in reported]
+
+
+def ephemeral_event_message(name: str) -> str:
+    return f"Container {name} is not started: {_EPHEMERAL_MESSAGE}"
+
+
+def _ephemeral_containers(pod: Pod) -> list[Mapping[str, Any]]:
+    return pod["spec"].get("ephemeralContainers") or []
+
 
 SCHEME = "kubeling://"
 DEADLINE_REASON = "DeadlineExceeded"
@@ -63,7 +106,7 @@ def build_status(pod: Mapping[str, Any], view: StatusInput) -> dict[str, Any]:
         status |= {"podIP": view.pod_address, "podIPs": [{"ip": view.pod_address}]}
     if spec.get("initContainers"):
         status["initContainerStatuses"] = _container_statuses(pod, spec["initContainers"], view)
-    if ephemeral_statuses := ephemeral.build_statuses(pod):
+    if ephemeral_statuses := build_ephemeral_statuses(pod):
         status["ephemeralContainerStatuses"] = ephemeral_statuses
     if view.deadline_exceeded:
         status |= {"reason": DEADLINE_REASON, "message": DEADLINE_MESSAGE}

@@ -106,16 +106,13 @@ class CABundleInjector:
             return False
         self._last_ids[name] = (present | patch.added) - patch.removed
         if lost:
-            self._record_repair(configuration)
+            backoff = self._backoffs[configuration.name]
+            backoff.record()
+            if backoff.is_conflicting:
+                problem = f"{_describe_writer(configuration)} keeps overwriting it"
+                self._status.set_condition(configuration.name, problem)
         _log_patch(configuration, patch, lost)
         return True
-
-    def _record_repair(self, configuration: ObservedConfiguration) -> None:
-        backoff = self._backoffs[configuration.name]
-        backoff.record()
-        if backoff.is_conflicting:
-            problem = f"{_describe_writer(configuration)} keeps overwriting it"
-            self._status.set_condition(configuration.name, problem)
 
 
 def _log_patch(

@@ -199,7 +199,14 @@ class SecretUpdater:
         changed = await asyncio.to_thread(planner.apply_step, certificates, step, issuer)
         await self._secret.write(snapshot, changed)
         self._status.set_condition(WRITING)
-        _log_step(step, changed)
+        about = {"authorities": [each.id[:12] for each in changed.cas]}
+        match step:
+            case CreateCA():
+                _log.warning("ca_created", extra={"why": step.why, **about})
+            case SignLeaf():
+                _log.info("certificate_signed", extra={"why": step.why, **about})
+            case _:
+                _log.info(_EVENTS[type(step)], extra=about)
         return True
 
     async def _check_clock(self, snapshot: SecretSnapshot) -> bool:
@@ -240,14 +247,3 @@ def _list_times(answer: Object) -> Iterator[float]:
     for stamp in stamps:
         if stamp:
             yield datetime.fromisoformat(stamp).timestamp()
-
-
-def _log_step(step: Step, certificates: StoredCertificates) -> None:
-    about = {"authorities": [each.id[:12] for each in certificates.cas]}
-    match step:
-        case CreateCA():
-            _log.warning("ca_created", extra={"why": step.why, **about})
-        case SignLeaf():
-            _log.info("certificate_signed", extra={"why": step.why, **about})
-        case _:
-            _log.info(_EVENTS[type(step)], extra=about)

@@ -85,7 +85,13 @@ class CertificateStatus:
                 what = f"expired at {rfc3339(leaf.not_after)}"
             yield f"the serving certificate {what}; {self._explain_clock(now)}"
         for configuration in self.configurations.values():
-            yield from self._check_bundles(configuration, self.served.ca.id)
+            ca_id = self.served.ca.id
+            name, problem = configuration.name, self._problems.get(configuration.name)
+            if configuration.object is None:
+                yield f"MutatingWebhookConfiguration {name} is missing, so no API server calls this webhook"
+            elif any(ca_id not in ids for ids in configuration.ids):
+                lacks = f"a caBundle of MutatingWebhookConfiguration {name} does not contain the CA in use"
+                yield f"{lacks}: {problem}" if problem else lacks
         is_old = self.served.ca.id in {each.id for each in self.certificates.old}
         stored = self.certificates.leaf
         # When the clock reaches `not_before`, the replica still serves the leaf of the old CA until it
@@ -115,16 +121,6 @@ class CertificateStatus:
                 f" which takes {seconds:g} s"
             )
         return "there is no serving certificate yet: the Secret has not been read"
-
-    def _check_bundles(self, configuration: ObservedConfiguration, ca_id: str) -> Iterator[str]:
-        name, problem = configuration.name, self._problems.get(configuration.name)
-        if configuration.object is None:
-            yield f"MutatingWebhookConfiguration {name} is missing, so no API server calls this webhook"
-        elif any(ca_id not in ids for ids in configuration.ids):
-            lacks = (
-                f"a caBundle of MutatingWebhookConfiguration {name} does not contain the CA in use"
-            )
-            yield f"{lacks}: {problem}" if problem else lacks
 
     def _check_age(self, served: CertificateAuthority, ticks: float) -> Iterator[str]:
         """Yield a reason when other replicas may have changed something that this replica did not observe."""

@@ -25,15 +25,15 @@ from podpass.crypto.x509 import (
     basic_constraints,
     build_certificate,
     build_name,
+    encode_key,
     encode_pem,
     key_usage,
     subject_key_id,
 )
 
 _BITS = 2048
-BACKDATE_SECONDS = (
-    3600  # a machine whose clock is up to this many seconds slow accepts a new certificate
-)
+# A machine whose clock is up to this many seconds slow accepts a new certificate.
+BACKDATE_SECONDS = 3600
 _MAX_COMMON_NAME = 64
 _warnings_lock = threading.Lock()
 
@@ -70,7 +70,7 @@ class RsaCertificateIssuer:
         return CertificateAuthority(
             id=compute_fingerprint(certificate),
             certificate=encode_pem(certificate),
-            key=_encode_key(key),
+            key=encode_key(key),
             not_before=certificate.not_valid_before_utc.timestamp(),
             not_after=certificate.not_valid_after_utc.timestamp(),
         )
@@ -102,7 +102,7 @@ class RsaCertificateIssuer:
         return LeafCertificate(
             ca_id=ca.id,
             chain=encode_pem(certificate),
-            key=_encode_key(key),
+            key=encode_key(key),
             not_before=certificate.not_valid_before_utc.timestamp(),
             not_after=certificate.not_valid_after_utc.timestamp(),
         )
@@ -140,11 +140,3 @@ def _build_authority_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdenti
         assert isinstance(key, rsa.RSAPublicKey)
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(found.value)
-
-
-def _encode_key(key: rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    )

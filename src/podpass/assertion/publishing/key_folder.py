@@ -255,7 +255,9 @@ def decode_state(data: bytes) -> IssuerState:
         )
     except (KeyError, TypeError, ValueError, jose.MalformedToken, jose.BadKey) as exc:
         raise IssuerError(f"the state is damaged: {type(exc).__name__}") from exc
-    _check_keys(state, found)
+    kids = [key.kid for key in state.keys]
+    if found or len(set(kids)) != len(kids) or not any(key.signs is not None for key in state.keys):
+        raise IssuerError("the state is damaged: its keys do not fit together")
     return state
 
 
@@ -282,9 +284,3 @@ def _parse_texts(entries: Any) -> tuple[str, ...]:
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise TypeError("not a list of texts")
     return tuple(entries)
-
-
-def _check_keys(state: IssuerState, rest: dict[str, Any]) -> None:
-    kids = [key.kid for key in state.keys]
-    if rest or len(set(kids)) != len(kids) or not any(key.signs is not None for key in state.keys):
-        raise IssuerError("the state is damaged: its keys do not fit together")

@@ -63,7 +63,11 @@ class NotificationListener:
             try:
                 await self._listen()
             except (psycopg.Error, OSError, TimeoutError) as exc:
-                self._on_disconnect(first_line(exc) or "no answer in time")
+                # Log a disconnect once, however many attempts to reconnect fail.
+                cause = first_line(exc) or "no answer in time"
+                if not self._is_disconnect_logged:
+                    _log.warning("notifications_disconnected", extra={"cause": cause})
+                self._is_disconnect_logged = True
             finally:
                 self._expire_lease()
             await asyncio.sleep(_RECONNECT_SECONDS)
@@ -134,12 +138,6 @@ class NotificationListener:
             self._is_disconnect_logged = False
             _log.info("notifications_connected")
         self._connected.set()
-
-    def _on_disconnect(self, cause: str) -> None:
-        """Log a disconnect once, however many attempts to reconnect fail."""
-        if not self._is_disconnect_logged:
-            _log.warning("notifications_disconnected", extra={"cause": cause})
-        self._is_disconnect_logged = True
 
     def _expire_lease(self) -> None:
         """Forbid caching."""

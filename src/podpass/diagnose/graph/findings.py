@@ -45,7 +45,14 @@ def find_findings(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iter
     for identity in facts.directory.identities:
         for credential in identity.credentials:
             yield from _of_credential(facts, identity, credential, matched, subjects)
-        yield from _near_limit(identity)
+        used = len(identity.credentials)
+        if used > MAX_CREDENTIALS - _FREE_CREDENTIALS:
+            yield _about(
+                identity,
+                "credentials_near_limit",
+                f"it has {used} of {MAX_CREDENTIALS} federated credentials",
+                "use another identity for more workloads, or delete credentials that match nothing",
+            )
     yield from _shared(matches)
     yield from _wide_roles(facts)
 
@@ -269,17 +276,6 @@ def _find_similar(subject: str, subjects: Iterable[str]) -> str:
 
     near = get_close_matches(subject, [each for each in subjects if is_similar(each)], n=1)
     return near[0] if near else ""
-
-
-def _near_limit(identity: Identity) -> Iterator[TrustFinding]:
-    used = len(identity.credentials)
-    if used > MAX_CREDENTIALS - _FREE_CREDENTIALS:
-        yield _about(
-            identity,
-            "credentials_near_limit",
-            f"it has {used} of {MAX_CREDENTIALS} federated credentials",
-            "use another identity for more workloads, or delete credentials that match nothing",
-        )
 
 
 def _shared(matches: Iterable[CredentialMatch]) -> Iterator[TrustFinding]:

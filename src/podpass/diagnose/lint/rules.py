@@ -12,10 +12,10 @@ from podpass.directory.claims_expression import Clause, check_expression, is_pub
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import FederatedCredential, IdentityKind
 from podpass.directory.rules import MAX_CREDENTIALS
+from podpass.directory.well_known_resources import EXCHANGE_APP_ID
 from podpass.guids import is_guid
 
 _GITHUB = "https://token.actions.githubusercontent.com"
-_EXCHANGE_ID = "fb60f99c-7a34-4190-8149-302f77469936"
 _ENTRA = re.compile(r"https://login\.[a-z.]+/[0-9a-f-]{36}/v2\.0", re.IGNORECASE)
 _GITHUB_BY_ID = re.compile(r"repo:[^/:@]+@[^/:@]+/[^/:@]+@[^/:@]+")
 # What the subject of an expression contains before its first wildcard, so that only one owner can match.
@@ -167,8 +167,8 @@ def _find_audience(
 ) -> str | None:
     if len(credential.audiences) != 1:
         return f"it has {len(credential.audiences)} audiences; exactly one is allowed"
-    if credential.audiences[0].lower() == _EXCHANGE_ID:
-        return f"{_EXCHANGE_ID} is the aud of the tokens, but not the audience of a credential"
+    if credential.audiences[0].lower() == EXCHANGE_APP_ID:
+        return f"{EXCHANGE_APP_ID} is the aud of the tokens, but not the audience of a credential"
     return None
 
 

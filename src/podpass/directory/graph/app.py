@@ -188,7 +188,9 @@ class GraphApp(ApiFrame[GraphResponse, RequestProgress]):
         version, steps = paths.parse_path(request.raw_path)
         operation, keys = routes.find(request.method, steps)
         progress.asked = operation.title
-        progress.facts["target"] = _log_target(steps)
+        # The path is caller input, so it is escaped and truncated for the log.
+        text = "/" + "/".join(step.value if isinstance(step, ObjectKey) else step for step in steps)
+        progress.facts["target"] = (text if text.isprintable() else repr(text))[:_MAX_TARGET_CHARS]
         if operation.needs.users_only and not caller.is_user:
             raise errors.MalformedRequest(
                 "/me request is only valid with delegated authentication flow."
@@ -232,12 +234,6 @@ class GraphApp(ApiFrame[GraphResponse, RequestProgress]):
         }
         progress.checked.append("access token")
         return caller
-
-
-def _log_target(steps: tuple[paths.PathStep, ...]) -> str:
-    """Return the path of a request for the log; it is caller input, so it is escaped and truncated."""
-    text = "/" + "/".join(step.value if isinstance(step, ObjectKey) else step for step in steps)
-    return (text if text.isprintable() else repr(text))[:_MAX_TARGET_CHARS]
 
 
 def _token_error(exc: NotAdmitted) -> errors.GraphError:

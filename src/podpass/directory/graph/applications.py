@@ -115,7 +115,13 @@ async def create(request: GraphRequest) -> GraphResponse:
 
 async def update(request: GraphRequest) -> GraphResponse:
     if request.create_if_missing:
-        return await _upsert(request)
+        key = request.keys[0]
+        if key.name != "uniqueName":
+            raise InvalidRequest("create-if-missing requires an application path with uniqueName.")
+        if await lookup.find_application(request, key) is None:
+            return await _create(request, request.body, unique_name=key.value)
+        await _update(request, await lookup.require_application(request))
+        return 204, None
     await _update(request, await lookup.require_application(request))
     return 204, None
 
@@ -123,16 +129,6 @@ async def update(request: GraphRequest) -> GraphResponse:
 async def delete(request: GraphRequest) -> GraphResponse:
     found = await lookup.require_application(request)
     await request.directory.identities.delete(request.context.tenant_id, found.client_id)
-    return 204, None
-
-
-async def _upsert(request: GraphRequest) -> GraphResponse:
-    key = request.keys[0]
-    if key.name != "uniqueName":
-        raise InvalidRequest("create-if-missing requires an application path with uniqueName.")
-    if await lookup.find_application(request, key) is None:
-        return await _create(request, request.body, unique_name=key.value)
-    await _update(request, await lookup.require_application(request))
     return 204, None
 
 

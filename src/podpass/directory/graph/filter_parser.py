@@ -141,9 +141,6 @@ class _Reader:
         self._terms += 1
         if self._terms > MAX_TERMS:
             raise UnsupportedQuery(f"The $filter has more than {MAX_TERMS} comparisons.")
-        return self._parse_term(depth)
-
-    def _parse_term(self, depth: int) -> Expression:
         word = self._take("word")
         if word in _FUNCTIONS and self._accept("symbol", "("):
             return self._parse_function(word)

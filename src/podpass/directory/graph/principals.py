@@ -260,7 +260,12 @@ async def create(request: GraphRequest) -> GraphResponse:
     app_id = body.pop("appId", None)
     if not is_guid(app_id):
         raise invalid_value("appId", "the appId of an application")
-    _drop_copied_properties(body)
+    # Remove the properties that clients copy from the application when they create a service principal.
+    for name in ("displayName", "servicePrincipalType", "servicePrincipalNames"):
+        body.pop(name, None)
+    for name in ("keyCredentials", "passwordCredentials"):
+        if not body.get(name):
+            body.pop(name, None)
     wanted = parse_properties(body, WRITABLE, READ_ONLY)
     found = await lookup.find_application(request, ObjectKey(name="appId", value=app_id))
     if found is None:
@@ -382,12 +387,3 @@ def _no_application(app_id: str) -> InvalidRequest:
         " tenant: create the application first.",
         wire_code="NoBackingApplicationObject",
     )
-
-
-def _drop_copied_properties(body: dict[str, Any]) -> None:
-    """Remove the properties that clients copy from the application when they create a service principal."""
-    for name in ("displayName", "servicePrincipalType", "servicePrincipalNames"):
-        body.pop(name, None)
-    for name in ("keyCredentials", "passwordCredentials"):
-        if not body.get(name):
-            body.pop(name, None)

@@ -117,13 +117,6 @@ def _exclusive(context: OperationContext, identity: Identity) -> Iterator[None]:
         context.operations.unlock(key)
 
 
-def _check_name(name: str) -> None:
-    """Reject an invalid name before the body is parsed, as Azure does."""
-    probe = FederatedCredential(name=name, issuer="https://x", subject="x", audiences=("x",))
-    for fault in rules.credential_faults(probe):
-        raise _bad_request(f"The federated identity credential's name is invalid: {fault.message}.")
-
-
 async def _require_parent(context: OperationContext) -> Identity:
     found = await identities.find(context, context.params["identity"])
     if found is None:
@@ -142,7 +135,12 @@ def _find_credential(identity: Identity, name: str) -> FederatedCredential | Non
 
 async def _put(context: OperationContext) -> ManagerResponse:
     identity = await _require_parent(context)
-    _check_name(context.name)
+    # Reject an invalid name before the body is parsed, as Azure does.
+    probe = FederatedCredential(
+        name=context.name, issuer="https://x", subject="x", audiences=("x",)
+    )
+    for fault in rules.credential_faults(probe):
+        raise _bad_request(f"The federated identity credential's name is invalid: {fault.message}.")
     require_region(identity)
     old = _find_credential(identity, context.name)
     new = parse(context, old.name if old else context.name)
@@ -217,13 +215,9 @@ async def _list(context: OperationContext) -> ManagerResponse:
     async def fetch(after: str | None, limit: int) -> list[FederatedCredential]:
         return [one for one in credentials if after is None or one.name > after][:limit]
 
-    found = await paging.collect_page(context, fetch, _page_key)
+    found = await paging.collect_page(context, fetch, lambda one: one.name)
     preview = _has_expressions(context)
     return wire.page_response(context, found, lambda one: to_json(identity, one, preview=preview))
-
-
-def _page_key(credential: FederatedCredential) -> str:
-    return credential.name
 
 
 def _bad_request(message: str) -> errors.ManagerError:

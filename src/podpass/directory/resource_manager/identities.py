@@ -6,6 +6,7 @@ Source:  https://learn.microsoft.com/rest/api/managedidentity/user-assigned-iden
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from podpass.directory import resource_ids, rules
@@ -170,23 +171,13 @@ async def _list(context: OperationContext) -> ManagerResponse:
         if context.group
         else f"/subscriptions/{sub}"
     )
-
-    async def fetch(after: str | None, limit: int) -> list[Identity]:
-        return await context.directory.identities.page(
-            context.subscription.tenant_id,
-            kind=IdentityKind.MANAGED_IDENTITY,
-            group=scope,
-            after=after,
-            limit=limit,
-        )
-
-    return wire.page_response(
-        context, await paging.collect_page(context, fetch, _page_key), to_json
+    fetch = partial(
+        context.directory.identities.page,
+        context.subscription.tenant_id,
+        kind=IdentityKind.MANAGED_IDENTITY,
+        group=scope,
     )
-
-
-def _page_key(identity: Identity) -> str:
-    return identity.resource_id or ""
+    return wire.page_response(context, await paging.collect_page(context, fetch), to_json)
 
 
 _SUB = "/subscriptions/{subscription}"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 from podpass.directory.resource_manager import errors
@@ -19,7 +20,7 @@ Read = TypeVar("Read", covariant=True)
 class FetchPage(Protocol[Read]):
     """Return up to `limit` entries that follow the entry `after`."""
 
-    async def __call__(self, after: str | None, limit: int) -> Sequence[Read]: ...
+    async def __call__(self, *, after: str | None, limit: int) -> Sequence[Read]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +34,19 @@ class ListPage(Generic[Item]):
 async def collect_page(
     context: OperationContext,
     fetch: FetchPage[Item],
-    key: Callable[[Item], str],
+    key: Callable[[Item], str] = attrgetter("resource_id"),
     keep: Callable[[Item], Awaitable[bool]] | None = None,
 ) -> ListPage[Item]:
     """Collect entries after the previous page until the page is full.
 
-    Entries that `keep` rejects count as scanned. After the maximum of scanned entries the page ends, possibly
-    short, with a link to the next page.
+    The next page follows the `key` of the last entry. Entries that `keep` rejects count as scanned. After the
+    maximum of scanned entries the page ends, possibly short, with a link to the next page.
     """
     size = context.query.top or DEFAULT_PAGE_SIZE
     limit = size + 1 if keep is None else _BATCH
     after, found = context.query.after or None, list[Item]()
     for _ in range(_MAX_SCANNED // _BATCH):
-        batch = await fetch(after, limit)
+        batch = await fetch(after=after, limit=limit)
         for item in batch:
             if len(found) == size:
                 return ListPage(found, after)

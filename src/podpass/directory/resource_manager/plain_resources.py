@@ -5,6 +5,7 @@ The resources are rows of one table, with a document of JSON that only the type 
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from podpass.directory import resource_ids
@@ -175,17 +176,14 @@ class PlainType:
         if self.parent is not None and parent is not None:
             below = (await self.parent.require_parent(context, parent, self.noun)).resource_id
 
-        async def fetch(after: str | None, limit: int) -> list[OtherResource]:
-            return await context.directory.other_resources.page(
-                context.subscription_id,
-                group=group,
-                type_=self.name,
-                below=below,
-                after=after,
-                limit=limit,
-            )
-
-        found = await paging.collect_page(context, fetch, lambda one: one.resource_id)
+        fetch = partial(
+            context.directory.other_resources.page,
+            context.subscription_id,
+            group=group,
+            type_=self.name,
+            below=below,
+        )
+        found = await paging.collect_page(context, fetch)
         shown = {one.resource_id: await self.to_json(context, one) for one in found.items}
         return wire.page_response(context, found, lambda one: shown[one.resource_id])
 

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from podpass.directory import naming, resource_ids
@@ -41,22 +42,14 @@ def _matches(context: OperationContext, group: ResourceGroup) -> bool:
 async def _list(context: OperationContext) -> ManagerResponse:
     context.query.filter.require_known(_FILTERS)
     may = await paging.read_check(context, f"{_TYPE}/read")
-
-    async def fetch(after: str | None, limit: int) -> list[ResourceGroup]:
-        return await context.directory.groups.page(
-            context.subscription_id, after=after, limit=limit
-        )
+    fetch = partial(context.directory.groups.page, context.subscription_id)
 
     async def keep(group: ResourceGroup) -> bool:
         scope = resource_ids.group_id(group.subscription_id, group.name)
         return _matches(context, group) and (may is None or await may(scope))
 
-    found = await paging.collect_page(context, fetch, _page_key, keep)
+    found = await paging.collect_page(context, fetch, lambda group: group.name, keep)
     return wire.page_response(context, found, to_json)
-
-
-def _page_key(group: ResourceGroup) -> str:
-    return group.name
 
 
 async def _put(context: OperationContext) -> ManagerResponse:

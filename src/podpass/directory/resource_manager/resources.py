@@ -5,6 +5,7 @@ Clients of the list are `az resource list` and `az keyvault show`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from podpass.directory import resource_ids
@@ -132,9 +133,6 @@ async def _list(context: OperationContext) -> ManagerResponse:
     if context.group:
         await parent_group(context)
 
-    async def fetch(after: str | None, limit: int) -> list[Resource]:
-        return await fetch_page(context, group, after, limit)
-
     async def keep(found: Resource) -> bool:
         if not _matches(context, found):
             return False
@@ -142,7 +140,9 @@ async def _list(context: OperationContext) -> ManagerResponse:
             context.caller.object_id, f"{found.type}/read", found.id
         )
 
-    found = await paging.collect_page(context, fetch, lambda found: _page_key(context, found), keep)
+    found = await paging.collect_page(
+        context, partial(fetch_page, context, group), partial(_page_key, context), keep
+    )
     return wire.page_response(context, found, to_json)
 
 

@@ -214,17 +214,13 @@ async def _list(context: OperationContext) -> ManagerResponse:
             limit=limit,
         )
 
-    found = await paging.collect_page(context, fetch, _page_key)
+    found = await paging.collect_page(context, fetch, lambda one: f"{one.scope} {one.name}")
     shown = await scopes.resolve_display_names(
         context, [assignment.scope for assignment in found.items]
     )
     return wire.page_response(
         context, found, lambda assignment: to_json(context, assignment, shown[assignment.scope])
     )
-
-
-def _page_key(assignment: RoleAssignment) -> str:
-    return f"{assignment.scope} {assignment.name}"
 
 
 async def _list_permissions(context: OperationContext) -> ManagerResponse:

@@ -311,9 +311,10 @@ def _to_user(row: Row[Any]) -> User:
 
 
 def _delete_user(write: Write, user_id: str) -> bool:
-    if write.connection.execute(delete(users).where(users.c.id == user_id)).rowcount == 0:
+    query = delete(users).where(users.c.id == user_id).returning(users.c.tenant_id)
+    if (tenant_id := write.connection.execute(query).scalar()) is None:
         return False
-    identity_writes.delete_assignments(write.connection, user_id)
+    identity_writes.delete_assignments(write.connection, tenant_id, user_id)
     write.record("microsoft.directory/users/delete", user_id)
     return True
 

@@ -123,23 +123,20 @@ def in_scope(
 
 def _filter(tenant_id: str, condition: Condition) -> ColumnElement[bool]:
     if condition.field == "identifier_uri":
-        return _has_uri(tenant_id, condition)
+        op: Op = "eq" if condition.op == "ne" else condition.op
+        given = (condition.value,) if isinstance(condition.value, str) else condition.value
+        # A trailing slash is ignored in a whole URI, but not in a prefix.
+        values = [value.lower() if op == "startswith" else uri_key(value) for value in given]
+        holders = select(identifier_uris.c.client_id).where(
+            identifier_uris.c.tenant_id == tenant_id,
+            _compare(identifier_uris.c.uri_key, op, values),
+        )
+        has_uri = identities.c.client_id.in_(holders)
+        return ~has_uri if condition.op == "ne" else has_uri
     column = identities.c["name_key" if condition.field == "name" else condition.field]
     exact = condition.field == "unique_name"
     values = _values(condition.value, exact=exact)
     return _compare(column, condition.op, values)
-
-
-def _has_uri(tenant_id: str, condition: Condition) -> ColumnElement[bool]:
-    op: Op = "eq" if condition.op == "ne" else condition.op
-    given = (condition.value,) if isinstance(condition.value, str) else condition.value
-    # A trailing slash is ignored in a whole URI, but not in a prefix.
-    values = [value.lower() if op == "startswith" else uri_key(value) for value in given]
-    holders = select(identifier_uris.c.client_id).where(
-        identifier_uris.c.tenant_id == tenant_id, _compare(identifier_uris.c.uri_key, op, values)
-    )
-    has_uri = identities.c.client_id.in_(holders)
-    return ~has_uri if condition.op == "ne" else has_uri
 
 
 def _compare(column: Any, op: Op, values: Sequence[str]) -> ColumnElement[bool]:

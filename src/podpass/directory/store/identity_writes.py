@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, or_, select
+from sqlalchemy import Connection, Select, and_, delete, or_, select
 
 from podpass.directory import errors, identity_changes, rules
 from podpass.directory.model import Identity, WriteResult
@@ -16,7 +16,7 @@ from podpass.directory.store.session import Write
 def remove(write: Write, identity: Identity) -> None:
     """Delete an identity. Deleting a resource group calls this too."""
     write.connection.execute(rows.delete_identity(identity.tenant_id, identity.client_id))
-    delete_assignments(write.connection, identity.object_id)
+    delete_assignments(write.connection, identity.tenant_id, identity.object_id)
     if identity.resource_id is not None:
         # A later identity of the same name must not get these role assignments.
         role_assignments.delete_at(write, identity.resource_id)
@@ -125,12 +125,12 @@ def write_change(
         identity_changes.check_immutable(old, new)
     rows.write_identity(write.connection, old, new)
     if old is not None and old.has_principal and not new.has_principal:
-        delete_assignments(write.connection, old.object_id)
+        delete_assignments(write.connection, old.tenant_id, old.object_id)
     _record(write, old, new)
     return WriteResult.CREATED if old is None else WriteResult.UPDATED, new
 
 
-def delete_assignments(connection: Connection, object_id: str) -> None:
+def delete_assignments(connection: Connection, tenant_id: str, object_id: str) -> None:
     """Delete the assignments and consents of a deleted principal or user, and those for its permissions."""
     # A later principal must never inherit them.
     connection.execute(delete(assignment_rows).filter_by(principal_id=object_id))
@@ -146,7 +146,7 @@ def delete_assignments(connection: Connection, object_id: str) -> None:
     is_party = or_(
         grants.client_id == object_id,
         grants.resource_id == object_id,
-        grants.principal_id == object_id,
+        and_(grants.tenant_id == tenant_id, grants.principal_id == object_id),
     )
     connection.execute(delete(permission_grants).where(is_party))
 

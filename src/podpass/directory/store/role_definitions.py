@@ -76,7 +76,10 @@ def _put(write: Write, definition: RoleDefinition) -> WriteResult:
     if old is None:
         write.connection.execute(insert(role_definitions).values(**_to_columns(new)))
     else:
-        _check_scopes(write.connection, new)
+        for row in write.connection.execute(_ASSIGNED_AT.filter_by(role=new.id).distinct()):
+            scope = _scope(row)
+            if not any(resource_ids.covers(one, scope) for one in new.scopes):
+                raise errors.InUse("the role is assigned at this scope", id=new.id, scope=scope)
         here = update(role_definitions).filter_by(id=new.id)
         write.connection.execute(here.values(**_to_columns(new)))
     write.record(f"{_DEFINITION}/write", _target(new))
@@ -107,13 +110,6 @@ def _check(definition: RoleDefinition) -> None:
             raise errors.TooMany(message, field=field, limit=_MAX_PATTERNS)
         for pattern in patterns:
             naming.raise_fault(naming.action_fault(field, pattern))
-
-
-def _check_scopes(connection: Connection, new: RoleDefinition) -> None:
-    for row in connection.execute(_ASSIGNED_AT.filter_by(role=new.id).distinct()):
-        scope = _scope(row)
-        if not any(resource_ids.covers(one, scope) for one in new.scopes):
-            raise errors.InUse("the role is assigned at this scope", id=new.id, scope=scope)
 
 
 @database.row_decoder(

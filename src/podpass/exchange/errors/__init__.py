@@ -1,1 +1,1 @@
-"""AADSTS errors: `catalogue.py` is the one table, `model.py` the error class, `explain.py` explains them."""
+"""AADSTS errors: `errors.toml` is the one table, `catalogue.py` reads it, `explanations.py` explains them."""

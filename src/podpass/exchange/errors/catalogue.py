@@ -1,22 +1,42 @@
 """Every error of the token service: AADSTS number, OAuth error, message, cause and resolution.
 
-`TABLE` is the only list of them; responses and documentation are generated from it. The numbers are Entra's,
-the texts are podpass's.
+`TABLE` is the only list of them, read from `errors.toml`; responses and documentation are generated from it.
+The numbers are Entra's, the texts are podpass's.
 """
 
 from collections.abc import Mapping
 from typing import Self
 
 from podpass.errors import Error
-from podpass.exchange.errors.assertion_errors import ASSERTION_ROWS
-from podpass.exchange.errors.client_errors import CLIENT_ROWS, UNIFORM_ROWS
-from podpass.exchange.errors.model import STEPS, AadstsEntry, format_fact, http_status, sanitize
-from podpass.exchange.errors.user_errors import USER_ROWS
+from podpass.exchange.errors import issuer_reasons, numbers
+from podpass.exchange.errors.model import (
+    DATA,
+    STEPS,
+    AadstsEntry,
+    EntraOnlyEntry,
+    format_fact,
+    http_status,
+    sanitize,
+)
 
 __all__ = ["STEPS", "TABLE", "AadstsEntry", "AadstsError", "sanitize"]
 
-_ROWS = (*CLIENT_ROWS, *ASSERTION_ROWS, *UNIFORM_ROWS, *USER_ROWS)
-TABLE = {entry.number: entry for entry in _ROWS}
+
+def _read(group: str) -> tuple[AadstsEntry, ...]:
+    return tuple(
+        AadstsEntry(
+            number=getattr(numbers, name), **{"resolution": issuer_reasons.RESOLUTION, **row}
+        )
+        for name, row in DATA[group].items()
+    )
+
+
+CLIENT_ROWS, ASSERTION_ROWS, USER_ROWS = _read("client"), _read("assertion"), _read("user")
+UNIFORM_ROWS = _read("uniform")
+ENTRA_ONLY_ROWS = tuple(EntraOnlyEntry(**row) for row in DATA["entra_only"])
+TABLE = {
+    entry.number: entry for entry in (*CLIENT_ROWS, *ASSERTION_ROWS, *UNIFORM_ROWS, *USER_ROWS)
+}
 
 
 class AadstsError(Error):

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from podpass import guids
 from podpass.exchange.errors import issuer_reasons
-from podpass.exchange.errors.catalogue import TABLE
+from podpass.exchange.errors.catalogue import ENTRA_ONLY_ROWS, TABLE
 from podpass.exchange.errors.model import http_status
-from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
 
 MAX_CODES = 20
 ISSUER_FAILED = 501661

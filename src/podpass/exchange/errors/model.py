@@ -1,7 +1,11 @@
-"""The entry of an error in the catalogue, the order of the checks, and the sanitizing of untrusted values."""
+"""The table of errors, its entries, the order of the checks, and the sanitizing of untrusted values."""
 
 import re
+import tomllib
 from dataclasses import dataclass
+from importlib import resources
+
+DATA = tomllib.loads(resources.files(__package__).joinpath("errors.toml").read_text("utf-8"))
 
 # The order of the checks, for code, log and documentation. A request with two errors fails with the earlier
 # one, and nothing is fetched before `trust` has found a credential. Each grant runs only the steps that
@@ -53,6 +57,16 @@ class AadstsEntry:
     @property
     def name(self) -> str:
         return f"AADSTS{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntraOnlyEntry:
+    """An error that only Entra returns."""
+
+    number: int
+    error: str
+    cause: str
+    resolution: str
 
 
 def http_status(error: str) -> int:

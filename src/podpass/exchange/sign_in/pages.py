@@ -120,7 +120,10 @@ class SignInPages:
         try:
             approval = await self._signin.users.authenticate(tenant, name, form.get("password", ""))
             parties = await self._signin.find_consent_scope(client, approval)
-            needed = await self._needed_permissions(flow, parties)
+            request = flow["request"] if flow["kind"] == "authorize" else flow
+            requested = user_scope.parse(request["scope"], version=request["version"])
+            prompt = request.get("prompt", "") in _CONSENT_PROMPTS
+            needed = await self._signin.consents.needed(parties, requested, prompt=prompt)
             if needed:
                 reply = self._consent_page(scope, flow, parties, approval, needed)
             else:
@@ -138,14 +141,6 @@ class SignInPages:
             **facts,
         )
         return reply
-
-    async def _needed_permissions(
-        self, flow: dict[str, Any], parties: ConsentScope
-    ) -> tuple[RequestedPermission, ...]:
-        request = flow["request"] if flow["kind"] == "authorize" else flow
-        requested = user_scope.parse(request["scope"], version=request["version"])
-        prompt = request.get("prompt", "") in _CONSENT_PROMPTS
-        return await self._signin.consents.needed(parties, requested, prompt=prompt)
 
     async def _handle_consent(self, consent: dict[str, Any], form: Mapping[str, str]) -> Reply:
         """Store the consent that the user gave on the page, and complete the sign-in.

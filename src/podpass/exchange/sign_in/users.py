@@ -42,7 +42,12 @@ class UserAuthenticator:
         """
         name = name.strip()
         if tenant is None:
-            tenant = await self._tenant_of(name)
+            domain = name.rpartition("@")[2] if "@" in name else ""
+            if not domain:
+                raise AadstsError(numbers.NO_TENANT)
+            tenant = await self._directory.find_tenant(domain)
+            if tenant is None:
+                raise AadstsError(numbers.UNKNOWN_TENANT, tenant=domain).with_response(step="user")
         user = await self._directory.users.find(tenant.id, name)
         if user is None:
             raise AadstsError(numbers.UNKNOWN_USER, user=name, tenant=tenant.id)
@@ -54,15 +59,6 @@ class UserAuthenticator:
             password=passwords.fingerprint(user.password),
             authenticated=int(self._clock()),
         )
-
-    async def _tenant_of(self, name: str) -> Tenant:
-        domain = name.rpartition("@")[2] if "@" in name else ""
-        if not domain:
-            raise AadstsError(numbers.NO_TENANT)
-        tenant = await self._directory.find_tenant(domain)
-        if tenant is None:
-            raise AadstsError(numbers.UNKNOWN_TENANT, tenant=domain).with_response(step="user")
-        return tenant
 
     async def find_user(self, approval: Approval) -> User:
         """Return the user of an approval, if the password has not changed since.

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 30.0
 _MIN_PAUSE_SECONDS = 0.02
 _FIRST_RETRY_SECONDS = 1.0
+_LOG_SECONDS = 60.0
 # How long a request waits for a read of stale keys.
 _REFRESH_TIMEOUT_SECONDS = 2.0
 _RESTART_HINT = "give this replica the sealing key file that seals them, then restart it"
@@ -321,6 +322,7 @@ class AuthorityKeys:
 
     async def _run(self, on_lost: Callable[[], None]) -> None:
         retry_at, backoff = self._ticks(), _FIRST_RETRY_SECONDS
+        logged, log_again = "", self._ticks()
         while True:
             with suppress(TimeoutError):
                 # Not `wait_for`: on Python 3.11 it loses a cancellation that arrives together with the event.
@@ -334,14 +336,17 @@ class AuthorityKeys:
                 if self._ticks() >= retry_at:
                     await self._reconcile_schedule()
                     backoff = _FIRST_RETRY_SECONDS
+                logged = ""
             except Error as exc:
                 # Only writes wait for the backoff, reads do not: a key that another replica withdraws must
                 # stop immediately. A wake-up does not end the backoff, because a failed write itself causes a
                 # wake-up.
                 retry_at, backoff = self._ticks() + backoff, min(2 * backoff, _POLL_SECONDS)
-                _log.warning(
-                    "signing_key_reconcile_failed", extra={"cause": exc.message, **exc.facts}
-                )
+                # Without a database this loop fails several times a second.
+                if exc.message != logged or self._ticks() >= log_again:
+                    logged, log_again = exc.message, self._ticks() + _LOG_SECONDS
+                    facts = {"cause": exc.message, **exc.facts}
+                    _log.warning("signing_key_reconcile_failed", extra=facts)
                 await asyncio.sleep(_MIN_PAUSE_SECONDS)
             except Exception:  # noqa: BLE001 a bug must not end this task, and rotation with it
                 _log.exception("signing_key_reconcile_failed")

@@ -321,22 +321,3 @@ class EventRecorder:
 
 def _build_update(series: EventSeries) -> Object:
     return {"message": series.message, "count": series.count, "lastTimestamp": rfc3339(series.last)}
-
-
-def object_reference(
-    obj: Mapping[str, Any], container: str = "", *, init: bool = False
-) -> Reference:
-    """Return the reference to an object, or to one container of a pod."""
-    meta = obj["metadata"]
-    reference = {
-        "kind": obj.get("kind") or "Pod",
-        "apiVersion": obj.get("apiVersion") or "v1",
-        "name": meta["name"],
-        "namespace": meta.get("namespace"),
-        "uid": meta.get("uid"),
-        "resourceVersion": meta.get("resourceVersion"),
-    }
-    if container:
-        field = "initContainers" if init else "containers"
-        reference["fieldPath"] = f"spec.{field}{{{container}}}"
-    return {key: value for key, value in reference.items() if value}

@@ -18,6 +18,8 @@ from podpass.lab.cluster.samples.model import Readiness, Sample
 from podpass.lab.cluster.samples.progress import read_progress
 from podpass.lab.data.datadir import DataDir
 
+_LINE_CHARS = 80
+
 
 def add_image(data_dir: DataDir, name: str, config: ImageConfig) -> None:
     """Add an image or replace it; the next container with this image runs the new program.
@@ -117,11 +119,13 @@ def _sample(sample: Sample, samples: SampleCache) -> dict[str, Any]:
 
 
 def _row(name: str, origin: str, readiness: Readiness) -> dict[str, Any]:
+    line = shlex.join(readiness.command)
     return {
         "name": name,
         "origin": origin,
         "command": list(readiness.command),
-        "command_line": shlex.join(readiness.command),
+        # A program in the command would make the table wider than a terminal.
+        "command_line": line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}...",
         "ready": readiness.ready,
         "why": readiness.why,
         "todo": readiness.todo,

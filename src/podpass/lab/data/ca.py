@@ -29,6 +29,7 @@ from podpass.crypto.x509 import (
     basic_constraints,
     build_certificate,
     build_name,
+    encode_key,
     encode_pem,
     key_usage,
     subject_key_id,
@@ -319,19 +320,6 @@ def _alternative_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
 def _spki(key: PrivateKey) -> bytes:
     return key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def encode_key(key: PrivateKey) -> bytes:
-    """Encode a private key as PEM, without encryption.
-
-    The label names the type of the key: Fabric8's Java client reads a key in PKCS #8 as an RSA key. .NET's
-    `CreateFromPem`, which the C# client calls, reads both labels.
-    """
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from podpass.clock import Clock, system
-from podpass.crypto.x509 import encode_pem
+from podpass.crypto.x509 import encode_key, encode_pem
 from podpass.files import remove, write_private
 from podpass.lab.data import ca
 from podpass.lab.data.ca import InstanceCA
@@ -33,7 +33,7 @@ def begin(data_dir: DataDir, clock: Clock = system) -> InstanceCA:
     now = datetime.fromtimestamp(clock(), tz=UTC)
     old, new = ca.load(data_dir, now), ca.build(data_dir, now)
     new = replace(new, chain=ca.cross_sign(new, old, now))
-    content = ca.encode_key(new.key) + encode_pem(new.certificate) + new.chain
+    content = encode_key(new.key) + encode_pem(new.certificate) + new.chain
     write_private(_pending(data_dir), content)
     subject = new.certificate.subject.rfc4514_string()
     _log.info("ca_rotation_started", extra={"subject": subject})

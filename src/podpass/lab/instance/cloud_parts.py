@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from podpass.exchange.app import TokenService
     from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
     from podpass.exchange.signing.key_set import AuthorityKeys
-    from podpass.http.server import App
+    from podpass.http.server import App, Receive
     from podpass.lab.cluster.backend import ClusterBackend
     from podpass.lab.data.azure_config import AzAccount
     from podpass.lab.data.datadir import InstanceConfig
+    from podpass.lab.instance.control import Query
     from podpass.lab.issuers.registry import IssuerRegistry
     from podpass.lab.pipelines.issuer import PipelineIssuer
     from podpass.lab.services.model import StartedPart
@@ -91,11 +92,11 @@ class CloudHalf:
         seal = self.keys.authority.token_sealer
         return refresh_tokens.issue(seal, admin, AZURE_CLI, clock=self.context.clock)
 
-    async def start_job(self, query: "Mapping[str, str]") -> dict[str, str]:
+    async def start_job(self, query: "Query", _receive: "Receive") -> dict[str, Any]:
         """Return the environment of a job of a pipeline. Raises UsageError."""
         return self.pipelines.start_job(query.get("job", ""), query.get("seconds", ""))
 
-    async def describe_storage(self) -> dict[str, Any]:
+    async def describe_storage(self, _query: "Query", _receive: "Receive") -> dict[str, Any]:
         """Return the storage accounts, the services that are served, and the accounts that Azurite has.
 
         Without Azurite, nothing is served.

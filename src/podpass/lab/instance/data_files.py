@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from podpass.database.errors import DatabaseBusy, DatabaseFull, DatabaseReadOnly
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir
 
@@ -52,6 +53,8 @@ class DataFiles:
         found = {}
         try:
             await self._database.ping()
+        except (DatabaseBusy, DatabaseFull, DatabaseReadOnly):
+            pass  # the data are intact and can be read: each refused write reports the cause
         except Error as exc:
             found["directory.db"] = self._describe("directory.db", exc)
         try:

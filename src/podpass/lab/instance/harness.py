@@ -23,7 +23,7 @@ from podpass.http.server import BodyTooLarge, Receive, read_body
 from podpass.lab.data import ca
 from podpass.lab.data.datadir import DataDir
 from podpass.lab.instance.faults import FaultInjector
-from podpass.lab.instance.tables import Tables, read_tables, restore_tables
+from podpass.lab.instance.tables import KEY_TABLES, Tables, read_tables, restore_tables
 
 if TYPE_CHECKING:
     from kubeling.apiserver.storage.storage import ObjectStore, Snapshot
@@ -41,7 +41,6 @@ Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 _MAX_BYTES = 256 * 1024
 _MAX_OFFSET = 10 * 365 * 86400
-_KEY_TABLES = {"authority_keys", "authority_seals"}
 
 
 class MovableClock:
@@ -172,7 +171,7 @@ class HarnessApi:
         self._cloud.issuers.replace(self._wanted.issuers)
         self._restore_objects()
         changed = await self._restore_tables()
-        await self._restore_keys(moved=moved or bool(changed & _KEY_TABLES))
+        await self._restore_keys(moved=moved or bool(changed & KEY_TABLES))
         self._managed.workload_identity = await services.is_webhook_enabled(
             self._cloud.directory, self._config.subscription_id
         )
@@ -191,7 +190,7 @@ class HarnessApi:
 
         changed = await self._cloud.database.read(self._changed_tables)
         if changed:
-            topics = (TOPIC, KEY_TOPIC) if changed & _KEY_TABLES else (TOPIC,)
+            topics = (TOPIC, KEY_TOPIC) if changed & KEY_TABLES else (TOPIC,)
             wanted = self._wanted.tables
             await self._cloud.database.write(
                 lambda connection: restore_tables(connection, wanted), topics=topics
@@ -247,6 +246,8 @@ class HarnessApi:
             raise UsageError("the clock can be moved by at most 10 years")
         self._clock.offset += seconds
         await self._cloud.keys.authority.ensure_keys()
+        for part in self._cloud.parts.values():
+            await part.catch_up()
         return {"offset": self._clock.offset}
 
     async def _rotate(self, given: dict[str, Any]) -> dict[str, Any]:

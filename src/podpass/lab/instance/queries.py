@@ -1,16 +1,17 @@
 """Queries of the control API: status, identities, vaults and audit log; and the application of seeds."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from podpass import names
+from podpass import files, names
 from podpass.clock import Clock
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.errors import UsageError
 from podpass.lab.data.datadir import DataDir, InstanceConfig
-from podpass.lab.instance.start import Progress
+from podpass.lab.instance.start import Progress, SeedFile
 
 if TYPE_CHECKING:
     from podpass.database import CorruptRowError
@@ -79,6 +80,13 @@ class CloudQueries:
             "pids": {"podpass": os.getpid()},
         }
 
+    def write_status(self) -> dict[str, Any]:
+        """Write the status file, which commands read without a request; return its document."""
+        status = self.status()
+        text = json.dumps(status, indent=2) + "\n"
+        files.write_private(self._data_dir.status_file, text.encode())
+        return status
+
     def cloud_status(self) -> dict[str, Any]:
         """Return the part of the status document that describes the cloud half."""
         return {
@@ -117,7 +125,7 @@ class CloudQueries:
         )
         return [str(each) for each in applied if each.change is not WriteResult.UNCHANGED]
 
-    async def apply_at_start(self, seed: tuple[str, str] | None, progress: Progress) -> None:
+    async def apply_at_start(self, seed: SeedFile | None, progress: Progress) -> None:
         """Apply the text of a seed and the name of its file, if there is one, and report it."""
         if seed is not None:
             progress("seed", "")

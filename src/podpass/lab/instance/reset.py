@@ -19,23 +19,20 @@ from podpass.exchange.signing.key import generate_keys
 from podpass.lab import services
 from podpass.lab.instance.cloud_parts import CloudHalf, enter_directory
 from podpass.lab.instance.queries import CloudQueries
-from podpass.lab.instance.tables import Tables, read_tables, restore_tables
+from podpass.lab.instance.start import SeedFile
+from podpass.lab.instance.tables import KEY_TABLES, Tables, read_tables, restore_tables
 from podpass.lab.issuers.registry import ISSUERS, IssuerRegistry
 
 _log = logging.getLogger(__name__)
 
-# The signing keys are replaced, not restored.
-_KEY_TABLES = {"authority_keys", "authority_seals"}
 _VERSIONS = "alembic_version"
 _SIDE_FILES = ("", "-wal", "-shm")
-
-Seed = tuple[str, str]
 
 
 async def reset_cloud(
     cloud: CloudHalf,
     queries: CloudQueries,
-    seed: Seed | None,
+    seed: SeedFile | None,
     store_identity: Callable[[], Awaitable[object]] | None,
 ) -> dict[str, Any]:
     """Reset a running cloud; return how long it took.
@@ -49,10 +46,11 @@ async def reset_cloud(
         generate_keys(2, cloud.context.clock()), _compute(cloud, queries, seed, issuers)
     )
     present = await cloud.database.read(lambda connection: frozenset(read_tables(connection)))
-    # Tables that only the running cloud has are those of the token service: sign-ins and refresh tokens.
+    # The signing keys are replaced, not restored. Other tables that only the running cloud has are those of
+    # the token service: sign-ins and refresh tokens.
     empty = {
         name: frozenset[Any]()
-        for name in present - wanted.keys() - _KEY_TABLES
+        for name in present - wanted.keys() - KEY_TABLES
         if not name.startswith(_VERSIONS)
     }
     restored: Tables = {**empty, **wanted}
@@ -72,7 +70,7 @@ async def reset_cloud(
 
 
 async def _compute(
-    cloud: CloudHalf, queries: CloudQueries, seed: Seed | None, issuers: IssuerRegistry
+    cloud: CloudHalf, queries: CloudQueries, seed: SeedFile | None, issuers: IssuerRegistry
 ) -> Tables:
     """Return the rows of a new cloud with the seed; put the issuers of the seed into `issuers`."""
     data_dir = cloud.context.data_dir

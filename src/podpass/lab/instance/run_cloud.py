@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import logging
 import socket
 import time
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from podpass import files, names
+from podpass import names
 from podpass.clock import Clock, system
 from podpass.crypto.secret import Secret
 from podpass.database import Database
@@ -47,12 +46,14 @@ from podpass.lab.instance.data_files import DataFiles
 from podpass.lab.instance.identity_secret import IdentitySecret
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.reset import reset_cloud
-from podpass.lab.instance.start import PartStarter, Progress
+from podpass.lab.instance.start import PartStarter, Progress, SeedFile
 from podpass.lab.instance.surrounding_cluster import (
+    RESOLV_CONF,
     ClusterSockets,
     ResolvedNames,
     SurroundingCluster,
     find_cluster,
+    read_resolv_conf,
     serve_cluster,
 )
 from podpass.lab.names.resolver import Upstream, run_resolver
@@ -68,16 +69,12 @@ _log = logging.getLogger(__name__)
 Ready = Callable[[dict[str, Any]], None]
 """Called once when all parts are ready, with the status document."""
 
-Seed = tuple[str, str]
-"""The text of a seed, and the name of its file."""
-
 StoreIdentity = Callable[[], Awaitable[object]]
 
 _SERVICES = ("gateway", "authority", "azure", "vault", "control")
 _STOP_SECONDS = 10.0
 # The signing keys rotate every few weeks, and the next key exists long before it signs.
 _COPY_SECONDS = 3600.0
-_RESOLV_CONF = Path("/etc/resolv.conf")
 _DNS_PORT = 53
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
@@ -86,7 +83,7 @@ def run(
     data_dir: DataDir,
     *,
     settings: CloudSettings,
-    seed: Seed | None,
+    seed: SeedFile | None,
     environ: Mapping[str, str],
     progress: Progress,
     ready: Ready,
@@ -173,7 +170,7 @@ async def start_parts(
     data_dir: DataDir,
     settings: CloudSettings,
     opened: Mapping[str, socket.socket],
-    seed: Seed | None,
+    seed: SeedFile | None,
     environ: Mapping[str, str],
     progress: Progress,
     clock: Clock = system,
@@ -230,8 +227,7 @@ async def start_parts(
         progress("resolver and trust webhook", "")
         address = await _serve_cluster(cloud, settings, client, opened)
         progress("resolver and trust webhook", address)
-    status = queries.status()
-    files.write_private(data_dir.status_file, json.dumps(status, indent=2).encode())
+    status = queries.write_status()
     started.set_result(data_files)
     return status
 
@@ -305,7 +301,7 @@ async def _serve_control(
     cloud: CloudHalf,
     queries: CloudQueries,
     data_files: DataFiles,
-    seed: Seed | None,
+    seed: SeedFile | None,
     store: StoreIdentity | None,
 ) -> None:
     """Serve the control API to the commands that run in this pod."""
@@ -323,15 +319,9 @@ async def _serve_control(
     async def remove(query: control.Query, _receive: Receive) -> dict[str, Any]:
         return {"removed": await queries.remove_demo(query.get("name", ""))}
 
-    async def describe_storage(_query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return await cloud.describe_storage()
-
-    async def start_job(query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return await cloud.start_job(query)
-
     more = {
-        "/pipelines/jobs": ("POST", start_job),
-        "/storage": ("GET", describe_storage),
+        "/pipelines/jobs": ("POST", cloud.start_job),
+        "/storage": ("GET", cloud.describe_storage),
         "/reset": ("POST", reset),
         "/sign-in": ("POST", sign_in),
         "/demo/remove": ("POST", remove),
@@ -385,22 +375,16 @@ async def _serve_resolver(
     """Serve the resolver to containers without a cluster; a cluster has its own."""
     upstream = settings.find_upstream() or find_system_upstream()
     if upstream is None:
-        _log.warning("dns_upstream_missing", extra={"file": str(_RESOLV_CONF)})
+        _log.warning("dns_upstream_missing", extra={"file": str(RESOLV_CONF)})
     resolver = _resolved_names(cloud, upstream).create_resolver(settings.find_addresses())
     await cloud.context.stack.enter_async_context(run_resolver(resolver, udp, tcp))
 
 
-def find_system_upstream(path: Path = _RESOLV_CONF) -> Upstream | None:
+def find_system_upstream(path: Path = RESOLV_CONF) -> Upstream | None:
     """Return the first DNS server that this machine uses, None without one."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            return words[1], _DNS_PORT
-    return None
+    lines = read_resolv_conf(path)
+    servers = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    return (servers[0], _DNS_PORT) if servers else None
 
 
 async def _serve_cluster(

@@ -10,16 +10,15 @@ real API server over HTTPS.
 
 import asyncio
 import importlib
-import json
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from podpass import files, log
+from podpass import log
 from podpass.clock import Clock, system
 from podpass.lab import services
 from podpass.lab.data import ca, ca_rotation, disk_errors, finish_restore, kubeconfig, ports
@@ -45,7 +44,7 @@ from podpass.lab.instance.cluster_parts import (
 from podpass.lab.instance.context import InstanceContext
 from podpass.lab.instance.data_files import DataFiles
 from podpass.lab.instance.queries import InstanceQueries
-from podpass.lab.instance.start import PartStarter, Progress
+from podpass.lab.instance.start import PartStarter, Progress, SeedFile
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import LocalSettings
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from podpass.assertion.keys import KeyRing
     from podpass.console.model import ConsoleSource
     from podpass.database import Database
-    from podpass.http.server import Receive
     from podpass.lab.cluster.pod_access import PodAccess
     from podpass.lab.instance.control import Handler
     from podpass.lab.instance.harness import Harness
@@ -82,7 +80,7 @@ def run(
     data_dir: DataDir,
     *,
     settings: LocalSettings,
-    seed: tuple[str, str] | None,
+    seed: SeedFile | None,
     environ: Mapping[str, str],
     progress: Progress,
     ready: Ready,
@@ -91,10 +89,9 @@ def run(
 ) -> None:
     """Run an instance in a prepared data directory until a signal stops it.
 
-    `seed` is the text of a seed and the name of its file; with `harness`, the instance is for tests, and also
-    stops when no process uses it. Raises KeyboardInterrupt after a Ctrl-C before it was ready;
-    AlreadyRunning, LockRemoved, PortInUse, DataDirError, DiskNotWritable, and errors of the parts about their
-    data.
+    With `harness`, the instance is for tests, and also stops when no process uses it. Raises
+    KeyboardInterrupt after a Ctrl-C before it was ready; AlreadyRunning, LockRemoved, PortInUse,
+    DataDirError, DiskNotWritable, and errors of the parts about their data.
     """
     problem = f"an instance is already running in {data_dir.root}"
     hint = "check it with `podpass status`, or stop it with `podpass down`"
@@ -140,7 +137,7 @@ def _create_runner() -> asyncio.Runner:
 
 async def _run_until_signal(
     context: InstanceContext,
-    seed: tuple[str, str] | None,
+    seed: SeedFile | None,
     progress: Progress,
     ready: Ready,
     harness: "Harness | None",
@@ -183,7 +180,7 @@ def _exit_on_interrupt(number: signal.Signals) -> None:
 
 async def _start(
     context: InstanceContext,
-    seed: tuple[str, str] | None,
+    seed: SeedFile | None,
     progress: Progress,
     harness: "Harness | None",
 ) -> CreateLink:
@@ -220,7 +217,7 @@ async def _start(
     await queries.apply_at_start(seed, progress)
     if tests is not None:
         await tests.take_baseline()  # with the objects of the seed
-    _write_status(context, queries)
+    queries.write_status()
     await context.stack.enter_async_context(
         background_task(_keep_status(context, queries), "status")
     )
@@ -284,25 +281,15 @@ async def _start_console(
     await context.serve_http("console", console)
     context.stack.callback(console.drain)
 
-    async def start_job(query: control.Query, _receive: "Receive") -> dict[str, Any]:
-        return await cloud.start_job(query)
-
-    more = {**routes, "/pipelines/jobs": ("POST", start_job)}
     app = control.create_app(
         queries,
         config.control_token,
         console.create_link,
-        more,
+        {**routes, "/pipelines/jobs": ("POST", cloud.start_job)},
         find_damaged=data_files.find_damaged,
     )
     await context.serve("control", app)
     return console.create_link, config.console
-
-
-def _write_status(context: InstanceContext, queries: InstanceQueries) -> None:
-    """Write the status file, which commands read without a request."""
-    status = json.dumps(queries.status(), indent=2) + "\n"
-    files.write_private(context.data_dir.status_file, status.encode())
 
 
 async def _keep_status(context: InstanceContext, queries: InstanceQueries) -> None:
@@ -311,7 +298,7 @@ async def _keep_status(context: InstanceContext, queries: InstanceQueries) -> No
         await context.status_changed.wait()
         context.status_changed.clear()
         try:
-            _write_status(context, queries)
+            queries.write_status()
         except OSError:  # the next change writes it again
             _log.exception("status_write_failed")
 

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Progress = Callable[[str, str], None]
 """Called twice for each part: with an empty string when it starts, with its address when it is ready."""
+SeedFile = tuple[str, str]
+"""The text of a seed, and the name of its file."""
 
 _MAX_SECONDS = 120.0
 # A part retries failed writes, which is correct while it runs. At its start this check reports a full disk.

@@ -27,6 +27,7 @@ from podpass.crypto.x509 import (
     basic_constraints,
     build_certificate,
     build_name,
+    encode_key,
     encode_pem,
     key_usage,
     subject_key_id,
@@ -42,7 +43,6 @@ from podpass.lab.cluster.backend import (
     ClusterOperationRefused,
     ConnectionObjects,
 )
-from podpass.lab.data.ca import encode_key
 from podpass.lab.names import bundles
 from podpass.lab.names.injection import BundleNames
 from podpass.lab.names.pod_dns import PodDns
@@ -56,6 +56,7 @@ from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
+RESOLV_CONF = Path("/etc/resolv.conf")
 _NOT_SERVED = 501
 _OWN_CLUSTER = "podpass does not manage the cluster in which it runs; use kubectl"
 _NOT_FOUND = 404
@@ -291,11 +292,16 @@ def _create_certificate(host: str, now: float) -> tuple[ssl.SSLContext, bytes]:
         return server_tls(both.name, both.name), pem
 
 
-def read_cluster_domain(path: Path = Path("/etc/resolv.conf")) -> str:
+def read_cluster_domain(path: Path = RESOLV_CONF) -> str:
     """Return the domain of the cluster: this pod searches `svc.DOMAIN`."""
-    try:
-        words = path.read_text().split()
-    except OSError:
-        return _DEFAULT_DOMAIN
+    words = [word for words in read_resolv_conf(path) for word in words]
     found = [word.removeprefix("svc.") for word in words if word.startswith("svc.")]
     return found[0] if found else _DEFAULT_DOMAIN
+
+
+def read_resolv_conf(path: Path) -> list[list[str]]:
+    """Return the words of each line of the resolver's configuration; none if it cannot be read."""
+    try:
+        return [line.split() for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []

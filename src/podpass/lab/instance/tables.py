@@ -7,6 +7,8 @@ from sqlalchemy import Connection
 
 Row = tuple[Any, ...]
 Tables = Mapping[str, frozenset[Row]]
+# The signing and sealing keys of the token service.
+KEY_TABLES = frozenset({"authority_keys", "authority_seals"})
 _SEQUENCES = "sqlite_sequence"
 
 

@@ -54,11 +54,18 @@ async def _describe_nothing() -> dict[str, Any]:
     return {}
 
 
+async def _do_nothing() -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedPart:
-    """A started data plane: what the status of the instance shows of it."""
+    """A started data plane: what the status of the instance shows of it.
+
+    `catch_up` does what is due by the clock of the instance; tests that move the clock await it.
+    """
 
     describe: Callable[[], Awaitable[dict[str, Any]]] = _describe_nothing
+    catch_up: Callable[[], Awaitable[None]] = _do_nothing
 
 
 # The last argument is the opened data of the service.

@@ -5,7 +5,6 @@ It uses podpass as a user does: the command line for the instance, the Kubernete
 
 import asyncio
 import copy
-import importlib.util
 import json
 import re
 import shlex
@@ -27,6 +26,7 @@ from podpass.errors import Error
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.kubernetes.service_account.names import subject
 from podpass.lab.cluster.samples import examples
+from podpass.lab.cluster.samples.cache import is_importable
 from podpass.lab.tutorial import program
 from podpass.names import USE_LABEL
 from podpass.settings.local import EMBEDDED
@@ -71,20 +71,13 @@ class FailureCase:
 
 def check_sdk() -> None:
     """Check that the modules which the pod imports are installed. Raises DemoFailed."""
-    missing = {module: name for module, name in _SDK.items() if not _importable(module)}
+    missing = {module: name for module, name in _SDK.items() if not is_importable(module)}
     if missing:
         packages = " ".join(missing.values())
         raise DemoFailed(
             f"the demo's pod needs {' and '.join(missing)}",
             hint=f"{shlex.quote(sys.executable)} -m pip install {packages}",
         )
-
-
-def _importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is missing
-        return False
 
 
 def without_label(manifest: Manifest) -> Manifest:

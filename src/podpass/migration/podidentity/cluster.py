@@ -105,32 +105,25 @@ class NamespaceReader:
         """Follow controller references to the top; None if the owner is in `known`."""
         for _ in range(_MAX_OWNERS):
             _check_name(body["metadata"]["name"])
-            reference = _controller(body)
+            references = body["metadata"].get("ownerReferences") or ()
+            reference = next((each for each in references if each.get("controller")), None)
             if reference is None:
                 return None if (body["kind"], body["metadata"]["name"]) in known else body
-            body = await self._read_owner(reference)
+            kind, name = str(reference.get("kind")), str(reference.get("name"))
+            if kind not in _COLLECTIONS:
+                raise UnsupportedWorkload(f"unsupported owner kind: {kind}, of the object {name}")
+            version, plural = _COLLECTIONS[kind]
+            _check_name(name)
+            found = await self._client.get(f"{self._path(version, plural)}/{name}")
+            body = {"apiVersion": version, "kind": kind} | found
         raise UnsupportedWorkload(
             f"{body['kind']} {body['metadata']['name']}: the chain of owners has more than {_MAX_OWNERS}"
             " objects"
         )
 
-    async def _read_owner(self, reference: Mapping[str, Any]) -> Object:
-        kind, name = str(reference.get("kind")), str(reference.get("name"))
-        if kind not in _COLLECTIONS:
-            raise UnsupportedWorkload(f"unsupported owner kind: {kind}, of the object {name}")
-        version, plural = _COLLECTIONS[kind]
-        _check_name(name)
-        found = await self._client.get(f"{self._path(version, plural)}/{name}")
-        return {"apiVersion": version, "kind": kind} | found
-
     def _path(self, version: str, plural: str) -> str:
         root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
         return f"{root}/namespaces/{self._namespace}/{plural}"
-
-
-def _controller(body: Object) -> Mapping[str, Any] | None:
-    references = body["metadata"].get("ownerReferences") or ()
-    return next((each for each in references if each.get("controller")), None)
 
 
 def _check_name(name: object) -> None:

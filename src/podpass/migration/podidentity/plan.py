@@ -89,21 +89,16 @@ def _choose_names(workloads: Sequence[Workload]) -> list[_NamedWorkload]:
     taken: set[str] = set()
     targets = []
     for workload in sorted(workloads, key=lambda each: (each.name, each.kind)):
-        stem = _free_stem(workload, taken)
+        base = workload.name[:_STEM_CHARS].rstrip("-.")
+        stem, count = base, 1
+        while taken & {f"{stem}.yaml", f"{stem}-serviceaccount.yaml"}:
+            stem = f"{base}-{workload.kind.lower()}" + (f"-{count}" if count > 1 else "")
+            count += 1
         taken |= {f"{stem}.yaml", f"{stem}-serviceaccount.yaml"}
         used = service_account_name(workload.body)
         target = _NamedWorkload(workload=workload, stem=stem, account=used or stem, is_new=not used)
         targets.append(target)
     return targets
-
-
-def _free_stem(workload: Workload, taken: set[str]) -> str:
-    base = workload.name[:_STEM_CHARS].rstrip("-.")
-    stem, count = base, 1
-    while taken & {f"{stem}.yaml", f"{stem}-serviceaccount.yaml"}:
-        stem = f"{base}-{workload.kind.lower()}" + (f"-{count}" if count > 1 else "")
-        count += 1
-    return stem
 
 
 def _list_warnings(

@@ -23,6 +23,8 @@ from podpass.directory.store.directory import Directory
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, server_tls, serving
 from podpass.lab.services.vault.app import create_app
+from podpass.lab.services.vault.limits import Limits
+from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -45,6 +47,8 @@ class World:
     ca_file: Path
     port: int
     session: aiohttp.ClientSession
+    maintenance: Maintenance
+    limits: Limits
     identities: dict[str, Identity] = field(default_factory=dict)
 
     async def identity(self, name: str, role: str | None, vault: str = "demo-vault") -> Identity:
@@ -80,6 +84,11 @@ class World:
         provider = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.KeyVault"
         resource_id = f"{provider}/vaults/{name}"
         return Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=resource_id)
+
+    async def set_time(self, now: float) -> None:
+        """Set the clock, and do what is due then."""
+        self.clock.now = now
+        await self.maintenance.catch_up()
 
     async def send(
         self,
@@ -162,7 +171,8 @@ async def world(
         directory = await enter(Directory(database, clock=clock))
         store = await enter(SecretStore(database, tmp_path / "vault.key"))
         await enter(serving(authority, login, vault_tls))
-        await enter(serving(create_app(settings, directory, store, keys, clock), sock, vault_tls))
+        app: Any = create_app(settings, directory, store, keys, clock)
+        await enter(serving(app, sock, vault_tls))
         session = await enter(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)))
         yield World(
             clock=clock,
@@ -172,6 +182,8 @@ async def world(
             ca_file=ca_file,
             port=port,
             session=session,
+            maintenance=Maintenance(directory, store, clock),
+            limits=app._limits,
         )
 
 

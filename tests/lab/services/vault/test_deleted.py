@@ -100,7 +100,7 @@ async def test_purge_protection_refuses_purge_until_retention_ends(world: Any, t
     assert "innererror" not in body["error"]
     assert "purge protection" in body["error"]["message"]
     assert (await world.send("GET", GONE, token=token))[0] == 200
-    world.clock.now += 7 * DAY
+    await world.set_time(world.clock.now + 7 * DAY)
     fresh = world.authority.mint(world.identities["officer"])
     assert (await world.send("GET", GONE, token=fresh))[0] == 404
     await put(world, fresh)
@@ -111,7 +111,7 @@ async def test_deleted_secret_is_recoverable_until_last_second(world: Any, token
     await put(world, token)
     _, gone, _ = await world.send("DELETE", GREETING, token=token)
     for late, status in ((-1, 200), (0, 404)):
-        world.clock.now = float(gone["scheduledPurgeDate"] + late)
+        await world.set_time(float(gone["scheduledPurgeDate"] + late))
         fresh = world.authority.mint(world.identities["officer"])
         answer = await world.send("POST", f"/deletedsecrets/greeting/recover{V}", token=fresh)
         assert answer[0] == status
@@ -139,7 +139,7 @@ async def test_first_request_after_retention_finds_no_secret(
     await put(world, token)
     _, blob, _ = await world.send("POST", f"/secrets/greeting/backup{V}", token=token)
     _, gone, _ = await world.send("DELETE", GREETING, token=token)
-    world.clock.now = float(gone["scheduledPurgeDate"])
+    await world.set_time(float(gone["scheduledPurgeDate"]))
     fresh = world.authority.mint(world.identities["officer"])
     got, body, _ = await world.send(method, path, token=fresh, body=blob)
     assert got == status
@@ -225,7 +225,7 @@ async def test_patch_changes_only_given_attributes(world: Any, token: str) -> No
         "attributes": {"enabled": True, "nbf": 5, "exp": 9},
     }
     await world.send("PUT", GREETING, token=token, body=whole)
-    world.clock.now += 10
+    await world.set_time(world.clock.now + 10)
     change: Any
     for change in (
         {},

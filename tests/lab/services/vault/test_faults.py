@@ -1,11 +1,14 @@
 """Responses of the vault when the database fails or a row is corrupt; other rows are not affected."""
 
+import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from podpass.lab.services.vault.purge_job import PurgeJob, purge
+from podpass.crypto.secret import Secret
+from podpass.lab.services.vault.model import SecretAttributes
 from podpass.lab.services.vault.schema import versions
 from tests.directory.database_faults import (
     check_failed_write_is_logged,
@@ -64,27 +67,29 @@ async def test_corrupt_secret_is_named_and_list_continues(
     assert (status, [one["id"].rsplit("/", 1)[1] for one in body["value"]]) == (200, listed)
 
 
-async def test_corrupt_vault_keeps_its_secrets_and_start_continues(
-    world: Any, token: str, tmp_path: Path
-) -> None:
+async def test_corrupt_vault_keeps_its_secrets(world: Any, token: str, tmp_path: Path) -> None:
     """If it were omitted from a list, it would appear to be purged, and the job would purge its secrets."""
     await world.send("PUT", f"/secrets/a{V}", token=token, body={"value": "kept"})
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'policy'")
     world.directory._session.clear_caches()
-    async with PurgeJob(world.directory, world.store, world.clock):
-        pass
-    assert await purge(world.directory, world.store, world.clock) == 0
+    await world.maintenance.catch_up()
     status, body, _ = await world.send("GET", f"/secrets/a{V}", token=token)
     assert (status, "demo-vault in table vaults" in body["error"]["message"]) == (500, True)
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'rbac'")
     assert (await world.send("GET", f"/secrets/a{V}", token=token))[1]["value"] == "kept"
 
 
-async def test_failed_purge_at_start_is_logged_and_start_continues(
+async def test_failed_maintenance_is_logged(
     world: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    await world.store.set("an-orphan", "a", Secret("x"), SecretAttributes(given=frozenset()), 1.0)
+
+    def failures() -> list[logging.LogRecord]:
+        return [each for each in caplog.records if each.msg == "vault_maintenance_failed"]
+
     with lock_database(world.store._database, tmp_path / "directory.db"):
-        async with PurgeJob(world.directory, world.store, world.clock):
-            pass
-    [line] = [each for each in caplog.records if each.getMessage() == "purge_failed"]
+        async with world.maintenance.running(), asyncio.timeout(60):
+            while not failures():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    [line] = failures()
     assert "SQLITE_BUSY" in vars(line)["cause"]

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import RoleAssignment, VaultAccess
+from podpass.lab.services.vault import router
+from podpass.lab.services.vault.access_policies import PERMISSIONS
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -287,12 +289,25 @@ async def test_access_policies_are_added_replaced_and_removed(manager: Any) -> N
     assert [(one.object_id, one.secrets) for one in kept.policies] == [(OBJECT_ID, ("purge",))]
 
 
+def test_permissions_of_all_operations_are_known() -> None:
+    used = {
+        (f"{operation.kind.permission_noun}s", operation.permission)
+        for methods in router.PATHS.values()
+        for operation in methods.values()
+    }
+    assert not [each for each in used if each[1] not in PERMISSIONS[each[0]]]
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
         ("swap", {"properties": {"accessPolicies": []}}),
         ("add", {}),
         ("add", {"properties": {"accessPolicies": [policy("fetch")]}}),
+        *(
+            ("add", {"properties": {"accessPolicies": [policy(permissions={kind: ["sgin"]})]}})
+            for kind in ("keys", "certificates", "storage")
+        ),
     ],
 )
 async def test_invalid_change_of_access_policies_is_rejected(

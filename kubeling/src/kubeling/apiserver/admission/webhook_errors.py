@@ -48,7 +48,10 @@ def describe_failure(exc: Exception, name: str) -> str:
         case aiohttp.ClientConnectorDNSError():
             return f"dial tcp: lookup {exc.host}: no such host"
         case aiohttp.ClientConnectorSSLError():
-            return _describe_tls(exc.os_error)
+            reason = getattr(exc.os_error, "reason", None) or ""
+            if reason in _NO_TLS:
+                return "http: server gave HTTP response to HTTPS client"
+            return f"remote error: tls: {reason.replace('_', ' ').lower() or 'handshake failure'}"
         case aiohttp.ClientConnectorError():
             return f"dial tcp {_address(exc)}: connect: {_describe_system(exc.os_error)}"
         case aiohttp.ServerDisconnectedError():
@@ -66,13 +69,6 @@ def describe_status(status: int) -> str:
         f"the server responded with the status code {status} but did not return more information"
     )
     return _STATUS_ERRORS.get(status, other)
-
-
-def _describe_tls(exc: OSError) -> str:
-    reason = getattr(exc, "reason", None) or ""
-    if reason in _NO_TLS:
-        return "http: server gave HTTP response to HTTPS client"
-    return f"remote error: tls: {reason.replace('_', ' ').lower() or 'handshake failure'}"
 
 
 def _describe_system(exc: OSError) -> str:

@@ -4,15 +4,16 @@ The embedder can add an authenticator for tokens of other issuers. An invalid cr
 request without a credential is anonymous.
 """
 
+import base64
+import binascii
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
-from kubeling.apiserver.auth import websocket_token
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.request import UserInfo
 from kubeling.apiserver.status import unauthorized
@@ -25,6 +26,35 @@ from kubeling.service_account.names import account_groups, subject
 from kubeling.service_account.signer import InvalidSignature, TokenSigner, unverified_issuer
 
 _log = logging.getLogger(__name__)
+
+# The bearer token of a browser is a subprotocol of a WebSocket: a browser can set no header for it.
+# Source: k8s.io/apiserver v0.34 pkg/authentication/request/websocket.
+_PREFIX = "base64url.bearer.authorization.k8s.io."
+
+
+def without_tokens(offers: Iterable[str]) -> list[str]:
+    """Return the subprotocols that are not tokens."""
+    return [offer for offer in offers if not offer.startswith(_PREFIX)]
+
+
+def offered_token(scope: Scope) -> str:
+    """Return the token among the subprotocols that a client offers; empty without one.
+
+    Raises StatusError 401 for a malformed token, for a second one, and for a token without another
+    subprotocol: the response has to name one, and must not name the token.
+    """
+    offers = scope.get("subprotocols") or []
+    tokens = [offer.removeprefix(_PREFIX) for offer in offers if offer.startswith(_PREFIX)]
+    if not tokens:
+        return ""
+    if len(tokens) > 1 or len(offers) == 1:
+        raise unauthorized()
+    try:
+        encoded = tokens[0].encode("ascii")
+        return base64.b64decode(encoded + b"=" * (-len(encoded) % 4), b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError) as exc:
+        raise unauthorized() from exc
+
 
 AUTHENTICATED = "system:authenticated"
 ANONYMOUS = UserInfo(name="system:anonymous", groups=("system:unauthenticated",))
@@ -89,7 +119,7 @@ class Authenticator:
             return user
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            token = websocket_token.offered_token(scope)
+            token = offered_token(scope)
         if not token:
             return ANONYMOUS
         try:
@@ -117,12 +147,7 @@ class Authenticator:
         requested = audiences or self._auth_config.audiences
         if issuer == self._auth_config.issuer:
             return self._authenticate_account(token, requested)
-        return await self._authenticate_other(token, requested)
-
-    async def _authenticate_other(
-        self, token: str, requested: Sequence[str]
-    ) -> tuple[UserInfo, list[str]]:
-        """Authenticate a token of another issuer, which is valid for the API server's own audiences."""
+        # A token of another issuer is valid for the API server's own audiences.
         other = self._auth_config.other_tokens
         matching = [each for each in requested if each in self._auth_config.audiences]
         if other is None or not matching:
@@ -140,7 +165,11 @@ class Authenticator:
             claims = self._auth_config.signer.verify(token)
         except InvalidSignature as exc:
             raise InvalidBearerToken("invalid bearer token") from exc
-        _check_lifetime(claims, self._auth_config.clock())
+        now = self._auth_config.clock()
+        if not isinstance(claims.get("exp"), int | float) or now >= claims["exp"]:
+            raise _invalid_token("service account token has expired")
+        if now < claims.get("nbf", 0):
+            raise _invalid_token("service account token is not valid yet")
         audiences = claims.get("aud")
         audiences = [audiences] if isinstance(audiences, str) else list(audiences or ())
         accepted = set(requested)
@@ -187,13 +216,6 @@ def _quote_list(values: Sequence[str]) -> str:
 
 def _invalid_token(reason: str) -> InvalidBearerToken:
     return InvalidBearerToken(f"[invalid bearer token, {reason}]")
-
-
-def _check_lifetime(claims: Mapping[str, Any], now: float) -> None:
-    if not isinstance(claims.get("exp"), int | float) or now >= claims["exp"]:
-        raise _invalid_token("service account token has expired")
-    if now < claims.get("nbf", 0):
-        raise _invalid_token("service account token is not valid yet")
 
 
 def _is_past_deletion(obj: Object, now: float) -> bool:

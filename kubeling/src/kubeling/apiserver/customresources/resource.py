@@ -65,7 +65,12 @@ def compile_types(name: str, root: Schema) -> FieldTypes:
             kind, objects = _notation(f"{owner}.{key}", below)
             made[key] = kind
             waiting += objects
-            _add_rules(found, owner, key, kind, below)
+            if kind.startswith("["):
+                rule = _list_rule(below)
+                if rule is not None:
+                    found.rules.setdefault(owner, {})[key] = rule
+            elif below.get("x-kubernetes-map-type") == "atomic":
+                found.atomic_fields.add((owner, key))
         if node.get("x-kubernetes-map-type") == "atomic":
             found.atomic_types.add(owner)
         found.fields[owner] = made
@@ -86,15 +91,6 @@ def _notation(name: str, node: Schema) -> tuple[str, list[tuple[str, Schema, boo
     if node.get("properties") or node.get(EMBEDDED):
         return name, [(name, node, bool(node.get(EMBEDDED)))]
     return (kind if kind in _SCALARS else "object"), []
-
-
-def _add_rules(found: FieldTypes, owner: str, key: str, kind: str, node: Schema) -> None:
-    if kind.startswith("["):
-        rule = _list_rule(node)
-        if rule is not None:
-            found.rules.setdefault(owner, {})[key] = rule
-    elif node.get("x-kubernetes-map-type") == "atomic":
-        found.atomic_fields.add((owner, key))
 
 
 def _list_rule(node: Schema) -> ListRule | None:

@@ -3,6 +3,8 @@
 One walk over the object's types: the schema has the defaults and zero values that the OpenAPI contains
 (`lastState: {}`), a row of `_FIELDS` those that it does not (`eventTime: null`), and a function of
 `_DEFAULTERS` sets the defaults that depend on other fields.
+
+Source: k8s.io/kubernetes v1.37 pkg/apis/*/v1/defaults.go.
 """
 
 import base64
@@ -12,12 +14,122 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubeling.apiserver import schema
-from kubeling.apiserver.defaulting import workload
 from kubeling.apiserver.kinds import RBAC, Kind
 from kubeling.apiserver.release import base_name, is_older
 from kubeling.apiserver.status import forbidden
 
 Object = dict[str, Any]
+
+_HISTORY_LIMIT = 10
+_RETAIN = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+_CPU_METRIC = {
+    "type": "Resource",
+    "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+}
+
+
+# Defaults that only newer releases have: the first release, the path in an object, and the value.
+_SINCE: Mapping[str, tuple[str, tuple[str, ...], Any]] = {
+    "CSIDriver": ("1.37", ("spec", "preventPodSchedulingIfMissing"), False),
+    "StatefulSet": ("1.37", ("spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), 1),
+}
+
+# The defaults of fields for which zero is the same as no value.
+_ZERO_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "FlowSchemaSpec": {"matchingPrecedence": 1000},
+    "QueuingConfiguration": {"queues": 64, "handSize": 8, "queueLengthLimit": 50},
+}
+_SCALE_UP = {
+    "stabilizationWindowSeconds": 0,
+    "selectPolicy": "Max",
+    "policies": [
+        {"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15},
+    ],
+}
+_SCALE_DOWN = {
+    "selectPolicy": "Max",
+    "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+}
+
+
+def _default_rolling(strategy: Object) -> None:
+    """Add `rollingUpdate` to a RollingUpdate strategy; other strategies do not have it."""
+    if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is None:
+        strategy["rollingUpdate"] = {}
+
+
+def _default_stateful(strategy: Object) -> None:
+    if strategy["type"] == "RollingUpdate":
+        rolling = strategy.get("rollingUpdate")
+        strategy["rollingUpdate"] = {"partition": 0} if rolling is None else rolling
+        strategy["rollingUpdate"].setdefault("partition", 0)
+
+
+def _default_job(job: Object) -> None:
+    spec = job.setdefault("spec", {})
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    for name, value in (("parallelism", 1), ("completionMode", "NonIndexed"), ("suspend", False)):
+        if spec.get(name) is None:
+            spec[name] = value
+    if spec.get("backoffLimit") is None:
+        spec["backoffLimit"] = 6 if spec.get("backoffLimitPerIndex") is None else 2**31 - 1
+    spec.setdefault("manualSelector", False)
+    strict = spec.get("podFailurePolicy") is not None
+    spec.setdefault("podReplacementPolicy", "Failed" if strict else "TerminatingOrFailed")
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    metadata = job.setdefault("metadata", {})
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+def _default_replication_controller(controller: Object) -> None:
+    """Use the labels of the pods as the selector and as labels if it has none."""
+    spec = controller.setdefault("spec", {})
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    if not labels:
+        return
+    if not spec.get("selector"):
+        spec["selector"] = dict(labels)
+    metadata = controller.setdefault("metadata", {})
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+def _default_network_policy(spec: Object) -> None:
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
+
+
+def _default_claims(spec: Object) -> None:
+    """Set `kind` and `apiVersion` of the claims of a StatefulSet."""
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("kind", "PersistentVolumeClaim")
+        claim.setdefault("apiVersion", "v1")
+
+
+def _default_behavior(behavior: Object) -> None:
+    """Complete both directions if one of them is given."""
+    for name, defaults in (("scaleUp", _SCALE_UP), ("scaleDown", _SCALE_DOWN)):
+        given = {
+            key: value for key, value in (behavior.get(name) or {}).items() if value is not None
+        }
+        behavior[name] = copy.deepcopy(defaults) | given
+
+
+def _default_device_request(request: Object) -> None:
+    if request["allocationMode"] == "ExactCount":
+        request["count"] = request.get("count") or 1
+
+
+def _default_limits(item: Object) -> None:
+    """Complete the limits of containers: a default by the maximum, a request by the default or minimum."""
+    if item.get("type") == "Container":
+        limits = {**(item.get("max") or {}), **(item.get("default") or {})}
+        requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}
+        item |= {key: of for key, of in (("default", limits), ("defaultRequest", requests)) if of}
+
 
 _FILE_MODE = 0o644
 _CONTAINER: Object = {
@@ -34,26 +146,74 @@ _WEBHOOK: Object = {
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 
 _FIELDS: dict[str, Mapping[str, Any]] = {
-    **workload.FIELDS,
+    "admissionregistration.v1.ServiceReference": {"port": 443},
+    "apiextensions.v1.ServiceReference": {"port": 443},
+    "autoscaling.v1.HorizontalPodAutoscalerSpec": {"minReplicas": 1},
     "ClusterRole": {"rules": None},
     "ConfigMapVolumeSource": {"defaultMode": _FILE_MODE},
     "Container": _CONTAINER,
     "ContainerStateRunning": {"startedAt": None},
     "ContainerStateTerminated": {"startedAt": None, "finishedAt": None},
+    "core.v1.EndpointPort": {"protocol": "TCP"},
+    "CronJobSpec": {
+        "concurrencyPolicy": "Allow",
+        "suspend": False,
+        "successfulJobsHistoryLimit": 3,
+        "failedJobsHistoryLimit": 1,
+    },
+    "CSIDriverSpec": {
+        "attachRequired": True,
+        "podInfoOnMount": False,
+        "storageCapacity": False,
+        "fsGroupPolicy": "ReadWriteOnceWithFSType",
+        "volumeLifecycleModes": ["Persistent"],
+        "requiresRepublish": False,
+        "seLinuxMount": False,
+    },
+    "CSINodeDriver": {"topologyKeys": None},
     "CustomResourceDefinitionSpec": {"conversion": {"strategy": "None"}},
     "CustomResourceDefinitionStatus": {"conditions": None, "storedVersions": None},
+    "DaemonSetSpec": {"revisionHistoryLimit": _HISTORY_LIMIT},
+    "DaemonSetUpdateStrategy": {"type": "RollingUpdate"},
+    "DeploymentSpec": {
+        "replicas": 1,
+        "revisionHistoryLimit": _HISTORY_LIMIT,
+        "progressDeadlineSeconds": 600,
+    },
+    "DeploymentStrategy": {"type": "RollingUpdate"},
+    "DeviceSubRequest": {"allocationMode": "ExactCount"},
     "DownwardAPIVolumeSource": {"defaultMode": _FILE_MODE},
+    "EndpointPort": {"name": "", "protocol": "TCP"},
     "EphemeralContainer": _CONTAINER,
     "Event": {"firstTimestamp": None, "lastTimestamp": None, "eventTime": None},
-    "HTTPGetAction": {"path": "/", "scheme": "HTTP"},
+    "events.v1.Event": {"deprecatedFirstTimestamp": None, "deprecatedLastTimestamp": None},
+    "ExactDeviceRequest": {"allocationMode": "ExactCount"},
+    "ExemptPriorityLevelConfiguration": {"nominalConcurrencyShares": 0, "lendablePercent": 0},
     "GRPCAction": {"service": ""},
+    "HorizontalPodAutoscalerSpec": {"minReplicas": 1, "metrics": [_CPU_METRIC]},
+    "HorizontalPodAutoscalerStatus": {"currentMetrics": None},
     "HostPathVolumeSource": {"type": ""},
+    "HTTPGetAction": {"path": "/", "scheme": "HTTP"},
+    "IngressClassParametersReference": {"scope": "Cluster"},
+    "LimitedPriorityLevelConfiguration": {"nominalConcurrencyShares": 30, "lendablePercent": 0},
+    "MatchResources": {"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}},
+    "MutatingAdmissionPolicySpec": {"failurePolicy": "Fail"},
     "MutatingWebhook": {**_WEBHOOK, "reinvocationPolicy": "Never"},
+    "NamedRuleWithOperations": {"scope": "*"},
     "NamespaceCondition": {"lastTransitionTime": None},
     "NamespaceStatus": {"phase": "Active"},
+    "NetworkPolicyPort": {"protocol": "TCP"},
     "NodeCondition": {"lastHeartbeatTime": None, "lastTransitionTime": None},
     "ObjectFieldSelector": {"apiVersion": "v1"},
+    "PersistentVolumeClaimSpec": {"volumeMode": "Filesystem"},
+    "PersistentVolumeClaimStatus": {"phase": "Pending"},
+    "PersistentVolumeSpec": {
+        "persistentVolumeReclaimPolicy": "Retain",
+        "volumeMode": "Filesystem",
+    },
+    "PersistentVolumeStatus": {"phase": "Pending"},
     "PodCondition": {"lastProbeTime": None, "lastTransitionTime": None},
+    "PodFailurePolicyOnPodConditionsPattern": {"status": "True"},
     "PodSpec": {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 30,
@@ -62,20 +222,31 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
         "schedulerName": "default-scheduler",
     },
     "PodStatus": {"phase": "Pending"},
+    "PriorityClass": {"preemptionPolicy": "PreemptLowerPriority"},
     "Probe": _PROBE,
     "ProjectedVolumeSource": {"defaultMode": _FILE_MODE},
+    "ReplicaSetSpec": {"replicas": 1},
     "ResourceFieldSelector": {"divisor": "0"},
     "Role": {"rules": None},
+    "RollingUpdateDaemonSet": {"maxUnavailable": 1, "maxSurge": 0},
+    "RollingUpdateDeployment": {"maxUnavailable": "25%", "maxSurge": "25%"},
     "RuleWithOperations": {"scope": "*"},
-    "NamedRuleWithOperations": {"scope": "*"},
     "Secret": {"type": "Opaque"},
     "SecretVolumeSource": {"defaultMode": _FILE_MODE},
     "ServiceAccountTokenProjection": {"expirationSeconds": 3600},
-    "ServiceSpec": {"type": "ClusterIP", "sessionAffinity": "None"},
-    "ValidatingWebhook": _WEBHOOK,
     "ServiceReference": {"port": 443},
-    "admissionregistration.v1.ServiceReference": {"port": 443},
-    "apiextensions.v1.ServiceReference": {"port": 443},
+    "ServiceSpec": {"type": "ClusterIP", "sessionAffinity": "None"},
+    "StatefulSetPersistentVolumeClaimRetentionPolicy": _RETAIN,
+    "StatefulSetSpec": {
+        "replicas": 1,
+        "podManagementPolicy": "OrderedReady",
+        "revisionHistoryLimit": _HISTORY_LIMIT,
+        "persistentVolumeClaimRetentionPolicy": _RETAIN,
+    },
+    "StatefulSetUpdateStrategy": {"type": "RollingUpdate"},
+    "StorageClass": {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"},
+    "ValidatingAdmissionPolicySpec": {"failurePolicy": "Fail"},
+    "ValidatingWebhook": _WEBHOOK,
 }
 
 _PREEMPTION = "PreemptLowerPriority"
@@ -98,7 +269,7 @@ def set_defaults(kind: Kind | str, obj: Object) -> Object:
 
 
 def _set_newer_defaults(kind: Kind, obj: Object) -> None:
-    since, path, value = workload.SINCE.get(kind.type_name, ("", (), None))
+    since, path, value = _SINCE.get(kind.type_name, ("", (), None))
     if not since or is_older(kind.release, since):
         return
     part: Any = obj
@@ -117,7 +288,7 @@ def _defaults_of(
     """Return the constant defaults of a type, those of fields with zero, and its function."""
     name = base_name(kind)
     constants = {**schema.notes(kind).get("default", {}), **_FIELDS.get(name, {})}
-    return constants, workload.ZERO_FIELDS.get(name, {}), _DEFAULTERS.get(name)
+    return constants, _ZERO_FIELDS.get(name, {}), _DEFAULTERS.get(name)
 
 
 def _walk(kind: str, value: Any) -> None:
@@ -359,18 +530,28 @@ def _default_binding(binding: Object) -> None:
 
 
 _DEFAULTERS: dict[str, Callable[[Object], None]] = {
-    **workload.DEFAULTERS,
     "ClusterRoleBinding": _default_binding,
     "Container": _default_container,
     "CustomResourceDefinitionNames": _default_definition_names,
+    "DaemonSetUpdateStrategy": _default_rolling,
+    "DeploymentStrategy": _default_rolling,
+    "DeviceSubRequest": _default_device_request,
     "EphemeralContainer": _default_container,
+    "ExactDeviceRequest": _default_device_request,
+    "HorizontalPodAutoscalerBehavior": _default_behavior,
+    "Job": _default_job,
+    "LimitRangeItem": _default_limits,
     "Namespace": _default_namespace,
+    "NetworkPolicySpec": _default_network_policy,
     "Pod": _default_pod,
     "PodSpec": _default_pod_spec,
     "PodStatus": _default_pod_status,
+    "ReplicationController": _default_replication_controller,
     "ResourceRequirements": _default_resources,
     "RoleBinding": _default_binding,
     "Secret": _default_secret,
     "ServiceSpec": _default_service_spec,
+    "StatefulSetSpec": _default_claims,
+    "StatefulSetUpdateStrategy": _default_stateful,
     "Volume": _default_volume,
 }

@@ -130,7 +130,12 @@ def _apply_operation(obj: Any, operation: dict[str, Any], at: int, budget: _Patc
             # A missing member is created, as in the API server's library; by the RFC this is an error.
             return _put(obj, path, copy.deepcopy(_operation_value(operation, at)), at)
         case "move":
-            return _move(obj, _parse_pointer(operation.get("from"), at), path, at, budget)
+            source = _parse_pointer(operation.get("from"), at)
+            # RFC 6902 4.4: "The from location MUST NOT be a proper prefix of the path location".
+            if path[: len(source)] == source and path != source:
+                raise _cannot_apply(path, at, "is inside the moved value")
+            value = _get(obj, source, at)
+            return _add(_remove(obj, source, at, budget), path, value, at, budget)
         case "copy":
             found = budget.copy(_get(obj, _parse_pointer(operation.get("from"), at), at))
             return _add(obj, path, found, at, budget)
@@ -215,14 +220,6 @@ def _remove(obj: Any, path: Sequence[str], at: int, budget: _PatchBudget) -> Any
         budget.spend(len(container) - index)
         del container[index]
     return obj
-
-
-def _move(obj: Any, source: list[str], path: list[str], at: int, budget: _PatchBudget) -> Any:
-    # RFC 6902 4.4: "The from location MUST NOT be a proper prefix of the path location".
-    if path[: len(source)] == source and path != source:
-        raise _cannot_apply(path, at, "is inside the moved value")
-    value = _get(obj, source, at)
-    return _add(_remove(obj, source, at, budget), path, value, at, budget)
 
 
 def _test(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:

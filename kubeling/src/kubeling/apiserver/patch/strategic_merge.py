@@ -139,7 +139,12 @@ class _Merger:
             if not isinstance(order, list) or key is None:
                 raise bad_request(f"{directive} must be a list, for a list that merges")
             old, new = obj.get(field) or [], patch.pop(field, None) or []
-            _check_order(order, new, key, directive)
+            items = [each for each in new if not key or _directive(each, key) is None]
+            known = _positions(order, key)
+            positions = [known.get(_name(each, key)) for each in items]
+            found = [position for position in positions if position is not None]
+            if len(found) != len(positions) or found != sorted(found):
+                raise bad_request(f"{directive} contradicts the order of the patch's own list")
             merged, _, replaced = self._merge_items(kind, field, old, new)
             if merged or old:
                 obj[field] = merged if replaced else _in_order(merged, order, old, key)
@@ -184,15 +189,6 @@ def _positions(items: Iterable[Any], key: str) -> dict[bytes, int]:
     for at, each in enumerate(items):
         found.setdefault(_name(each, key), at)
     return found
-
-
-def _check_order(order: list[Any], new: list[Any], key: str, directive: str) -> None:
-    items = [each for each in new if not key or _directive(each, key) is None]
-    known = _positions(order, key)
-    positions = [known.get(_name(each, key)) for each in items]
-    found = [position for position in positions if position is not None]
-    if len(found) != len(positions) or found != sorted(found):
-        raise bad_request(f"{directive} contradicts the order of the patch's own list")
 
 
 def _in_order(merged: list[Any], patched: Sequence[Any], old: Sequence[Any], key: str) -> list[Any]:

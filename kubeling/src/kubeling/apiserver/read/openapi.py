@@ -113,7 +113,10 @@ def _paths(kinds: Iterable[Kind], refs: str) -> Document:
     for kind in kinds:
         space = "/namespaces/{namespace}" if kind.namespaced else ""
         base = f"{kind.prefix}{space}/{kind.plural}"
-        paths[base] = _collection(kind, refs)
+        path: Document = _unless_empty("parameters", _in_path(kind, refs))
+        if kind.stored:
+            path["get"] = _operation(kind, "list", refs)
+        paths[base] = path | {"post": _operation(kind, "create", refs)}
         if kind.stored:
             item = {"parameters": [*_in_path(kind, refs), _parameter("name", "path", refs)]}
             methods = {method: verb for verb, method in _METHODS.items() if verb in kind.verbs}
@@ -123,13 +126,6 @@ def _paths(kinds: Iterable[Kind], refs: str) -> Document:
         if kind.stored and kind.namespaced:
             paths[f"{kind.prefix}/{kind.plural}"] = {"get": _operation(kind, "list", refs)}
     return paths
-
-
-def _collection(kind: Kind, refs: str) -> Document:
-    path: Document = _unless_empty("parameters", _in_path(kind, refs))
-    if kind.stored:
-        path["get"] = _operation(kind, "list", refs)
-    return path | {"post": _operation(kind, "create", refs)}
 
 
 def _in_path(kind: Kind, refs: str) -> list[Document]:

@@ -81,17 +81,13 @@ def _value(steps: tuple[Step, ...], kind: str, obj: Object, now: float) -> Any:
     if kind == "string":
         return found if isinstance(found, str) else orjson.dumps(found).decode()
     if kind == "date":
-        return _date(found, now)
+        try:
+            return elapsed(found, now) if isinstance(found, str) else "<invalid>"
+        except ValueError:
+            return "<invalid>"
     if isinstance(found, bool) and kind != "boolean":
         return None
     return found if isinstance(found, _TYPES[kind]) else None
-
-
-def _date(found: Any, now: float) -> str:
-    try:
-        return elapsed(found, now) if isinstance(found, str) else "<invalid>"
-    except ValueError:
-        return "<invalid>"
 
 
 # Kinds without columns in earlier releases, and the first release that has columns.

@@ -18,7 +18,7 @@ from kubeling.apiserver.admission.service_resolver import (
     may_connect,
     ready_pods,
 )
-from kubeling.apiserver.auth.websocket_token import without_tokens
+from kubeling.apiserver.auth.authentication import without_tokens
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.registry import kubelets
 from kubeling.apiserver.registry.kubelets import Kubelets

@@ -13,8 +13,8 @@ import orjson
 
 from kubeling import asgi
 from kubeling.apiserver.admission.plugins import CONNECT, AdmissionAttributes
+from kubeling.apiserver.auth.authentication import without_tokens
 from kubeling.apiserver.auth.rbac import authorizer_attributes
-from kubeling.apiserver.auth.websocket_token import without_tokens
 from kubeling.apiserver.read.listing import get_object
 from kubeling.apiserver.registry import kubelets
 from kubeling.apiserver.registry.kubelets import Kubelets

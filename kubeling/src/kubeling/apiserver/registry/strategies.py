@@ -130,7 +130,12 @@ def prepare_for_update(kind: Kind, live: Object, sent: Object, subresource: str)
             {"status": live["status"]} if "status" in live else {}
         )
     if subresource == "ephemeralcontainers":
-        return _replace_ephemeral_containers(live, new)
+        result = copy.deepcopy(live)
+        result["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
+        result["spec"].pop("ephemeralContainers", None)
+        if containers := (new.get("spec") or {}).get("ephemeralContainers"):
+            result["spec"]["ephemeralContainers"] = containers
+        return result
     _copy_part(new, live, "status" if kind.has_status else "")
     if kind.type_name == _DEFINITION:
         _set_stored_versions(new, live)
@@ -171,15 +176,6 @@ def _replace_part(live: Object, new: Object, name: str) -> Object:
     result.pop(name, None)
     if name in new:
         result[name] = new[name]
-    return result
-
-
-def _replace_ephemeral_containers(live: Object, new: Object) -> Object:
-    result = copy.deepcopy(live)
-    result["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
-    result["spec"].pop("ephemeralContainers", None)
-    if containers := (new.get("spec") or {}).get("ephemeralContainers"):
-        result["spec"]["ephemeralContainers"] = containers
     return result
 
 

@@ -43,7 +43,13 @@ class PodSubresources:
         await self._admit(request, binding, write_options, _BINDING)
         while True:
             pod = self._pod(request)
-            _check_bindable(request, pod)
+            name = request.info.name
+            if pod["metadata"].get("deletionTimestamp"):
+                raise _binding_conflict(
+                    request, f"pod {name} is being deleted, cannot be assigned to a host"
+                )
+            if node := pod["spec"].get("nodeName"):
+                raise _binding_conflict(request, f'pod {name} is already assigned to node "{node}"')
             read_revision = int(pod["metadata"]["resourceVersion"])
             _set_node(pod, binding, self._registry.clock)
             if write_options.dry_run:
@@ -137,16 +143,6 @@ def _target_causes(target: Object) -> list[Cause]:
     if not target.get("name"):
         causes.append(Cause(CauseType.REQUIRED, "Required value", "target.name"))
     return causes
-
-
-def _check_bindable(request: Request, pod: Object) -> None:
-    name = request.info.name
-    if pod["metadata"].get("deletionTimestamp"):
-        raise _binding_conflict(
-            request, f"pod {name} is being deleted, cannot be assigned to a host"
-        )
-    if node := pod["spec"].get("nodeName"):
-        raise _binding_conflict(request, f'pod {name} is already assigned to node "{node}"')
 
 
 def _binding_conflict(request: Request, reason: str) -> StatusError:

@@ -49,7 +49,7 @@ class StoreError(Error):
 class StoreCorrupt(StoreError):
     """The database file was damaged, removed or replaced."""
 
-    hint = "stop the cluster; restore the file from a backup, or move it away to start with an empty cluster"
+    hint = "restore the file from a backup, or move it away to start empty; first stop the cluster"
 
 
 class AlreadyExists(Error):
@@ -117,7 +117,9 @@ class ObjectStore:
 
     def _open_database(self, path: Path) -> None:
         try:
-            _refuse_empty(path)
+            # SQLite would create an empty database in an empty file.
+            if path.exists() and path.stat().st_size == 0:
+                raise StoreCorrupt(f"{path} is empty")
             # The file holds Secrets: only its owner may read it, from its creation on.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             # The instance holds the lock of the data directory. Another process that has this file open must
@@ -338,8 +340,7 @@ class ObjectStore:
     def check_file(self) -> None:
         """Check that the opened file still exists and a row of each table can be read from it.
 
-        Raises StoreCorrupt: objects in memory hide a damaged file until the next start. Raises StoreError if
-        the file is locked.
+        Raises StoreCorrupt: objects in memory hide a damaged file until the next start.
         """
         if self._path is None:
             return
@@ -352,8 +353,9 @@ class ObjectStore:
                 for table in ("revision", "objects"):
                     other.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 our own table
         except sqlite3.Error as exc:
-            failed = StoreCorrupt if _is_corrupt(exc) else StoreError
-            raise failed(f"cannot read {self._path}: {exc}", path=str(self._path)) from exc
+            if _is_corrupt(exc):  # otherwise it is locked or read-only
+                message = f"cannot read {self._path}: {exc}"
+                raise StoreCorrupt(message, path=str(self._path)) from exc
 
     @contextmanager
     def one_transaction(self) -> Iterator[None]:
@@ -418,12 +420,6 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _refuse_empty(path: Path) -> None:
-    """Raise StoreError for an empty file: SQLite would create an empty database in it."""
-    if path.exists() and path.stat().st_size == 0:
-        raise StoreCorrupt(f"{path} is empty")
 
 
 def _name_of(obj: Mapping[str, Any]) -> NamespacedName:

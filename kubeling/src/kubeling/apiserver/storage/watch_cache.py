@@ -112,15 +112,12 @@ class WatchCache:
         if self._start * 4 > len(self._events) + 4096:
             del self._events[: self._start]
             self._start = 0
-        self._compact(event.revision)
-        self.wake(event.resource)
-
-    def _compact(self, revision: int) -> None:
         now = self._clock()
         if not self._marks or now - self._marks[-1][0] >= _MARK_SECONDS:
-            self._marks.append((now, revision))
+            self._marks.append((now, event.revision))
         while now - self._marks[0][0] >= COMPACTION_SECONDS:
             _, self.compacted = self._marks.popleft()
+        self.wake(event.resource)
 
     def require_listable(self, revision: int) -> None:
         """Raise ResourceExpired if the state at this revision can no longer be listed."""

@@ -97,17 +97,6 @@ _FIELDS = (
 _SUBSCRIPT = re.compile(r"metadata\.(?:labels|annotations)\['[^']+'\]")
 
 
-def _validate_container(found: Object, here: str, volumes: Collection[str]) -> Causes:
-    """Check the fields that every container has; `volumes` are the names of the pod's volumes."""
-    yield from _BEFORE_MOUNTS(found, here)
-    yield from _validate_mounts(found, here, volumes)
-    yield from _AFTER_MOUNTS(found, here)
-    yield from _validate_restarts(found, here)
-    for name, handler in (found.get("lifecycle") or {}).items():
-        if isinstance(handler, dict):
-            yield from _validate_handler(handler, f"{here}.lifecycle.{name}", (*_HANDLERS, "sleep"))
-
-
 def _validate_init(found: Object, here: str) -> Causes:
     """Check an init container; with restartPolicy Always it is a sidecar."""
     if found.get("restartPolicy") == "Always":
@@ -314,7 +303,15 @@ def _validate_containers(found: Object | None, here: str) -> Causes:
     }
     for field in _CONTAINER_FIELDS:
         for each, at in rules.indexed(spec.get(field), f"{here}.{field}"):
-            yield from _validate_container(each, at, known)
+            yield from _BEFORE_MOUNTS(each, at)
+            yield from _validate_mounts(each, at, known)
+            yield from _AFTER_MOUNTS(each, at)
+            yield from _validate_restarts(each, at)
+            for name, handler in (each.get("lifecycle") or {}).items():
+                if isinstance(handler, dict):
+                    yield from _validate_handler(
+                        handler, f"{at}.lifecycle.{name}", (*_HANDLERS, "sleep")
+                    )
             if check := special.get(field):
                 yield from check(each, at)
     yield from rules.unique(

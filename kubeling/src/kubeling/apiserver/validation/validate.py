@@ -337,7 +337,12 @@ def warnings(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
     if kind.type_name == "Pod":
         return list(pod.warnings(obj))
     if kind.custom is not None:
-        return _unqualified_finalizers(obj)
+        return [
+            f'metadata.finalizers: "{each}": prefer a name with a domain and a path, such as '
+            f'"example.com/{each}", so that it does not conflict with the name of another controller'
+            for each in (obj.get("metadata") or {}).get("finalizers") or ()
+            if "/" not in each and each not in _BUILT_IN_FINALIZERS
+        ]
     if kind.type_name == "CustomResourceDefinition":
         return custom_resource_definition.warnings(obj)
     return list(workload.warnings(obj)) if kind.type_name in _TEMPLATED else []
@@ -347,15 +352,6 @@ def creation_warnings(kind: Kind) -> list[str]:
     """Return the warning about what will not happen with a new object of a kind."""
     message = _KINDS_WITHOUT_CONTROLLER.get(kind.kind) if kind.custom is None else None
     return [f"{kind.kind}: {message}"] if message else []
-
-
-def _unqualified_finalizers(obj: Mapping[str, Any]) -> list[str]:
-    return [
-        f'metadata.finalizers: "{each}": prefer a name with a domain and a path, such as '
-        f'"example.com/{each}", so that it does not conflict with the name of another controller'
-        for each in (obj.get("metadata") or {}).get("finalizers") or ()
-        if "/" not in each and each not in _BUILT_IN_FINALIZERS
-    ]
 
 
 def _body(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:

@@ -4,11 +4,44 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from kubeling.kubelet.errors import KubeletError
-from kubeling.kubelet.streaming.command_status import Status
+from kubeling.kubelet.process import StartError
 from kubeling.kubelet.streaming.inbox import Inbox
+
+Status = dict[str, Any]
+
+
+def exit_status(code: int) -> Status:
+    """Return the Status of a command that has ended; clients read the exit code from its cause."""
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }
+
+
+def start_error_status(error: StartError) -> Status:
+    """Return the Status of a command that could not be started."""
+    return internal_error(f"error executing command in container: {error.message}")
+
+
+def internal_error(message: str) -> Status:
+    """Return the Status of an error of the kubelet."""
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"Internal error occurred: {message}",
+        "reason": "InternalError",
+        "details": {"causes": [{"message": message}]},
+        "code": 500,
+    }
+
 
 STDOUT, STDERR = "stdout", "stderr"
 _MAX_SIZE = 65535

@@ -9,8 +9,12 @@ from typing import Any
 from kubeling.kubelet.container_run import ContainerRun
 from kubeling.kubelet.descriptor import Descriptor
 from kubeling.kubelet.process import ContainerProcess, StartError
-from kubeling.kubelet.streaming.command_client import CommandClient, StreamOptions
-from kubeling.kubelet.streaming.command_status import exit_status, start_error_status
+from kubeling.kubelet.streaming.command_client import (
+    CommandClient,
+    StreamOptions,
+    exit_status,
+    start_error_status,
+)
 from kubeling.tasks import cancel_all
 
 # The kubelet's defaults for streaming connections without data.

@@ -9,8 +9,13 @@ from collections.abc import Mapping
 import orjson
 
 from kubeling.kubelet.errors import KubeletError
-from kubeling.kubelet.streaming.command_client import STDERR, STDOUT, StreamOptions, WindowSize
-from kubeling.kubelet.streaming.command_status import Status
+from kubeling.kubelet.streaming.command_client import (
+    STDERR,
+    STDOUT,
+    Status,
+    StreamOptions,
+    WindowSize,
+)
 from kubeling.kubelet.streaming.inbox import Inbox
 from kubeling.kubelet.streaming.spdy import SpdyConnection, SpdyStream
 from kubeling.tasks import cancel_all

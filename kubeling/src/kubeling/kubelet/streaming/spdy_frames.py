@@ -128,19 +128,15 @@ class HeaderCodec:
             block = self._decompress.decompress(data, _MAX_HEADER_BYTES)
             if self._decompress.unconsumed_tail:
                 raise SpdyError("the headers of a stream are too long")
-            return _parse_block(block)
+            (count,) = struct.unpack_from(">I", block)
+            at, texts = 4, []
+            for _ in range(2 * count):
+                (size,) = struct.unpack_from(">I", block, at)
+                text = block[at + 4 : at + 4 + size]
+                if len(text) != size:
+                    raise SpdyError("the headers of a stream are malformed")
+                texts.append(text.decode())
+                at += 4 + size
+            return dict(zip((name.lower() for name in texts[::2]), texts[1::2], strict=True))
         except (zlib.error, struct.error, UnicodeDecodeError) as exc:
             raise SpdyError("the headers of a stream are malformed") from exc
-
-
-def _parse_block(block: bytes) -> dict[str, str]:
-    (count,) = struct.unpack_from(">I", block)
-    at, texts = 4, []
-    for _ in range(2 * count):
-        (size,) = struct.unpack_from(">I", block, at)
-        text = block[at + 4 : at + 4 + size]
-        if len(text) != size:
-            raise SpdyError("the headers of a stream are malformed")
-        texts.append(text.decode())
-        at += 4 + size
-    return dict(zip((name.lower() for name in texts[::2]), texts[1::2], strict=True))

@@ -12,8 +12,13 @@ import binascii
 import orjson
 
 from kubeling.asgi import WebSocket
-from kubeling.kubelet.streaming.command_client import STDERR, STDOUT, StreamOptions, WindowSize
-from kubeling.kubelet.streaming.command_status import Status
+from kubeling.kubelet.streaming.command_client import (
+    STDERR,
+    STDOUT,
+    Status,
+    StreamOptions,
+    WindowSize,
+)
 from kubeling.kubelet.streaming.inbox import Inbox
 
 PROTOCOLS = (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeling.kubelet import programs
+from kubeling.kubelet import prepared_container
 
 from podpass.lab.cluster.samples import examples, ready
 from podpass.lab.cluster.samples.examples import ExamplesMissing
@@ -62,7 +62,7 @@ class SampleCache:
 
     def find(self, program: str) -> str | None:
         """Find a tool as the kubelet finds the program of a container."""
-        return programs.find_program(program, programs.search_path(self.path))
+        return prepared_container.find_program(program, prepared_container.search_path(self.path))
 
     def has(self, program: str) -> bool:
         return self.find(program) is not None
@@ -77,12 +77,13 @@ class SampleCache:
     def _look_up(self, sample: Sample) -> SampleLookup:
         place = self.build_folder(sample)
         built = place if (place / COMPLETE).exists() else None
-        if built is None and sample.modules and all(map(_importable, sample.modules)):
+        if built is None and sample.modules and all(map(is_importable, sample.modules)):
             return SampleLookup(built=None, sources=source_folder(sample), python=sys.executable)
         return SampleLookup(built=built)
 
 
-def _importable(module: str) -> bool:
+def is_importable(module: str) -> bool:
+    """Return whether a module is installed."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # its parent package is missing

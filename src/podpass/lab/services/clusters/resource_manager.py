@@ -4,6 +4,7 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 
 from podpass.directory import resource_ids
 from podpass.directory.resource_manager import errors, operations, paging, resources, wire
@@ -210,20 +211,11 @@ async def _delete(context: OperationContext) -> ManagerResponse:
 async def _list(context: OperationContext) -> ManagerResponse:
     context.query.filter.require_known(frozenset())
     group = await resources.parent_group(context) if context.group else None
-
-    async def fetch(after: str | None, limit: int) -> list[Cluster]:
-        return await context.directory.store(Clusters).page(
-            context.subscription_id, group=group, after=after, limit=limit
-        )
-
-    shown = await paging.collect_page(context, fetch, _key)
+    fetch = partial(context.directory.store(Clusters).page, context.subscription_id, group=group)
+    shown = await paging.collect_page(context, fetch)
     return wire.page_response(
         context, shown, lambda one: cluster_wire.to_json(context, cluster_of(context), one)
     )
-
-
-def _key(cluster: Cluster) -> str:
-    return cluster.resource_id
 
 
 def _etag(context: OperationContext, cluster: Cluster | None) -> str | None:

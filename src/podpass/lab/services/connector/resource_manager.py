@@ -6,6 +6,7 @@ They are also scopes of roles. No request to the service itself is served.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from podpass.directory.model import WriteResult
@@ -126,18 +127,9 @@ async def _delete(context: OperationContext) -> ManagerResponse:
 async def _list(context: OperationContext) -> ManagerResponse:
     context.query.filter.require_known(frozenset())
     cluster = await _require_cluster(context)
-
-    async def fetch(after: str | None, limit: int) -> list[Linker]:
-        return await context.directory.store(Linkers).page(
-            cluster.resource_id, after=after, limit=limit
-        )
-
-    shown = await paging.collect_page(context, fetch, _key)
+    fetch = partial(context.directory.store(Linkers).page, cluster.resource_id)
+    shown = await paging.collect_page(context, fetch)
     return wire.page_response(context, shown, linker_wire.to_json)
-
-
-def _key(linker: Linker) -> str:
-    return linker.resource_id
 
 
 async def _list_configurations(context: OperationContext) -> ManagerResponse:

@@ -116,12 +116,7 @@ class RecordSets:
         if any(name.lower() == _SUFFIX_FILTER for name in context.query.raw):
             raise errors.bad_request("BadRequest", f"podpass does not support {_SUFFIX_FILTER}.")
         zone = await self._require_zone(context)
-
-        async def fetch(after: str | None, limit: int) -> list[DnsRecordSet]:
-            return await context.directory.store(DnsZones).page(
-                zone.resource_id, type_=kind, after=after, limit=limit
-            )
-
+        fetch = partial(context.directory.store(DnsZones).page, zone.resource_id, type_=kind)
         found = await paging.collect_page(context, fetch, page_key)
         answer = wire.page_response(context, found, self._to_json)
         if kind is None and not context.query.after:

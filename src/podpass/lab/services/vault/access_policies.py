@@ -10,17 +10,26 @@ from podpass.directory.resource_manager.model import OperationContext
 from podpass.guids import is_lower_guid
 
 MAX_POLICIES = 1024
-SECRET_PERMISSIONS = (
-    "all",
-    "get",
-    "list",
-    "set",
-    "delete",
-    "backup",
-    "restore",
-    "recover",
-    "purge",
-)
+_COMMON = ("all", "get", "list", "delete", "backup", "restore", "recover", "purge")
+# Source: https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults/create-or-update, Permissions
+PERMISSIONS: Mapping[str, tuple[str, ...]] = {
+    "secrets": (*_COMMON, "set"),
+    "keys": (
+        *_COMMON,
+        *("create", "import", "update", "release", "rotate"),
+        *("getrotationpolicy", "setrotationpolicy"),
+        *("encrypt", "decrypt", "sign", "verify", "wrapkey", "unwrapkey"),
+    ),
+    "certificates": (
+        *_COMMON,
+        *("create", "import", "update", "managecontacts", "manageissuers"),
+        *("getissuers", "listissuers", "setissuers", "deleteissuers"),
+    ),
+    "storage": (
+        *_COMMON,
+        *("set", "update", "regeneratekey", "getsas", "listsas", "setsas", "deletesas"),
+    ),
+}
 _OTHER_TYPES = ("keys", "certificates", "storage")
 
 
@@ -59,7 +68,7 @@ def _parse_policy(context: OperationContext, given: Mapping[str, Any]) -> Access
         object_id=_parse_guid(given, "objectId"),
         tenant_id=tenant,
         application_id=_parse_guid(given, "applicationId") if given.get("applicationId") else None,
-        secrets=_parse_permissions(permissions, "secrets", SECRET_PERMISSIONS),
+        secrets=_parse_permissions(permissions, "secrets"),
         document={name: list(_parse_permissions(permissions, name)) for name in _OTHER_TYPES},
     )
 
@@ -71,17 +80,11 @@ def _parse_guid(given: Mapping[str, Any], name: str) -> str:
     return found
 
 
-def _parse_permissions(
-    given: Mapping[str, Any], name: str, known: Sequence[str] | None = None
-) -> tuple[str, ...]:
+def _parse_permissions(given: Mapping[str, Any], name: str) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(one.lower() for one in wire.text_list(given, name) or ()))
-    if len(found) > 32 or any(len(one) > 32 for one in found):
-        raise errors.bad_request(
-            "BadRequest", f"The permissions for {name} are too many or too long."
-        )
-    unknown = [one for one in found if known is not None and one not in known]
-    if unknown:
-        text = f"'{unknown[0]}' is not a permission for {name}; use {', '.join(known or ())}."
+    known = PERMISSIONS[name]
+    if unknown := [one for one in found if one not in known]:
+        text = f"'{unknown[0][:32]}' is not a permission for {name}; use {', '.join(known)}."
         raise errors.bad_request("BadRequest", text)
     return found
 

@@ -6,7 +6,7 @@ from podpass.directory.store.directory import Directory
 from podpass.lab.data.datadir import DataDir
 from podpass.lab.services.model import InstanceParts, StartedPart
 from podpass.lab.services.vault.app import create_app
-from podpass.lab.services.vault.purge_job import PurgeJob
+from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource.guard import KeySource
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -28,7 +28,8 @@ async def start(
         resource=context.direct_vault,
     )
     settings = VaultSettings(origins=(AZURE_VAULTS, direct))
-    await context.stack.enter_async_context(PurgeJob(directory, store, context.clock))
+    maintenance = Maintenance(directory, store, context.clock)
+    await context.stack.enter_async_context(maintenance.running())
     app = create_app(settings, directory, store, keys, context.clock)
     await context.serve("vault", app)
-    return StartedPart(), f"https://*.{names.VAULT_SUFFIX}"
+    return StartedPart(catch_up=maintenance.catch_up), f"https://*.{names.VAULT_SUFFIX}"

@@ -127,6 +127,14 @@ class ObjectState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingObject:
+    """An object that does not exist, as the expected state of a write."""
+
+    vault: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretVersion:
     """One version of a secret, a key or a certificate.
 

@@ -58,7 +58,6 @@ class _Common:
 
     async def list_deleted(self, request: VaultRequest) -> VaultResponse:
         limit, after = wire.parse_page(request.query)
-        await request.store.purge_expired(request.now)
         found = await self._find_page(request, after, limit + 1, deleted=True)
         items = [
             wire.deleted(request.context, one, self._view.item(request.context, one, version=False))
@@ -117,7 +116,6 @@ class _Common:
         return self._deleted(request, self._require(request, deleted))
 
     async def get_deleted(self, request: VaultRequest) -> VaultResponse:
-        await request.store.purge_expired(request.now)
         store, shelf, name = request.store, request.shelf, request.name
         found = await store.get_deleted(shelf, name) or await store.find(shelf, name, deleted=True)
         return self._deleted(request, self._require(request, found))
@@ -127,7 +125,6 @@ class _Common:
         return VaultResponse(body=wire.deleted(request.context, found, bundle))
 
     async def recover(self, request: VaultRequest) -> VaultResponse:
-        await request.store.purge_expired(request.now)
         recovered = await request.store.recover(
             request.shelf, request.name, request.audit, views=self._view.views(request)
         )
@@ -136,7 +133,6 @@ class _Common:
 
     async def purge(self, request: VaultRequest) -> VaultResponse:
         store, name = request.store, request.name
-        await store.purge_expired(request.now)
         if request.vault.purge_protection:
             if await store.find(request.shelf, name, deleted=True) is None:
                 raise errors.not_found(request.kind, name)
@@ -148,22 +144,23 @@ class _Common:
 
     async def backup(self, request: VaultRequest) -> VaultResponse:
         owner = backup_owner(request.vault, request.kind)
-        blob = await request.store.backup(request.shelf, request.name, owner)
+        async with request.turn(request.limits.backups):
+            blob = await request.store.backup(request.shelf, request.name, owner)
         if blob is None:
             raise errors.not_found(request.kind, request.name)
         return VaultResponse(body=wire.backup(blob))
 
     async def restore(self, request: VaultRequest) -> VaultResponse:
         blob = wire.parse_restore(request.body)
-        await request.store.purge_expired(request.now)
         prepare = self._view.prepare
-        restored = await request.store.restore(
-            request.shelf,
-            blob,
-            backup_owner(request.vault, request.kind),
-            request.audit,
-            prepare=None if prepare is None else prepare(request),
-        )
+        async with request.turn(request.limits.backups):
+            restored = await request.store.restore(
+                request.shelf,
+                blob,
+                backup_owner(request.vault, request.kind),
+                request.audit,
+                prepare=None if prepare is None else prepare(request),
+            )
         return VaultResponse(body=self._view.bundle(request.context, restored))
 
 

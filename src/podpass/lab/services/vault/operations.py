@@ -31,7 +31,6 @@ async def _get(request: VaultRequest) -> VaultResponse:
 
 async def _set(request: VaultRequest) -> VaultResponse:
     value, wanted = wire.parse_set(request.body)
-    await request.store.purge_expired(request.now)
     secret = await request.store.set(
         request.shelf, request.name, value, wanted, request.now, request.audit
     )

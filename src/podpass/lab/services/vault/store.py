@@ -12,15 +12,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from podpass.crypto.envelope import InvalidSealingKey, Sealer
 from podpass.crypto.secret import Secret
-from podpass.database import Database, decode_full_page, decode_rows
+from podpass.database import Database, decode_full_page, decode_rows, fetch_page
 from podpass.directory.store import audit_writer
 from podpass.lab.services.vault import backups, errors, rows
 from podpass.lab.services.vault.model import (
     AuditContext,
+    MissingObject,
     ObjectState,
     RecoveryPolicy,
     SecretAttributes,
@@ -119,14 +131,19 @@ class SecretStore:
             )
         )
 
-    async def due(self, now: float) -> Sequence[ObjectState]:
-        """List the objects of all vaults whose next action is due, the earliest first."""
+    async def due(
+        self, now: float, *, limit: int, after: ObjectState | None = None
+    ) -> Sequence[ObjectState]:
+        """List objects of all vaults whose next action is due, the earliest first, from after an object."""
+        order = (secrets.c.next_action, secrets.c.vault, secrets.c.key)
         query = select(secrets).where(
             secrets.c.next_action <= int(now), secrets.c.deleted.is_(None)
         )
-        query = query.order_by(secrets.c.next_action)
-        found = await self._database.read(lambda one: one.execute(query).all())
-        return decode_rows(found, rows.to_state)
+        if after is not None:
+            last = (after.next_action, after.vault, after.name.lower())
+            query = query.where(tuple_(*order) > tuple_(*last))
+        query = query.order_by(*order)
+        return await self._database.read(lambda one: fetch_page(one, query, limit, rows.to_state))
 
     async def counts(self) -> Mapping[str, int]:
         """Count the secrets of each vault, without deleted ones."""
@@ -163,11 +180,13 @@ class SecretStore:
 
         Raises BackupTooLarge, ManagedObject.
         """
-        found = await self._fetch_all(
-            rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
-        )
-        if not found:
-            return None
+        query = rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
+        found = await self._database.read(lambda one: one.execute(query).all())
+        # Hundreds of versions would delay the other requests of the event loop.
+        return await asyncio.to_thread(self._back_up, found, vault, name, owner) if found else None
+
+    def _back_up(self, stored: Sequence[Row[Any]], vault: str, name: str, owner: str) -> bytes:
+        found = [self._read(row) for row in stored]
         if found[0].managed:
             raise errors.managed(kind_of(vault), name)
         if len(found) > backups.MAX_VERSIONS:
@@ -175,12 +194,12 @@ class SecretStore:
                 f"The {kind_of(vault).noun} has more than {backups.MAX_VERSIONS} versions.",
                 name=name,
             )
-        text = backups.serialize(found)
-        if len(text.reveal().encode()) > backups.MAX_BYTES:
+        text = backups.serialize(found).reveal().encode()
+        if len(text) > backups.MAX_BYTES:
             raise errors.BackupTooLarge(
                 f"The versions together are over {backups.MAX_BYTES} bytes.", name=name
             )
-        return self._seals.seal(text.reveal().encode(), backups.seal_context(owner))
+        return self._seals.seal(text, backups.seal_context(owner))
 
     # Writes. The audit entry `audit` is part of the transaction of the change.
 
@@ -220,18 +239,16 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         states: Sequence[ObjectState] = (),
-        expected: ObjectState | None = None,
-        absent: bool = False,
+        expected: ObjectState | MissingObject | None = None,
     ) -> SecretVersion:
         """Write new versions, which become the latest ones, and states of objects, all or nothing.
 
         Objects that do not exist are created. Return the first version as it is stored. Raises NameTaken,
-        NameInUse, ManagedObject; OutdatedState if `expected` is no longer the state of its object, or if the
-        first object is not `absent`.
+        NameInUse, ManagedObject; OutdatedState if `expected` is no longer the state of its object.
         """
 
         def step(connection: Connection) -> SecretVersion:
-            self._put(connection, new, states, expected, absent=absent)
+            self._put(connection, new, states, expected)
             first = new[0]
             query = rows.select_version(first.vault, first.name, first.version)
             return self._read(connection.execute(query).one())
@@ -243,13 +260,12 @@ class SecretStore:
         states: Sequence[ObjectState],
         audit: AuditContext | None = None,
         *,
-        expected: ObjectState | None = None,
-        absent: bool = False,
+        expected: ObjectState | MissingObject | None = None,
     ) -> None:
         """Write states of objects without new versions. Raises as `put`."""
 
         def step(connection: Connection) -> ObjectState:
-            self._put(connection, (), states, expected, absent=absent)
+            self._put(connection, (), states, expected)
             return states[0]
 
         await self._write(step, audit)
@@ -359,11 +375,17 @@ class SecretStore:
         `prepare` returns the versions and the states to write; by default those of the backup. Raises
         InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
         """
-        found = backups.deserialize(self._open_backup(blob, owner), vault)
-        name = found[-1].name
-        state = ObjectState(vault=vault, name=name, settings=found[-1].settings)
+
+        def decode() -> Restored:
+            found = backups.deserialize(self._open_backup(blob, owner), vault)
+            if prepare is not None:
+                return prepare(found)
+            state = ObjectState(vault=vault, name=found[-1].name, settings=found[-1].settings)
+            return found, (state,)
+
         # The views of a certificate take milliseconds for each version.
-        new, states = await asyncio.to_thread(prepare, found) if prepare else (found, (state,))
+        new, states = await asyncio.to_thread(decode)
+        name = states[0].name
 
         def step(connection: Connection) -> SecretVersion:
             for shelf in {each.vault for each in states}:
@@ -414,6 +436,12 @@ class SecretStore:
 
         return await self._database.write(step)
 
+    async def put_off(self, state: ObjectState, now: float, until: int | None) -> None:
+        """Set the time of the next action of an object if it is still due; None for no action."""
+        statement = update(secrets).filter_by(vault=state.vault, key=state.name.lower())
+        statement = statement.where(secrets.c.next_action <= int(now)).values(next_action=until)
+        await self._database.write(lambda one: one.execute(statement))
+
     async def purge_expired(self, now: float) -> int:
         """Purge deleted objects whose retention time is over. Return their number."""
         due = secrets.c.purge_on <= int(now)
@@ -461,17 +489,16 @@ class SecretStore:
         connection: Connection,
         new: Sequence[SecretVersion],
         states: Sequence[ObjectState],
-        expected: ObjectState | None,
-        *,
-        absent: bool = False,
+        expected: ObjectState | MissingObject | None,
     ) -> None:
-        if absent:
-            found = _find(connection, states[0].vault, states[0].name.lower())
-            if found is not None and found.deleted is None:
-                raise errors.OutdatedState(f"{found.name} was created by another request.")
         if expected is not None:
             found = _find(connection, expected.vault, expected.name.lower())
-            if found != expected:
+            if isinstance(expected, MissingObject):
+                # A deleted object has a refusal of its own below.
+                is_outdated = found is not None and found.deleted is None
+            else:
+                is_outdated = found != expected
+            if is_outdated:
                 raise errors.OutdatedState(f"{expected.name} was changed by another request.")
         written = {(each.vault, each.name.lower()) for each in states}
         for state in states:
@@ -523,10 +550,6 @@ class SecretStore:
     async def _fetch_first(self, query: Select[Any]) -> SecretVersion | None:
         row = await self._database.read(lambda one: one.execute(query).first())
         return None if row is None else self._read(row)
-
-    async def _fetch_all(self, query: Select[Any]) -> list[SecretVersion]:
-        found = await self._database.read(lambda one: one.execute(query).all())
-        return [self._read(row) for row in found]
 
     async def _list(self, query: Select[Any], limit: int) -> list[SecretVersion]:
         return await self._database.read(

@@ -26,6 +26,7 @@ from podpass.lab.services.vault.model import (
 
 MAX_VALUE_BYTES = 25 * 1024
 MAX_PAGE = 25
+_PAGE_SIZES = {str(size): size for size in range(1, MAX_PAGE + 1)}
 _MAX_TAGS = 15
 _MAX_TAG_CHARS = 256
 _MAX_CONTENT_TYPE = 255
@@ -34,7 +35,7 @@ _MAX_TIME = 253402300799  # the last second of the year 9999
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-f]{32}")
 # The largest backup: the seal and base64 add less than half of its size, the rest is for the JSON object.
-MAX_BACKUP_BODY = backups.MAX_BYTES * 3 // 2
+MAX_BACKUP_BODY = backups.MAX_RESTORED_BYTES * 3 // 2
 _API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d{1,2})(?:-preview(?:\.\d{1,2})?)?", re.ASCII)
 
 
@@ -84,7 +85,7 @@ def parse_query(query: bytes) -> dict[str, str]:
 def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
     """Parse the number of requested items, and the name after which they start. Raises BadParameter."""
     requested = query.get("maxresults", str(MAX_PAGE))
-    if not (requested.isascii() and requested.isdigit()) or not 1 <= int(requested[:9]) <= MAX_PAGE:
+    if requested not in _PAGE_SIZES:
         raise BadParameter(f"maxresults must be a number from 1 to {MAX_PAGE}.")
     token = query.get("$skiptoken", "")
     try:
@@ -93,7 +94,7 @@ def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
         raise BadParameter("The $skiptoken is invalid.") from exc
     if token and not _NAME.fullmatch(after):
         raise BadParameter("The $skiptoken is invalid.")
-    return int(requested), after
+    return _PAGE_SIZES[requested], after
 
 
 def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:

@@ -8,7 +8,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import NoEncryption, PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    pkcs12,
+)
 
 from podpass.crypto.x509 import build_certificate, build_name, encode_der, encode_pem
 from podpass.lab.services.vault.certificates import decoder, decoding
@@ -21,6 +27,7 @@ from tests.lab.services.vault.certificates.conftest import (
     CA_KEY,
     END,
     POLICY,
+    UNKNOWN,
     Call,
     code,
     encode,
@@ -222,3 +229,98 @@ async def test_import_that_needs_much_work_is_refused_before_it(
 
 def test_key_of_4096_bits_is_accepted() -> None:
     decoding.check_before_work((_large_pem(4096) + encode_pem(LEAF)).decode(), "")
+
+
+def _certificate(key: Any, *extensions: bytes, version: int = 2, name: bytes = b"") -> bytes:
+    """Return a certificate in DER that no library writes, with a signature that nothing checks."""
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    subject = encode_der(0x30, name)
+    times = encode_der(0x17, b"260101000000Z") + encode_der(0x17, b"270101000000Z")
+    parts = [
+        encode_der(0xA0, encode_der(2, bytes([version]))),
+        encode_der(2, b"\5"),
+        algorithm,
+        subject,
+        encode_der(0x30, times),
+        subject,
+        spki,
+        encode_der(0xA3, encode_der(0x30, b"".join(extensions))) if extensions else b"",
+    ]
+    signature = encode_der(3, bytes.fromhex("003006020101020101"))
+    return encode_der(0x30, encode_der(0x30, b"".join(parts)) + algorithm + signature)
+
+
+_CONSTRAINTS = encode_der(0x30, bytes.fromhex("0603551d13") + encode_der(4, bytes.fromhex("3000")))
+_X400_NAME = encode_der(
+    0x30, bytes.fromhex("0603551d11") + encode_der(4, encode_der(0x30, bytes.fromhex("a3023000")))
+)
+_NO_UTF8 = encode_der(
+    0x31, encode_der(0x30, bytes.fromhex("0603550403") + encode_der(0x0C, b"\xff\xff"))
+)
+_MALFORMED: list[tuple[Any, int]] = [
+    ({"extensions": (_CONSTRAINTS, _CONSTRAINTS)}, 200),
+    ({"extensions": (_X400_NAME,)}, 200),
+    ({"version": 9}, 400),
+    ({"name": _NO_UTF8}, 400),
+]
+
+
+@pytest.mark.parametrize(("how", "status"), _MALFORMED)
+async def test_malformed_certificate_is_shown_or_refused(ask: Call, how: Any, status: int) -> None:
+    """A malformed extension does not matter; the vault needs the names and the version."""
+    made = dict(how)
+    key = ec.generate_private_key(ec.SECP256R1())
+    body = _certificate(key, *made.pop("extensions", ()), **made)
+    text = encode_key(key).decode() + _to_pem(body)
+    answer = await ask("POST", PATH, {"value": text}, status=status)
+    if status == 400:
+        assert "cannot be decoded" in answer["error"]["message"]
+    for path in ("/certificates/c", "/certificates/c/policy"):
+        await ask("GET", path, status=200 if status == 200 else 404)
+
+
+@pytest.mark.parametrize(("how", "status"), _MALFORMED)
+async def test_malformed_certificate_is_merged_or_refused(ask: Call, how: Any, status: int) -> None:
+    made = dict(how)
+    started = await ask("POST", "/certificates/c/create", UNKNOWN, status=202)
+    key = x509.load_der_x509_csr(base64.b64decode(started["csr"]))
+    body = _certificate(key, *made.pop("extensions", ()), **made)
+    merged = {"x5c": [base64.b64encode(body).decode()]}
+    status = 201 if status == 200 else status
+    await ask("POST", "/certificates/c/pending/merge", merged, status=status)
+    await ask("GET", "/certificates/c/policy")
+
+
+def _to_pem(der: bytes) -> str:
+    text = base64.encodebytes(der).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"
+
+
+async def test_chain_may_have_a_key_of_an_unknown_type(ask: Call) -> None:
+    class Unknown:
+        def public_key(self) -> Any:
+            return self
+
+        def public_bytes(self, *_: object) -> bytes:
+            algorithm = encode_der(0x30, bytes.fromhex("06032a0304"))
+            return encode_der(0x30, algorithm + encode_der(3, b"\0abcd"))
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    chain = _to_pem(_certificate(Unknown())) + _to_pem(_certificate(key))
+    await ask("POST", PATH, {"value": encode_key(key).decode() + chain})
+
+
+async def test_certificate_beyond_the_bounds_of_a_policy_is_refused(ask: Call) -> None:
+    """Its policy could not be read again."""
+    usages = [x509.ObjectIdentifier(f"1.3.6.1.{each}") for each in range(60)]
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = build_certificate(
+        subject=build_name("www"),
+        key=key,
+        validity=(BEGIN, END),
+        extensions=[(x509.ExtendedKeyUsage(usages), False)],
+    )
+    body = {"value": (encode_key(key) + encode_pem(made)).decode()}
+    assert "ekus" in (await ask("POST", PATH, body, status=400))["error"]["message"]
+    await ask("GET", "/certificates/c", status=404)

@@ -19,6 +19,7 @@ from tests.lab.services.vault.certificates.conftest import (
     sign,
 )
 
+PEM = "application/x-pem-file"
 PENDING = "/certificates/c/pending"
 
 
@@ -206,3 +207,49 @@ async def test_missing_issuer_is_unknown(ask: Call, name: str | None) -> None:
         policy["issuer"] = {"name": name}
     started = await ask("POST", "/certificates/c/create", {"policy": policy}, status=202)
     assert started["issuer"] == {"name": "Unknown"}
+
+
+async def test_creations_at_the_same_time_lose_no_request(call: Call, ask: Call) -> None:
+    """Each creation makes a private key; the caller has sent the request of the first one to its CA."""
+    answers = await asyncio.gather(
+        *(call("POST", "/certificates/new/create", UNKNOWN) for _ in range(6))
+    )
+    assert sorted(status for status, _, _ in answers) == [202, 409, 409, 409, 409, 409]
+    [created] = [body for status, body, _ in answers if status == 202]
+    found = await ask("GET", "/certificates/new/pending")
+    assert found["request_id"] == created["request_id"]
+
+
+@pytest.mark.usefixtures("ask")
+async def test_issuers_at_the_same_time_get_one_ca(world: Any) -> None:
+    admin = world.authority.mint(world.identities["admin"])
+    path = "/certificates/issuers/ca?api-version=7.6"
+    answers = await asyncio.gather(
+        *(world.send("PUT", path, token=admin, body={"provider": "podpass"}) for _ in range(4))
+    )
+    assert sorted(status for status, _, _ in answers) == [200, 409, 409, 409]
+
+
+@pytest.mark.parametrize("is_merged", [True, False])
+async def test_key_that_is_not_exportable_never_becomes_exportable(
+    ask: Call, is_merged: bool
+) -> None:
+    """An attack: change the policy, and read the key of the earlier version in the secret of the next one."""
+    key = {"kty": "EC", "exportable": False, "reuse_key": True}
+    wanted = UNKNOWN if is_merged else POLICY
+    policy = {**wanted["policy"], "key_props": key, "secret_props": {"contentType": PEM}}
+    started = await ask("POST", "/certificates/c/create", {"policy": policy}, status=202)
+    await ask("PATCH", "/certificates/c/policy", {"key_props": {**key, "exportable": True}})
+    if is_merged:
+        await ask("POST", f"{PENDING}/merge", {"x5c": [encode(sign(started["csr"]))]}, status=201)
+        assert "PRIVATE KEY" not in (await ask("GET", "/secrets/c"))["value"]
+    first = await ask("GET", "/keys/c")
+    await ask(
+        "POST",
+        "/certificates/c/create",
+        {"policy": {**policy, **POLICY["policy"], "key_props": {**key, "exportable": True}}},
+        status=202,
+    )
+    second = await ask("GET", "/keys/c")
+    assert second["key"]["x"] != first["key"]["x"]
+    assert "PRIVATE KEY" in (await ask("GET", "/secrets/c"))["value"]

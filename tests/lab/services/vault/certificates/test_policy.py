@@ -122,3 +122,26 @@ def test_change_to_issuer_unknown_changes_the_renewal_to_a_notice() -> None:
 def test_type_of_issuer_is_kept() -> None:
     found = parse({**SELF, "issuer": {"name": "ca1", "cty": "OV-SSL", "cert_transparency": True}})
     assert to_json(found)["issuer"] == {"name": "ca1", "cty": "OV-SSL", "cert_transparency": True}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"subject": "garbage"}, "subject"),
+        ({"subject": "C=USA"}, "subject"),
+        ({"subject": "CN=a", "ekus": ["1.99.1"]}, "ekus"),
+        ({"subject": "CN=a", "sans": {"dns_names": ["é.com"]}}, "sans"),
+    ],
+)
+def test_names_that_no_certificate_can_have_are_refused_before_the_renewal(
+    wrong: dict[str, Any], text: str
+) -> None:
+    for base in (None, parse(SELF)):
+        with pytest.raises(BadParameter, match=text):
+            parse({**SELF, "x509_props": wrong}, base)
+
+
+def test_long_object_identifier_is_accepted() -> None:
+    usage = "2.25.329800735698586629295641978511506172918"
+    found = parse({**SELF, "x509_props": {"subject": "CN=a", "ekus": [usage]}})
+    assert policy.from_json(to_json(found)) == found

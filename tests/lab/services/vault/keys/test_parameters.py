@@ -163,3 +163,10 @@ def test_number_of_random_bytes_is_parsed(count: int) -> None:
 def test_other_number_of_random_bytes_is_refused(count: object) -> None:
     with pytest.raises(BadParameter, match="'count'"):
         parameters.parse_random({"count": count})
+
+
+def test_key_like_an_imported_one_has_an_exponent_that_can_be_generated() -> None:
+    imported = rsa.RSAPublicNumbers(17, 2**2047 + 1).public_key()
+    made = parameters.like(imported).generate()
+    assert isinstance(made, rsa.RSAPrivateKey)
+    assert (made.key_size, made.public_key().public_numbers().e) == (2048, 65537)

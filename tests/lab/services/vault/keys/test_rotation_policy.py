@@ -65,6 +65,16 @@ def test_policy_is_parsed_and_shown_as_azure_shows_it(given: Any, shown: Any) ->
     assert rotation.to_json(rotation.parse(given)) == shown
 
 
+@pytest.mark.parametrize("expiry", [None, "P28D", "P30D", "P90D"])
+def test_shown_policy_is_accepted_again(expiry: str | None) -> None:
+    """`az keyvault key rotation-policy update` sends what `show` returned, with a change."""
+    shown = rotation.to_json(
+        rotation.parse(policy(action("Rotate", timeAfterCreate="P10D"), expiry=expiry))
+    )
+    assert NOTICE in shown["lifetimeActions"]
+    assert rotation.to_json(rotation.parse(shown)) == shown
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

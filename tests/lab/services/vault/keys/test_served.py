@@ -14,11 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from joserfc.jwk import ECKey, RSAKey
 
 from podpass.directory.model import AccessPolicy, Identity, VaultAccess
-from podpass.http.shares import Shares
-from podpass.lab.services.vault.errors import Throttled
-from podpass.lab.services.vault.model import KEYS
-from podpass.lab.services.vault.purge_job import purge
-from podpass.lab.services.vault.request import VaultRequest
 from tests.directory.database_faults import corrupt
 
 V = "?api-version=7.6"
@@ -195,7 +190,7 @@ async def test_update_changes_attributes_and_operations_of_one_version(
     world: Any, call: Call
 ) -> None:
     first, second = await create(call, tags={"a": "b"}), await create(call)
-    world.clock.now += 10
+    await world.set_time(world.clock.now + 10)
     body = {"key_ops": ["verify"], "attributes": {"enabled": False, "nbf": 5}}
     changed = await call("PATCH", f"/keys/k/{version(first)}", body)
     assert changed["key"] == {**first["key"], "key_ops": ["verify"]}
@@ -220,10 +215,10 @@ async def test_disabled_and_expired_keys_are_refused_as_in_azure(world: Any, cal
             assert code(answer) == ("Forbidden", inner)
 
     await refused("KeyNotYetValid")
-    world.clock.now += 10
+    await world.set_time(world.clock.now + 10)
     wrapped = await call("POST", "/keys/k//wrapkey", use)
     signed = await call("POST", "/keys/k//sign", sign)
-    world.clock.now += 10
+    await world.set_time(world.clock.now + 10)
     await refused("KeyExpired")
     use["value"] = wrapped["value"]
     assert data((await call("POST", "/keys/k//unwrapkey", use))["value"]) == b"x"
@@ -296,7 +291,7 @@ async def test_purge_protection_keeps_a_deleted_key(world: Any, call: Call) -> N
     await call("DELETE", "/keys/k")
     refused = await call("DELETE", "/deletedkeys/k", status=403)
     assert "deleted keys cannot be purged" in refused["error"]["message"]
-    world.clock.now += 90 * DAY
+    await world.set_time(world.clock.now + 90 * DAY)
     await call("GET", "/deletedkeys/k", status=404)
 
 
@@ -313,7 +308,7 @@ async def test_backup_has_all_versions_and_the_policy(world: Any, call: Call) ->
     restored = await call("GET", f"/keys/k/{version(first)}")
     assert (restored["key"]["key_ops"], restored["tags"]) == (["verify"], {"a": "b"})
     assert await call("GET", "/keys/k/rotationpolicy") == policy
-    world.clock.now += 30 * DAY
+    await world.set_time(world.clock.now + 30 * DAY)
     assert len((await call("GET", "/keys/k/versions"))["value"]) == 3
 
 
@@ -343,7 +338,7 @@ async def test_rotated_key_is_like_the_last_version(world: Any, call: Call) -> N
         call, kty="RSA", key_size=3072, key_ops=["sign"], tags={"a": "b"}, public_exponent=3
     )
     await call("PUT", "/keys/k/rotationpolicy", {"attributes": {"expiryTime": "P90D"}})
-    world.clock.now += 5
+    await world.set_time(world.clock.now + 5)
     rotated = await call("POST", "/keys/k/rotate")
     assert rotated["key"]["kid"] != made["key"]["kid"]
     assert rotated["key"]["n"] != made["key"]["n"]
@@ -363,19 +358,19 @@ async def test_key_is_rotated_when_its_policy_says_so(world: Any, call: Call) ->
     before = {"trigger": {"timeBeforeExpiry": "P10D"}, "action": {"type": "Rotate"}}
     after = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
     await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [after]})
-    world.clock.now += 20 * DAY - 1
+    await world.set_time(world.clock.now + 20 * DAY - 1)
     assert await call("GET", "/keys/k") == made
-    world.clock.now += 1
+    await world.set_time(world.clock.now + 1)
     second = await call("GET", "/keys/k")
     assert version(second) != version(made)
     assert second["attributes"]["created"] == int(world.clock())
     assert await call("GET", "/keys/k") == second
     body = {"lifetimeActions": [before], "attributes": {"expiryTime": "P30D"}}
     await call("PUT", "/keys/k/rotationpolicy", body)
-    world.clock.now += 100 * DAY
+    await world.set_time(world.clock.now + 100 * DAY)
     assert await call("GET", "/keys/k") == second, "it has no expiry"
     await call("PATCH", "/keys/k", {"attributes": {"exp": int(world.clock()) + 11 * DAY}})
-    world.clock.now += DAY
+    await world.set_time(world.clock.now + DAY)
     third = await call("GET", "/keys/k")
     assert version(third) != version(second)
     assert third["attributes"]["exp"] == int(world.clock()) + 30 * DAY
@@ -389,9 +384,10 @@ async def test_deleted_key_is_not_rotated(world: Any, call: Call) -> None:
     after = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
     await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [after]})
     await call("DELETE", "/keys/k")
-    world.clock.now += 30 * DAY
+    await world.set_time(world.clock.now + 30 * DAY)
     gone = await call("POST", "/deletedkeys/k/recover")
     assert gone["attributes"]["created"] == int(world.clock()) - 30 * DAY
+    await world.maintenance.catch_up()
     assert version(await call("GET", "/keys/k")) != version(gone)
 
 
@@ -410,7 +406,7 @@ async def test_rotation_policy_is_shown_as_azure_shows_it(world: Any, call: Call
         "lifetimeActions": [rotate, notice],
         "attributes": {"created": now, "updated": now},
     }
-    world.clock.now += 7
+    await world.set_time(world.clock.now + 7)
     second = await call("PUT", "/keys/k/rotationpolicy", {"attributes": {"expiryTime": "P90D"}})
     assert second["lifetimeActions"] == [notice]
     assert second["attributes"] == {"expiryTime": "P90D", "created": now, "updated": now + 7}
@@ -518,7 +514,8 @@ async def test_keys_of_a_purged_vault_are_deleted(world: Any, call: Call) -> Non
     await create(call)
     await world.directory.vaults.delete("demo-vault")
     await world.directory.vaults.purge("demo-vault")
-    assert await purge(world.directory, world.store, world.clock) == 1
+    await world.maintenance.catch_up()
+    assert await world.store.vaults() == frozenset()
 
 
 @pytest.mark.parametrize("version", ["7.0", "7.1", "7.6", "2025-07-01", "2026-04-01", "2027-01-01"])
@@ -529,12 +526,14 @@ async def test_every_api_version_is_served(world: Any, call: Call, version: str)
     assert (await world.send("GET", path, token=token))[0] == 200
 
 
-async def test_requests_at_the_same_time_rotate_a_due_key_once(world: Any, call: Call) -> None:
+async def test_due_key_is_rotated_once_and_by_no_request(world: Any, call: Call) -> None:
     await create(call)
     rotate = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
     await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [rotate]})
     world.clock.now += 20 * DAY
     await asyncio.gather(*(call("GET", "/keys/k") for _ in range(5)))
+    assert len((await call("GET", "/keys/k/versions"))["value"]) == 1
+    await asyncio.gather(*(world.maintenance.catch_up() for _ in range(5)))
     assert len((await call("GET", "/keys/k/versions"))["value"]) == 2
 
 
@@ -555,30 +554,9 @@ async def test_key_that_cannot_be_read_does_not_block_other_keys(
     rotate = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
     await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [rotate]})
     corrupt(tmp_path / "directory.db", "UPDATE secret_versions SET sealed = x'00' WHERE key = 'k'")
-    world.clock.now += 20 * DAY
+    await world.set_time(world.clock.now + 20 * DAY)
     for _ in range(2):
+        await world.maintenance.catch_up()
         await call("GET", "/keys/other")
-    failures = [each for each in caplog.records if each.msg == "key_rotation_failed"]
+    failures = [each for each in caplog.records if each.msg == "vault_action_failed"]
     assert len(failures) == 1
-
-
-async def test_computation_beyond_the_share_of_a_caller_is_throttled(world: Any) -> None:
-    shares = Shares("computing time", 2)
-    request = VaultRequest(
-        store=world.store,
-        vault=world.vault_of("demo-vault"),
-        kind=KEYS,
-        base=BASE,
-        name="k",
-        version="",
-        query={},
-        body=b"",
-        now=0,
-        action="",
-        principal="caller",
-        shares=shares,
-    )
-    with shares.hold("caller"), pytest.raises(Throttled) as caught:
-        await request.compute(lambda: None)
-    assert (caught.value.status, caught.value.wire_code) == (429, "Throttled")
-    assert await request.compute(lambda: 5) == 5

@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault.certificates import views
 from podpass.lab.services.vault.certificates.policy import PEM, PKCS12
+from podpass.lab.services.vault.certificates.views import MALFORMED
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import KEY_SIZES
+from podpass.lab.services.vault.keys.jwk import PublicKey
 
 MAX_VALUE_CHARS = 128 * 1024
 MAX_CHAIN = 20
@@ -60,15 +62,16 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
     try:
         key, found = _decode_pem(data) if content_type == PEM else _decode_pfx(data, password)
         usable = _check_key(key)
-        # The public key and the lifetime of a certificate are decoded when they are read.
-        leaf = _find_leaf(usable, found)
-        views.lifetime(leaf)
-    except _MALFORMED as exc:
+        leaf = _find_leaf(usable.public_key(), found)
+        if leaf is None:
+            raise BadParameter("No certificate of the value belongs to the private key.")
+        views.lifetime(leaf)  # is decoded when it is read
+        rest = [each for each in found if each is not leaf]
+        chain = rest if preserve_order else sort_chain(leaf, rest)
+    except MALFORMED as exc:
         raise BadParameter(
             "The certificate cannot be decoded: the password is wrong, or it is no PFX or PEM."
         ) from exc
-    rest = [each for each in found if each is not leaf]
-    chain = rest if preserve_order else sort_chain(leaf, rest)
     return Decoded(key=usable, certificates=(leaf, *chain), content_type=content_type)
 
 
@@ -159,12 +162,14 @@ def _check_key(key: object) -> PrivateKey:
     )
 
 
-def _find_leaf(key: PrivateKey, found: Sequence[x509.Certificate]) -> x509.Certificate:
-    public = key.public_key()
-    leaf = next((each for each in found if each.public_key() == public), None)
-    if leaf is None:
-        raise BadParameter("No certificate of the value belongs to the private key.")
-    return leaf
+def _find_leaf(public: PublicKey, found: Sequence[x509.Certificate]) -> x509.Certificate | None:
+    """Return the certificate of a key, whose names can be read. Raises the errors of MALFORMED."""
+    for each in found:
+        # A chain may have keys of a type that the vault does not know.
+        with contextlib.suppress(UnsupportedAlgorithm):
+            if each.public_key() == public and each.subject is not None:
+                return each
+    return None
 
 
 def sort_chain(
@@ -234,9 +239,7 @@ def split(content: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def decode_merged(
-    given: Sequence[str], public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-) -> tuple[x509.Certificate, ...]:
+def decode_merged(given: Sequence[str], public: PublicKey) -> tuple[x509.Certificate, ...]:
     """Decode the certificates of a merge, base64 of DER each, and return the leaf and its sorted chain.
 
     Raises BadParameter if none of them belongs to the public key of the request.
@@ -244,14 +247,13 @@ def decode_merged(
     _check_length(given)
     try:
         found = [_load_merged(each) for each in given]
-        leaf = next((each for each in found if each.public_key() == public), None)
-        if leaf is not None:
-            views.lifetime(leaf)
-    except _MALFORMED as exc:
+        leaf = _find_leaf(public, found)
+        if leaf is None:
+            raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")
+        views.lifetime(leaf)
+        return (leaf, *sort_chain(leaf, [each for each in found if each is not leaf]))
+    except MALFORMED as exc:
         raise BadParameter("'x5c' must contain certificates as base64-encoded DER.") from exc
-    if leaf is None:
-        raise BadParameter("No certificate in 'x5c' has the public key of the pending request.")
-    return (leaf, *sort_chain(leaf, [each for each in found if each is not leaf]))
 
 
 def _load_merged(given: str) -> x509.Certificate:

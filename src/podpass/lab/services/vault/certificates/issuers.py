@@ -32,7 +32,7 @@ from podpass.lab.services.vault.certificates.members import (
 from podpass.lab.services.vault.certificates.policy import KeyProperties
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
-from podpass.lab.services.vault.model import ISSUERS, ObjectState, vault_of
+from podpass.lab.services.vault.model import ISSUERS, MissingObject, ObjectState, vault_of
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
 
@@ -169,12 +169,13 @@ async def _write(
         ca = state.settings.get("ca")
         settings["ca"] = ca if ca is not None else await _create_ca(request, state)
     new = ObjectState(vault=state.vault, name=state.name, settings=settings)
-    await request.store.put_states([new], request.audit, expected=old, absent=old is None)
+    before = old or MissingObject(vault=state.vault, name=state.name)
+    await request.store.put_states([new], request.audit, expected=before)
     return VaultResponse(body=_bundle(request, new))
 
 
 async def _create_ca(request: VaultRequest, state: ObjectState) -> dict[str, str]:
-    certificate, key = await request.compute(_make_ca, state.name, request.now)
+    certificate, key = await request.generate(_make_ca, state.name, request.now)
     return {
         "certificate": base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
         "key": request.store.seal_text(key_views.stored_value(key), state),

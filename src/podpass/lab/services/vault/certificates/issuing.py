@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.database import CorruptRowError
 from podpass.lab.services.vault import object_operations
 from podpass.lab.services.vault.certificates import contacts, issuance, issuers, lifetime, records
 from podpass.lab.services.vault.certificates.issuers import Signer
@@ -24,11 +23,12 @@ from podpass.lab.services.vault.certificates.pending import (
 )
 from podpass.lab.services.vault.certificates.policy import AUTO_RENEW, SELF, Policy
 from podpass.lab.services.vault.certificates.records import CertificateSettings
-from podpass.lab.services.vault.errors import BadParameter, OutdatedState
+from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
     AuditContext,
+    MissingObject,
     ObjectState,
     SecretAttributes,
     SecretVersion,
@@ -66,21 +66,20 @@ class Created:
     async def write(
         self, store: SecretStore, audit: AuditContext, expected: ObjectState | None
     ) -> None:
-        """Write all, or nothing; without `expected` the certificate is new. Raises as `SecretStore.put`."""
-        states, absent = records.states_of(self.state), expected is None
+        """Write all, or nothing; `expected` is None for a new certificate. Raises as `SecretStore.put`."""
+        states = records.states_of(self.state)
+        before = expected or MissingObject(vault=self.state.vault, name=self.state.name)
         if self.versions:
-            await store.put(self.versions, audit, states=states, expected=expected, absent=absent)
+            await store.put(self.versions, audit, states=states, expected=before)
         else:
-            await store.put_states(states, audit, expected=expected, absent=absent)
+            await store.put_states(states, audit, expected=before)
 
 
 def create(store: SecretStore, wanted: NewCertificate) -> Created:
     """Create the key, the request and, if an issuer signs, the certificate; RSA takes up to seconds."""
     settings, previous = CertificateSettings.of(wanted.state), wanted.previous
     policy = settings.policy
-    key = None if previous is None else _reusable(policy, records.key_of(previous))
-    if key is None:
-        key = issuance.generate_key(policy.key)
+    key = _reuse_key(policy, previous) or issuance.generate_key(policy.key)
     request = issuance.build_request(policy, key)
     certificates = _sign(policy, key, request, wanted)
     status = COMPLETED if certificates else IN_PROGRESS if wanted.error is None else FAILED
@@ -92,6 +91,7 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
         status=status,
         created=int(wanted.now),
         key=None if certificates else store.seal_text(key_views.stored_value(key), wanted.state),
+        exportable=policy.key.exportable,
         enabled=wanted.attributes.enabled,
         preserve_order=wanted.attributes.document.get("preserve_order"),
         tags=wanted.attributes.tags,
@@ -116,9 +116,15 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
     )
 
 
-def _reusable(policy: Policy, key: PrivateKey) -> PrivateKey | None:
+def _reuse_key(policy: Policy, previous: SecretVersion | None) -> PrivateKey | None:
     """Return the key of the last version if the policy reuses it, and it is of the policy's type."""
-    return key if policy.key.reuse and issuance.matches(key, policy.key) else None
+    if previous is None or not policy.key.reuse:
+        return None
+    # A key that was not exportable never becomes exportable, whatever the policy says later.
+    if policy.key.exportable and not previous.document["exportable"]:
+        return None
+    key = records.key_of(previous)
+    return key if issuance.matches(key, policy.key) else None
 
 
 def _sign(
@@ -143,15 +149,11 @@ async def find_signer(store: SecretStore, shelf: str, policy: Policy, now: float
 
 
 async def run_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
-    """Run the lifetime actions of a certificate that are due, unless another request does so."""
-    try:
-        latest = await store.get(found.vault, found.name)
-    except CorruptRowError as exc:
-        # Without a next action: every request to the vault would fail at this certificate.
-        _log.error("certificate_renewal_failed", extra={"stage": "resource", **exc.facts})
-        await _put_state(store, replace(found, next_action=None), found)
-        return
-    if latest is None:
+    """Run the lifetime actions of a certificate that are due.
+
+    Raises OutdatedState if another request changes the certificate, and the errors of `create`.
+    """
+    if (latest := await store.get(found.vault, found.name)) is None:
         return
     if AUTO_RENEW in lifetime.due_actions(found, latest, audit.now):
         await _renew(store, found, latest, audit)
@@ -160,7 +162,7 @@ async def run_due(store: SecretStore, found: ObjectState, audit: AuditContext) -
     extra = {"certificate": found.name, "contacts": await contacts.count(store, found.vault)}
     _log.info("certificate_expiry_reported", extra={"stage": "resource", **extra})
     noted = replace(found, settings=replace(settings, notified=latest.version).to_json())
-    await _put_state(store, lifetime.plan(noted, latest), found)
+    await store.put_states([lifetime.plan(noted, latest)], expected=found)
 
 
 async def _renew(
@@ -185,16 +187,6 @@ async def _renew(
     )
     made = await asyncio.to_thread(create, store, wanted)
     if error is not None:
-        # Without a next action: every request to the vault would try again.
+        # Without a next action: every run would try again.
         made = replace(made, state=replace(made.state, next_action=None))
-    try:
-        await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)
-    except OutdatedState:
-        return
-
-
-async def _put_state(store: SecretStore, state: ObjectState, expected: ObjectState) -> None:
-    try:
-        await store.put_states([state], expected=expected)
-    except OutdatedState:
-        return
+    await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)

@@ -22,7 +22,8 @@ _WAIT = (
 class PendingOperation:
     """An operation, as the settings of a certificate have it.
 
-    `key` is the private key, sealed, unless the operation is completed or deleted. `version` is the ID of the
+    `key` is the private key, sealed, unless the operation is completed or deleted. `exportable`
+    is what the policy said of it. `version` is the ID of the
     version that the operation creates, with `enabled`, `preserve_order` and `tags`. `error` is the reason of
     a failure. A deleted operation is not shown, but a certificate without versions has its version ID.
     """
@@ -34,6 +35,7 @@ class PendingOperation:
     version: str = ""
     created: int = 0
     key: str | None = None
+    exportable: bool = True
     enabled: bool = True
     preserve_order: bool | None = None
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cryptography.x509 import ObjectIdentifier
-
 from podpass.lab.services.vault.certificates.members import (
     as_list,
     as_object,
@@ -20,6 +18,11 @@ from podpass.lab.services.vault.certificates.members import (
     section,
     text,
     texts,
+)
+from podpass.lab.services.vault.certificates.names import (
+    parse_alternatives,
+    parse_subject,
+    parse_usages,
 )
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import CURVES, EC, KEY_SIZES, RSA
@@ -109,8 +112,21 @@ def parse(given: object, base: Policy | None = None) -> Policy:
         policy = replace(policy, actions=(default_action(policy.issuer),))
     if not policy.subject and not any(policy.sans.values()):
         raise BadParameter("The policy must have x509_props.subject or x509_props.sans.")
+    # A subject that another vault accepted may be none for this one; it stays until the request changes it.
+    if policy.subject != (base or Policy()).subject:
+        parse_subject(policy.subject)
+    parse_alternatives(policy.sans)
+    parse_usages(policy.ekus)
     _check_actions(policy)
     return policy
+
+
+def check_derived(policy: Policy) -> Policy:
+    """Return the policy of an imported certificate, if it is within the bounds of a policy.
+
+    Raises BadParameter.
+    """
+    return from_json(to_json(policy))
 
 
 def from_json(stored: Mapping[str, Any]) -> Policy:
@@ -174,13 +190,6 @@ def _parse_x509(given: Mapping[str, Any], base: Policy) -> dict[str, Any]:
         fields["sans"] = _parse_sans(as_object(given["sans"], "sans"))
     if given.get("ekus") is not None:
         found = texts(given["ekus"], "ekus", MAX_EKUS)
-        for each in found:
-            try:
-                ObjectIdentifier(each)
-            except ValueError as exc:
-                raise BadParameter(
-                    f"{each!r} in x509_props.ekus is not an object identifier."
-                ) from exc
         fields["ekus"] = tuple(dict.fromkeys(found))
     if given.get("key_usage") is not None:
         found = texts(given["key_usage"], "key_usage", len(KEY_USAGES))

@@ -41,6 +41,7 @@ from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
+    MissingObject,
     ObjectState,
     SecretAttributes,
     SecretVersion,
@@ -80,7 +81,6 @@ async def _find_writable(request: VaultRequest) -> ObjectState | None:
 
     Raises OperationInProgress.
     """
-    await request.store.purge_expired(request.now)
     state = await request.store.find(request.shelf, request.name)
     if state is not None:
         operation = CertificateSettings.of(state).pending
@@ -120,7 +120,7 @@ async def _create(request: VaultRequest) -> VaultResponse:
         signer=signer,
         error=error,
     )
-    made = await request.compute(issuing.create, store, wanted)
+    made = await request.generate(issuing.create, store, wanted)
     await made.write(store, request.audit, state)
     # As in Azure, the first answer says that the operation runs; the next one that it is completed.
     started = replace(made.operation, status=IN_PROGRESS, error=None)
@@ -138,9 +138,10 @@ async def _import(request: VaultRequest) -> VaultResponse:
         raise BadParameter("The body must contain 'value', as a string.")
     password = members.text(given, "pwd", "", _MAX_PASSWORD)
     state = await _find_writable(request)
-    found = await decoder.decode(
-        value, password, preserve_order=attributes.document.get("preserve_order", False)
-    )
+    ordered = attributes.document.get("preserve_order", False)
+    # Without a turn of its own, a caller would wait behind all the slow imports of another one.
+    async with request.turn(request.limits.imports):
+        found = await decoder.decode(value, password, preserve_order=ordered)
     policy = _import_policy(given.get("policy"), found)
     settings = replace(_settings(state, policy, int(request.now)), pending=None)
     new_state = _with_settings(request, state, settings)
@@ -162,6 +163,7 @@ def _import_policy(given: object, found: Decoded) -> Policy:
     Raises BadParameter if the request says another format of the value.
     """
     derived = views.derive_policy(found.certificates[0], found.content_type)
+    policies.check_derived(derived)
     if given is None:
         return derived
     policy = policies.parse(given, derived)
@@ -197,9 +199,8 @@ async def _put(
 ) -> dict[str, Any]:
     """Write a version with its views, and return its JSON."""
     states = records.states_of(lifetime.plan(state, written[0]))
-    await request.store.put(
-        written, request.audit, states=states, expected=expected, absent=expected is None
-    )
+    before = expected or MissingObject(vault=state.vault, name=state.name)
+    await request.store.put(written, request.audit, states=states, expected=before)
     return answers.bundle(request.context, replace(written[0], settings=state.settings))
 
 
@@ -276,12 +277,17 @@ async def _merge(request: VaultRequest) -> VaultResponse:
 
 def _merge_attributes(given: SecretAttributes, operation: PendingOperation) -> SecretAttributes:
     """Return the attributes of a merged version: those of its creation unless the merge has others."""
-    ordered = operation.preserve_order
+    document = {"preserve_order": operation.preserve_order, "exportable": False}
+    if operation.preserve_order is None:
+        del document["preserve_order"]
+    # Otherwise the policy of today decides. It cannot make a key exportable that was created as another one.
+    if operation.exportable:
+        del document["exportable"]
     return replace(
         given,
         enabled=given.enabled if "enabled" in given.given else operation.enabled,
         tags=given.tags if "tags" in given.given else operation.tags,
-        document={} if ordered is None else {"preserve_order": ordered},
+        document=document,
     )
 
 

@@ -2,9 +2,11 @@
 
 import base64
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from podpass.crypto import jose
 from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey, encode_pem
-from podpass.lab.services.vault.certificates import issuance
+from podpass.lab.services.vault.certificates import names
 from podpass.lab.services.vault.certificates.policy import (
     KEY_USAGES,
     MAX_MONTHS,
@@ -46,6 +48,15 @@ _SAN_TYPES: Mapping[type[x509.GeneralName], str] = {
 }
 _DAYS_OF_YEAR = 365.25
 _ROUNDS = 2000  # as Windows writes
+# What `cryptography` raises for a malformed certificate, when it is loaded or at the first use of a part.
+MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -164,7 +175,7 @@ def _derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
     return Policy(
         key=properties,
         content_type=content_type,
-        subject=issuance.show_subject(certificate.subject),
+        subject=names.show_subject(certificate.subject),
         sans=_derive_sans(certificate),
         ekus=tuple(each.dotted_string for each in usages or ()),
         key_usage=_list_usages(certificate) or (),
@@ -181,7 +192,9 @@ def _derive_sans(certificate: x509.Certificate) -> dict[str, tuple[str, ...]]:
         return {}
     listed: dict[str, tuple[str, ...]] = {}
     for each in found:
-        if (name := _SAN_TYPES.get(type(each))) is not None:
+        # A name constraint has networks, an alternative name has addresses.
+        is_network = isinstance(each.value, IPv4Network | IPv6Network)
+        if (name := _SAN_TYPES.get(type(each))) is not None and not is_network:
             listed[name] = (*listed.get(name, ()), str(each.value))
     return listed
 
@@ -190,12 +203,7 @@ def find_extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Ex
     """Return an extension of a certificate; None if it is absent or malformed."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
-    except (
-        x509.ExtensionNotFound,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-        ValueError,
-    ):
+    except (x509.ExtensionNotFound, *MALFORMED):
         return None
 
 

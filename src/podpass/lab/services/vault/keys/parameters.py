@@ -22,7 +22,8 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 }
 MAX_RANDOM_BYTES = 128
 # The SDK for Java sends 0 when the caller sets none.
-_EXPONENTS = (0, 3, 65537)
+DEFAULT_EXPONENT = 65537
+_EXPONENTS = (0, 3, DEFAULT_EXPONENT)
 _MAX_ALGORITHM = 32
 
 
@@ -31,7 +32,7 @@ class KeyParameters:
     """The type of a new key: the size and exponent of RSA, or a curve."""
 
     size: int = 2048
-    exponent: int = 65537
+    exponent: int = DEFAULT_EXPONENT
     curve: ec.EllipticCurve | None = None
 
     @property
@@ -49,7 +50,11 @@ class KeyParameters:
 def like(key: jwk.PublicKey) -> KeyParameters:
     """Return the parameters of a key, for its next version."""
     if isinstance(key, rsa.RSAPublicKey):
-        return KeyParameters(size=key.key_size, exponent=key.public_numbers().e)
+        exponent = key.public_numbers().e
+        # An imported key may have an exponent that no key is generated with.
+        return KeyParameters(
+            size=key.key_size, exponent=exponent if exponent in _EXPONENTS else DEFAULT_EXPONENT
+        )
     return KeyParameters(curve=key.curve)
 
 
@@ -65,7 +70,7 @@ def parse_create(given: Mapping[str, Any]) -> KeyParameters:
         raise BadParameter("'key_size' of an RSA key must be 2048, 3072 or 4096.")
     if exponent is not None and (type(exponent) is not int or exponent not in _EXPONENTS):
         raise BadParameter("'public_exponent' must be 3 or 65537.")
-    return KeyParameters(size=size or 2048, exponent=exponent or 65537)
+    return KeyParameters(size=size or 2048, exponent=exponent or DEFAULT_EXPONENT)
 
 
 def parse_import(given: Mapping[str, Any]) -> tuple[jwk.PrivateNumbers, tuple[str, ...]]:

@@ -1,13 +1,11 @@
 """Write versions of keys, and rotate keys at a request or when their rotation policies say so."""
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.database import CorruptRowError
 from podpass.directory.roles import KEYS as ACTIONS
 from podpass.lab.services.vault import errors
 from podpass.lab.services.vault.errors import OutdatedState
@@ -22,7 +20,6 @@ from podpass.lab.services.vault.model import (
 from podpass.lab.services.vault.store import Restored, SecretStore
 
 ROTATE_KEY = f"{ACTIONS}/rotate/action"
-_log = logging.getLogger(__name__)
 # A change of the same key by another request is rare, several in sequence are rarer.
 _ATTEMPTS = 5
 
@@ -112,29 +109,12 @@ def generate_next(latest: SecretVersion, now: float) -> SecretVersion:
 
 
 async def rotate_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
-    """Rotate a key whose rotation is due, unless another request does so."""
-    try:
-        latest = await store.get(found.vault, found.name)
-    except CorruptRowError as exc:
-        # Without a next action: every request to the vault would fail at this key.
-        _log.error("key_rotation_failed", extra={"stage": "resource", **exc.facts})
-        await _put_state(store, replace(found, next_action=None), found)
-        return
-    if latest is None:
+    """Rotate a key whose rotation is due. Raises OutdatedState if another request changes the key."""
+    if (latest := await store.get(found.vault, found.name)) is None:
         return
     new = await asyncio.to_thread(generate_next, latest, audit.now)
-    try:
-        rotated = replace(audit, action=ROTATE_KEY)
-        await store.put([new], rotated, states=[plan(found, new)], expected=found)
-    except OutdatedState:
-        return
-
-
-async def _put_state(store: SecretStore, state: ObjectState, expected: ObjectState) -> None:
-    try:
-        await store.put_states([state], expected=expected)
-    except OutdatedState:
-        return
+    rotated = replace(audit, action=ROTATE_KEY)
+    await store.put([new], rotated, states=[plan(found, new)], expected=found)
 
 
 def restore(found: Sequence[SecretVersion]) -> Restored:

@@ -5,7 +5,7 @@ Source: https://learn.microsoft.com/azure/key-vault/keys/how-to-configure-key-ro
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -148,8 +148,11 @@ def _parse_action(given: object, lifetime: Duration | None) -> KeyAction:
     after, before = times.get(_AFTER), times.get(_BEFORE)
     if kind == NOTIFY and after is not None:
         raise BadParameter(f"The trigger of Notify must be {_BEFORE}.")
-    _check_trigger(kind, after, before, lifetime)
-    return KeyAction(kind=kind, after=after, before=before)
+    action = KeyAction(kind=kind, after=after, before=before)
+    # The vault adds the notice, so clients send it back with a change.
+    if action != _DEFAULT_NOTICE:
+        _check_trigger(kind, after, before, lifetime)
+    return action
 
 
 def _check_trigger(
@@ -183,22 +186,7 @@ def to_json(policy: KeyRotationPolicy) -> dict[str, Any]:
 def from_json(stored: Mapping[str, Any]) -> KeyRotationPolicy:
     """Return the policy that `to_json` wrote for the store."""
     attributes = stored["attributes"]
-    expiry = attributes.get("expiryTime")
-    return KeyRotationPolicy(
-        actions=tuple(_stored_action(each) for each in stored["lifetimeActions"]),
-        expiry=None if expiry is None else parse_duration(expiry, "expiryTime"),
-        created=attributes["created"],
-        updated=attributes["updated"],
-    )
-
-
-def _stored_action(stored: Mapping[str, Any]) -> KeyAction:
-    ((name, text),) = stored["trigger"].items()
-    duration = parse_duration(text, name)
-    kind = stored["action"]["type"]
-    if name == _AFTER:
-        return KeyAction(kind=kind, after=duration)
-    return KeyAction(kind=kind, before=duration)
+    return replace(parse(stored), created=attributes["created"], updated=attributes["updated"])
 
 
 def _action_to_json(action: KeyAction) -> dict[str, Any]:
