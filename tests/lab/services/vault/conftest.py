@@ -23,7 +23,7 @@ from podpass.directory.store.directory import Directory
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, server_tls, serving
 from podpass.lab.services.vault.app import create_app
-from podpass.lab.services.vault.limits import Limits
+from podpass.lab.services.vault.limits import VaultLimits
 from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource.authority_keys import PublishedKeys
@@ -48,7 +48,7 @@ class World:
     port: int
     session: aiohttp.ClientSession
     maintenance: Maintenance
-    limits: Limits
+    limits: VaultLimits
     identities: dict[str, Identity] = field(default_factory=dict)
 
     async def identity(self, name: str, role: str | None, vault: str = "demo-vault") -> Identity:

@@ -9,7 +9,7 @@ import pytest
 
 from podpass.http.shares import ShareExceeded, Shares
 from podpass.lab.services.vault.errors import Throttled
-from podpass.lab.services.vault.limits import Limits, Turns
+from podpass.lab.services.vault.limits import Turns, VaultLimits
 from podpass.lab.services.vault.model import KEYS
 from podpass.lab.services.vault.request import VaultRequest
 
@@ -17,12 +17,12 @@ Make = Callable[..., VaultRequest]
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> VaultLimits:
+    return VaultLimits()
 
 
 @pytest.fixture
-def request_of(world: Any, limits: Limits) -> Make:
+def request_of(world: Any, limits: VaultLimits) -> Make:
     """Return a function that makes a request of a principal."""
 
     def make(principal: str) -> VaultRequest:
@@ -45,7 +45,7 @@ def request_of(world: Any, limits: Limits) -> Make:
 
 
 async def test_computation_beyond_the_share_of_a_caller_is_throttled(
-    request_of: Make, limits: Limits
+    request_of: Make, limits: VaultLimits
 ) -> None:
     limits.computing = Shares("computing time", 2)
     request = request_of("caller")
@@ -56,7 +56,7 @@ async def test_computation_beyond_the_share_of_a_caller_is_throttled(
 
 
 async def test_turn_beyond_the_share_of_a_caller_is_throttled(
-    request_of: Make, limits: Limits
+    request_of: Make, limits: VaultLimits
 ) -> None:
     limits.generation = Turns("key generation", 1, waiting=2)
     request = request_of("caller")

@@ -39,7 +39,7 @@ from podpass.http.server import (
 )
 from podpass.lab.services.vault import authorization, errors, hosts, router, wire
 from podpass.lab.services.vault.authorization import VaultDirectory
-from podpass.lab.services.vault.limits import Limits
+from podpass.lab.services.vault.limits import VaultLimits
 from podpass.lab.services.vault.request import VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource import checks, guard
@@ -91,7 +91,7 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
         self._guards: dict[str, guard.Guard] = {}
         origins = [origin.resource for origin in settings.origins]
         self._audiences = audiences(VAULT_APP_ID, origins)
-        self._limits = Limits()
+        self._limits = VaultLimits()
 
     def begin(self, scope: Scope) -> _Progress:
         return _Progress(asked="a vault", **request_ids(scope, b"x-ms-client-request-id"))

@@ -34,7 +34,7 @@ class Turns:
                 yield
 
 
-class Limits:
+class VaultLimits:
     """The limits of the vaults of an instance, each with its own capacity.
 
     `computing` is for work of milliseconds in threads; `generation` for RSA keys, which take seconds;

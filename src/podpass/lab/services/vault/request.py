@@ -10,7 +10,7 @@ from podpass.directory.model import Vault
 from podpass.http.server import Headers
 from podpass.http.shares import ShareExceeded
 from podpass.lab.services.vault import errors, wire
-from podpass.lab.services.vault.limits import Limits, Turns
+from podpass.lab.services.vault.limits import Turns, VaultLimits
 from podpass.lab.services.vault.model import (
     SECRETS,
     AuditContext,
@@ -54,7 +54,7 @@ class VaultRequest:
     now: float
     action: str
     principal: str
-    limits: Limits
+    limits: VaultLimits
 
     @property
     def shelf(self) -> str:
