@@ -123,6 +123,24 @@ async def test_missing_or_invalid_api_version_is_refused(
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
+@pytest.mark.parametrize(
+    ("version", "served"),
+    [
+        ("7.6", None),
+        ("2026-04-01", None),
+        ("2026-04-01-preview", None),
+        ("7.7", "2026-04-01"),
+        ("2026-04-02", "2026-04-01"),
+        ("2031-01-01-preview", "2026-04-01"),
+    ],
+)
+async def test_newer_api_version_is_served_as_the_newest_that_is_known(
+    world: Any, token: str, version: str, served: str | None
+) -> None:
+    status, _, headers = await world.send("GET", f"/secrets?api-version={version}", token=token)
+    assert (status, headers.get("x-podpass-api-version")) == (200, served)
+
+
 async def test_error_names_missing_api_version(world: Any, token: str) -> None:
     _, body, _ = await world.send("GET", "/secrets/a", token=token)
     assert "api-version" in body["error"]["message"]

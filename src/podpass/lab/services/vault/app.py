@@ -56,6 +56,7 @@ class _Progress(RequestProgress):
 
     challenge: str = ""
     allow: str = ""
+    api_version: str = ""
 
 
 def create_app(
@@ -140,6 +141,7 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts[operation.kind.noun] = name
         query = wire.parse_query(scope["query_string"])
+        progress.api_version = query["api-version"]
         allowed = await authorization.authorize(
             self._directory,
             principal,
@@ -221,6 +223,8 @@ def _headers(progress: _Progress, status: int) -> Headers:
         headers.append((b"retry-after", str(database.DatabaseBusy.retry_seconds).encode()))
     if status == errors.Unauthorized.status:
         headers.append((b"www-authenticate", progress.challenge.encode()))
+    if progress.api_version and wire.is_newer(progress.api_version):
+        headers.append((b"x-podpass-api-version", wire.NEWEST_API_VERSION.encode()))
     if progress.allow:
         headers.append((b"allow", progress.allow.encode()))
     return headers

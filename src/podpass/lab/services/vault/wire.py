@@ -36,6 +36,8 @@ _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-f]{32}")
 # The largest backup: the seal and base64 add less than half of its size, the rest is for the JSON object.
 MAX_BACKUP_BODY = backups.MAX_RESTORED_BYTES * 3 // 2
+NEWEST_API_VERSION = "2026-04-01"
+_NEWEST_OF_7 = 6
 _API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d{1,2})(?:-preview(?:\.\d{1,2})?)?", re.ASCII)
 
 
@@ -80,6 +82,14 @@ def parse_query(query: bytes) -> dict[str, str]:
     if not _API_VERSION.fullmatch(version):
         raise BadParameter("An api-version is YYYY-MM-DD or 7.x.")
     return found
+
+
+def is_newer(api_version: str) -> bool:
+    """Return whether a valid api-version is newer than those that the vault knows."""
+    version = api_version.partition("-preview")[0]
+    if version.startswith("7."):
+        return int(version[2:]) > _NEWEST_OF_7
+    return version > NEWEST_API_VERSION
 
 
 def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
