@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 NORMAL, WARNING = "Normal", "Warning"
 _MAX_MESSAGE = 1024
+_MAX_QUEUED = 1000
 _COMBINED = "(combined from similar events)"
 
 Object = dict[str, Any]
@@ -67,21 +68,14 @@ class RateLimit:
 class EventLimits:
     """The limits of a recorder.
 
-    `per_bucket` limits the writes for each value of the reference field `bucket_field`; `total` limits all
-    writes. More than `max_similar` messages with the same object and reason are combined. `restarts_count` is
-    true if an Event that the API server has deleted is created with the count of the occurrences since the
-    last write, not of all. `attempts` is the number of attempts per write. One Event is written at most once
-    in `quiet_seconds`; `drain_seconds` is how long the recorder writes queued Events when it stops.
+    `per_object` limits the writes for each object. More than `max_similar` messages with the same object and
+    reason are combined. `attempts` is the number of attempts per write; `drain_seconds` is how long the
+    recorder writes queued Events when it stops.
     """
 
     max_series: int = 1024
-    max_queued: int = 1000
     max_similar: int | None = None
-    quiet_seconds: float = 0.0
-    bucket_field: str = "uid"
-    per_bucket: RateLimit | None = None
-    total: RateLimit | None = None
-    restarts_count: bool = True
+    per_object: RateLimit | None = None
     attempts: int = 1
     drain_seconds: float = 0.0
 
@@ -104,7 +98,6 @@ class EventSeries:
     written: int = 0
     first: float = 0.0
     last: float = 0.0
-    quiet_until: float = 0.0
     queued: bool = False
 
     @property
@@ -120,15 +113,14 @@ class EventCorrelator:
         self.series: OrderedDict[_SeriesKey, EventSeries] = OrderedDict()
         self.buckets: OrderedDict[str, float] = OrderedDict()
         self._similar: OrderedDict[_SeriesKey, int] = OrderedDict()
-        self._total_full_at = 0.0
 
-    def add(self, event: EventSeries, key: str, now: float) -> EventSeries:
-        """Count an occurrence of an event with this message; return its series.
+    def add(self, event: EventSeries, now: float) -> EventSeries:
+        """Count an occurrence of an event; return its series.
 
-        Events with the same object, type, reason, component and `key` form one series.
+        Events with the same object, type, reason, component and message form one series.
         """
         group = _group(event)
-        message = event.message
+        key = message = event.message
         if self._is_combined(group, key):
             key, message = _COMBINED, f"{_COMBINED}: {message}"
         series = self.series.get((*group, key))
@@ -142,10 +134,15 @@ class EventCorrelator:
         return series
 
     def allow_write(self, series: EventSeries, now: float) -> bool:
-        """Return whether a series may be written now; a permitted write counts against the limits."""
-        if now < series.quiet_until or not self._take(series, now):
+        """Return whether a series may be written now; a permitted write takes a token from its bucket."""
+        limit = self._limits.per_object
+        if limit is None:
+            return True
+        bucket = str(series.reference.get("uid") or "")
+        full_at = max(self.buckets.get(bucket, now), now) + limit.seconds_each
+        if full_at > now + limit.burst * limit.seconds_each:
             return False
-        series.quiet_until = now + self._limits.quiet_seconds
+        _store(self.buckets, bucket, full_at, self._limits.max_series)
         return True
 
     def _is_combined(self, group: _SeriesKey, key: str) -> bool:
@@ -156,28 +153,6 @@ class EventCorrelator:
         count = self._similar.get(group, 0) + 1
         _store(self._similar, group, count, self._limits.max_series)
         return count > maximum
-
-    def _take(self, series: EventSeries, now: float) -> bool:
-        """Take a token from the bucket of the series and from the total; return whether both had one."""
-        limits = self._limits
-        if limits.per_bucket is not None:
-            bucket = str(series.reference.get(limits.bucket_field) or "")
-            full_at = _take_token(limits.per_bucket, self.buckets.get(bucket, now), now)
-            if full_at is None:
-                return False
-            _store(self.buckets, bucket, full_at, limits.max_series)
-        if limits.total is not None:
-            full_at = _take_token(limits.total, self._total_full_at, now)
-            if full_at is None:
-                return False
-            self._total_full_at = full_at
-        return True
-
-
-def _take_token(limit: RateLimit, full_at: float, now: float) -> float | None:
-    """Return the time at which the bucket is full after one more write, or None if it is empty."""
-    after = max(full_at, now) + limit.seconds_each
-    return None if after > now + limit.burst * limit.seconds_each else after
 
 
 def _group(event: EventSeries) -> _SeriesKey:
@@ -198,7 +173,6 @@ class EventRecorder:
     """Records Events in the background; use it as a context, or call `run`.
 
     A failed write is logged once until the next success: a missing permission would otherwise fill the log.
-    The log entry is a warning if there is a `hint` for the user, else a debug entry.
     """
 
     def __init__(
@@ -209,13 +183,11 @@ class EventRecorder:
         host: str = "",
         clock: Clock = system,
         limits: EventLimits | None = None,
-        hint: str = "",
     ) -> None:
         self._sink, self._component, self._host = sink, component, host
-        self._clock, self._hint = clock, hint
-        self._limits = limits or EventLimits()
+        self._clock, self._limits = clock, limits or EventLimits()
         self.correlator = EventCorrelator(self._limits)
-        self.queue: asyncio.Queue[EventSeries] = asyncio.Queue(self._limits.max_queued)
+        self.queue: asyncio.Queue[EventSeries] = asyncio.Queue(_MAX_QUEUED)
         self.is_failing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -238,14 +210,9 @@ class EventRecorder:
         reason: str,
         message: str,
         *,
-        key: str | None = None,
         component: str = "",
     ) -> None:
-        """Queue an Event about an object; return immediately, before the Event is written.
-
-        Args:
-            key: distinguishes Events with the same object and reason; without it, the message does.
-        """
+        """Queue an Event about an object; return immediately, before the Event is written."""
         now = self._clock()
         message = message[:_MAX_MESSAGE]
         event = EventSeries(
@@ -255,7 +222,7 @@ class EventRecorder:
             component=component or self._component,
             message=message,
         )
-        series = self.correlator.add(event, message if key is None else key, now)
+        series = self.correlator.add(event, now)
         if series.queued or self.queue.full() or not self.correlator.allow_write(series, now):
             return
         series.queued = True
@@ -272,10 +239,7 @@ class EventRecorder:
             except ApiError as exc:
                 if not self.is_failing:
                     facts = {"status": exc.status, "reason": exc.message}
-                    if self._hint:
-                        _log.warning("event_write_failed", extra={**facts, "hint": self._hint})
-                    else:
-                        _log.debug("event_write_failed", extra=facts)
+                    _log.debug("event_write_failed", extra=facts)
                 self.is_failing = True
             except Exception:  # noqa: BLE001 the next Event may succeed
                 _log.exception("event_writer_failed")
@@ -306,8 +270,8 @@ class EventRecorder:
             else:
                 series.written = update["count"]
                 return
-            if self._limits.restarts_count:
-                series.count, series.first = series.count - series.written, series.last
+            # A new Event has the count since the last write, not of all occurrences.
+            series.count, series.first = series.count - series.written, series.last
             series.name, series.written = "", 0
         name = f"{str(series.reference['name'])[:230].rstrip('.-')}.{uuid.uuid4().hex[:16]}"
         event = self._build_event(series, name)

@@ -1,8 +1,10 @@
 """`Cluster`: an API server with controllers and one node, for a test or for a command."""
 
 import asyncio
+import base64
 import contextlib
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -19,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from kubeling import kubeconfig
 from kubeling.api import Api, ApiError
 from kubeling.apiserver.release import find_name
 from kubeling.apiserver.request import UserInfo
@@ -33,6 +34,36 @@ from kubeling.service_account.signer import RsaSigner, TokenSigner
 
 if TYPE_CHECKING:
     from kubeling.kubelet.images import ImageSource
+
+
+_CONTEXT = "kubeling"
+
+
+def render_kubeconfig(server: str, ca_pem: bytes, token: str) -> str:
+    """Return a kubeconfig with a bearer token; the caller writes it to a private file."""
+    # A JSON string is also a YAML string.
+    return f"""\
+apiVersion: v1
+kind: Config
+current-context: {_CONTEXT}
+clusters:
+- name: {_CONTEXT}
+  cluster:
+    server: {json.dumps(server)}
+    certificate-authority-data: {base64.b64encode(ca_pem).decode()}
+users:
+- name: {_CONTEXT}
+  user:
+    token: {json.dumps(token)}
+contexts:
+- name: {_CONTEXT}
+  context:
+    cluster: {_CONTEXT}
+    user: {_CONTEXT}
+    namespace: default
+preferences: {{}}
+"""
+
 
 NODE_NAME = "kubeling"
 LOCK_FILE = "lock"
@@ -228,7 +259,7 @@ class Cluster:
             preparing = asyncio.get_running_loop().run_in_executor(None, signer.prepare)
             self._stack.push_async_callback(asyncio.wait, [preparing])
         file = folder / "kubeconfig"
-        write_private(file, kubeconfig.render(server, files.ca.read_bytes(), token).encode())
+        write_private(file, render_kubeconfig(server, files.ca.read_bytes(), token).encode())
         return _Running(
             loop=asyncio.get_running_loop(),
             thread_id=threading.get_ident(),

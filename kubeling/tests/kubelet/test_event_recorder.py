@@ -7,7 +7,11 @@ from kubeling.event_recorder import (
     NORMAL,
     WARNING,
     ApiEvents,
+    EventCorrelator,
+    EventLimits,
     EventRecorder,
+    EventSeries,
+    RateLimit,
     object_reference,
 )
 from kubeling.kubelet.kubelet import COMPONENT, EVENT_LIMITS
@@ -25,6 +29,31 @@ def test_reference_to_a_container_has_its_field_path() -> None:
     assert object_reference(POD)["kind"] == "Pod"
     assert object_reference(POD, "m")["fieldPath"] == "spec.containers{m}"
     assert object_reference(POD, "i", init=True)["fieldPath"] == "spec.initContainers{i}"
+
+
+def series(message: str, uid: str = "u") -> EventSeries:
+    reference = {"namespace": "n", "uid": uid}
+    return EventSeries(
+        reference=reference, type=NORMAL, reason="Created", component="c", message=message
+    )
+
+
+def test_similar_events_are_combined() -> None:
+    correlator = EventCorrelator(EventLimits(max_similar=2))
+    for number in range(5):
+        found = correlator.add(series(f"pod {number}"), 0.0)
+    assert found.message == "(combined from similar events): pod 4"
+    assert [each.count for each in correlator.series.values()] == [1, 1, 3]
+    assert correlator.add(series("pod 0"), 0.0).count == 2
+
+
+def test_writes_per_object_are_limited_and_refilled() -> None:
+    limit = RateLimit(burst=2, seconds_each=10)
+    correlator = EventCorrelator(EventLimits(per_object=limit))
+    for uid in ("one", "other"):
+        allowed = [correlator.allow_write(series(str(number), uid), 0.0) for number in range(3)]
+        assert allowed == [True, True, False]
+    assert [correlator.allow_write(series("x", "one"), 10.0) for _ in range(2)] == [True, False]
 
 
 async def test_equal_events_are_counted(bare_cluster: KubeletCluster) -> None:

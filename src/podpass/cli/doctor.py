@@ -20,7 +20,7 @@ from podpass.names import DOCTOR_AGENT
 if TYPE_CHECKING:
     from podpass.diagnose.doctor.cloud_facts import CloudReader
     from podpass.diagnose.doctor.directory_facts import RequestedResource
-    from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Diagnosis, Finding
+    from podpass.diagnose.doctor.model import CloudFacts, ClusterFacts, Diagnosis
     from podpass.diagnose.trace.assignment import AssignedHop
     from podpass.kubernetes.client import KubeClient
 
@@ -214,7 +214,10 @@ def _describe_result(diagnosis: "Diagnosis") -> object:
 def _print_one(diagnosis: "Diagnosis") -> None:
     click.echo(f"{escape_unprintable(diagnosis.workload)}: {_conclude(diagnosis)}")
     for finding in diagnosis.findings:
-        _print_finding(finding)
+        click.echo(f"  {finding.stage}: {finding.check}")
+        click.echo(_indent(f"{escape_unprintable(f'{finding.object}: {finding.message}')}", "    "))
+        # A command is not wrapped, so that it can be copied.
+        click.echo(f"    fix: {escape_unprintable(finding.fix)}")
     reasons: dict[str, list[str]] = {}
     for each in diagnosis.not_checked:
         reasons.setdefault(each.reason, []).append(each.check)
@@ -229,13 +232,6 @@ def _conclude(diagnosis: "Diagnosis") -> str:
         count = len(diagnosis.findings)
         return f"{count} problem{'s' if count > 1 else ''}, {passed}"
     return f"nothing wrong, {passed}"
-
-
-def _print_finding(finding: "Finding") -> None:
-    click.echo(f"  {finding.stage}: {finding.check}")
-    click.echo(_indent(f"{escape_unprintable(f'{finding.object}: {finding.message}')}", "    "))
-    # A command is not wrapped, so that it can be copied.
-    click.echo(f"    fix: {escape_unprintable(finding.fix)}")
 
 
 def _indent(text: str, margin: str) -> str:

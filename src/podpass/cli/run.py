@@ -127,7 +127,8 @@ def _choose_identity(
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
     if identity is not None and is_job(identity):
-        return _use_job(data_dir, identity, token_seconds)
+        variables = start_job(data_dir, identity, str(token_seconds or ""))
+        return {**sign_out(data_dir)[0], **variables}, describe_job(identity)
     if identity is not None and identity != ADMIN:
         return _use_service_account(data_dir, identity, namespace)
     if uses_sign_in(identity, words):
@@ -186,11 +187,6 @@ def check_token_seconds(identity: str | None, token_seconds: int | None) -> None
         raise UsageError(
             "--token-seconds is only for a job of a pipeline", hint="add --as JOB, or omit it"
         )
-
-
-def _use_job(data_dir: DataDir, job: str, seconds: int | None) -> tuple[dict[str, str], str]:
-    variables = start_job(data_dir, job, str(seconds or ""))
-    return {**sign_out(data_dir)[0], **variables}, describe_job(job)
 
 
 def start_job(data_dir: DataDir, job: str, seconds: str) -> dict[str, str]:

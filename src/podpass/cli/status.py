@@ -48,7 +48,10 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
     status = call_control(data_dir, "GET", "/status")
     print_skipped_rows(status["damaged"])
     if not is_cloud_alone(status):
-        _print_pod_problems(status)
+        for stopped in status["stopped_containers"]:
+            print_message(f"podpass: {stopped} is stopped by a signal and responds to nothing")
+        for warning in pod_limits.outdated_warnings(status):
+            print_message(f"podpass: {warning}")
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
         print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
         print_message(f"  {disk_errors.DiskNotWritable.hint}")
@@ -67,13 +70,6 @@ def _print_not_ready(data_dir: DataDir) -> None:
     else:
         print_message(f"podpass: the instance in {data_dir.root} is starting")
         print_message(f"  try again in a few seconds; its log is {data_dir.log_file}")
-
-
-def _print_pod_problems(status: dict[str, Any]) -> None:
-    for stopped in status["stopped_containers"]:
-        print_message(f"podpass: {stopped} is stopped by a signal and responds to nothing")
-    for warning in pod_limits.outdated_warnings(status):
-        print_message(f"podpass: {warning}")
 
 
 def _direct_vault(origin: str) -> str:

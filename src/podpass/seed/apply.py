@@ -11,18 +11,21 @@ from typing import Any
 
 from podpass.clock import Clock, system
 from podpass.database import DatabaseFailed
-from podpass.directory import errors, resource_ids, rules
+from podpass.directory import builtin_principals, errors, resource_ids, rules
+from podpass.directory.builtin_roles import OWNER
 from podpass.directory.model import (
+    AppRoleAssignment,
     Identity,
     IdentityKind,
     ResourceGroup,
     RoleAssignment,
+    WriteResult,
 )
+from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.integrity import validate_stored_identity
 from podpass.errors import Error
 from podpass.seed.access import SeedAccess
-from podpass.seed.administrator import grant_all
 from podpass.seed.model import (
     CLUSTER,
     Seed,
@@ -255,7 +258,7 @@ class _Target:
         """Grant an identity administrator rights."""
         identity = await self._find(name)
         assert identity is not None, "checked before the first write"
-        change = await grant_all(self.directory, identity, self.subscription_id)
+        change = await _grant_all(self.directory, identity, self.subscription_id)
         return Applied(what="administrator", name=name, change=change)
 
     async def put_entries(self, seed: Seed) -> list[Applied]:
@@ -283,3 +286,37 @@ class _Target:
             name = f"{one.role} on {place} for {identity.name}"
             applied.append(Applied(what="role", name=name, change=change))
         return applied
+
+
+# The permissions for every operation that this Graph API supports.
+_PERMISSIONS = (
+    "Application.ReadWrite.All",
+    "AppRoleAssignment.ReadWrite.All",
+    "DelegatedPermissionGrant.ReadWrite.All",
+    "Directory.ReadWrite.All",
+    "User.ReadWrite.All",
+)
+
+
+async def _grant_all(directory: Directory, identity: Identity, subscription_id: str) -> WriteResult:
+    """Make an identity owner of the subscription and assign it Graph permissions for the directory."""
+    owner = RoleAssignment(
+        scope=f"/subscriptions/{subscription_id}", principal_id=identity.object_id, role=OWNER
+    )
+    change = await directory.assignments.put(owner)
+    assigned = set(await directory.app_roles.roles_of(identity.object_id, GRAPH_APP_ID))
+    for role_id, value in builtin_principals.GRAPH_ROLES.items():
+        if value in _PERMISSIONS and value not in assigned:
+            await directory.app_roles.put(_graph_permission(identity, role_id))
+            change = WriteResult.CREATED if change is WriteResult.CREATED else WriteResult.UPDATED
+    return change
+
+
+def _graph_permission(identity: Identity, role_id: str) -> AppRoleAssignment:
+    return AppRoleAssignment(
+        id="",
+        principal_id=identity.object_id,
+        principal_type="ServicePrincipal",
+        resource_id=builtin_principals.object_id(identity.tenant_id, GRAPH_APP_ID),
+        app_role_id=role_id,
+    )

@@ -8,7 +8,6 @@ import pytest
 
 from podpass.kubernetes.client import KubeError
 from podpass.kubernetes.client.event_recorder import (
-    NORMAL,
     WARNING,
     EventLimits,
     EventRecorder,
@@ -54,14 +53,14 @@ class Recording:
             self.sink, "test", clock=lambda: self.now, limits=EventLimits(**limits)
         )
 
-    async def record(self, message: str, *, uid: str = "u", **more: Any) -> None:
+    async def record(self, message: str, *, uid: str = "u", key: str = "") -> None:
         """Record an event and write all queued events."""
-        self.queue(message, uid=uid, **more)
+        self.queue(message, uid=uid, key=key)
         await self.write()
 
-    def queue(self, message: str, *, uid: str = "u", **more: Any) -> None:
-        pod = {"kind": "Pod", "apiVersion": "v1", "name": "p", "namespace": "n", "uid": uid}
-        self.recorder.record(pod, NORMAL, "Created", message, **more)
+    def queue(self, message: str, *, uid: str = "u", key: str = "") -> None:
+        reference = {"kind": "Pod", "name": "p", "namespace": "n", "uid": uid}
+        self.recorder.record(reference, WARNING, "Created", message, key=key or message)
 
     async def write(self) -> None:
         async with self.recorder:
@@ -81,15 +80,6 @@ async def test_queued_events_are_written_once_with_their_count() -> None:
         recording.queue("x")
     await recording.write()
     assert (recording.sink.counts(), recording.sink.writes) == ([("x", 5)], 1)
-
-
-async def test_similar_events_are_combined() -> None:
-    recording = Recording(max_similar=2)
-    for number in range(5):
-        await recording.record(f"pod {number}")
-    await recording.record("pod 0")
-    combined = "(combined from similar events): pod 4"
-    assert recording.sink.counts() == [("pod 0", 2), ("pod 1", 1), (combined, 3)]
 
 
 async def test_writes_per_object_are_limited_and_refilled() -> None:
@@ -131,30 +121,12 @@ async def test_key_groups_events_with_different_messages() -> None:
     assert recording.sink.counts() == [("second", 2)]
 
 
-async def test_component_of_a_record_overrides_that_of_the_recorder() -> None:
-    recording = Recording()
-    await recording.record("x", component="scheduler")
-    (event,) = recording.sink.events.values()
-    assert event["source"] == {"component": "scheduler"}
-    assert event["type"] != WARNING
-
-
 async def test_full_queue_drops_the_event() -> None:
     recording = Recording(max_queued=1)
     recording.queue("a")
     recording.queue("b")
     await recording.write()
     assert recording.sink.counts() == [("a", 1)]
-
-
-async def test_unavailable_api_server_is_retried_and_a_refusal_is_not() -> None:
-    recording = Recording(attempts=2)
-    recording.sink.status = 503
-    await recording.record("x")
-    assert recording.sink.writes == 2
-    recording.sink.status = 403
-    await recording.record("x")
-    assert recording.sink.writes == 3
 
 
 async def test_failure_is_logged_once_until_the_next_success(

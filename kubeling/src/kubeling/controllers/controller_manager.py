@@ -39,7 +39,7 @@ Reconcile = Callable[[str, str], Awaitable[float | None]]
 # The limits of client-go: ten similar events, then a combined one; 25 events per object, then one in 5
 # minutes.
 EVENT_LIMITS = EventLimits(
-    max_series=4096, max_similar=10, per_bucket=RateLimit(burst=25, seconds_each=300.0)
+    max_series=4096, max_similar=10, per_object=RateLimit(burst=25, seconds_each=300.0)
 )
 _WORKERS = 8
 _WAIT_SECONDS = 30.0

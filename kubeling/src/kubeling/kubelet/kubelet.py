@@ -40,7 +40,7 @@ from kubeling.tasks import cancel_all
 _log = logging.getLogger(__name__)
 
 COMPONENT = "kubelet"
-EVENT_LIMITS = EventLimits(max_series=1024, max_queued=1000, attempts=5, drain_seconds=1.0)
+EVENT_LIMITS = EventLimits(attempts=5, drain_seconds=1.0)
 # Containers inherit only language and time zone from the user who started the instance.
 _INHERITED = ("LANG", "LC_ALL", "TZ")
 

@@ -23,7 +23,6 @@ from podpass.directory.resource_manager import (
     empty_lists,
     endpoints,
     errors,
-    features,
     federated_credentials,
     identities,
     operations,
@@ -81,7 +80,6 @@ _OWN = (
     *role_definitions.ROUTES,
     *role_assignments.ROUTES,
     *empty_lists.ROUTES,
-    *features.ROUTES,
     *operations.ROUTES,
 )
 

@@ -1,4 +1,4 @@
-"""The tenant, the subscription and its locations."""
+"""The tenant, the subscription, its locations and its preview features."""
 
 from typing import Any
 
@@ -79,6 +79,22 @@ async def _list_locations(context: OperationContext) -> ManagerResponse:
     )
 
 
+# Preview features: each one is registered, because podpass has none to enable.
+# Source:  https://learn.microsoft.com/rest/api/resources/features
+_FEATURE_TYPE = "Microsoft.Features/providers/features"
+_FEATURE = "/subscriptions/{subscription}/providers/Microsoft.Features/providers/{namespace}/features/{name}"
+
+
+async def _show_feature(context: OperationContext) -> ManagerResponse:
+    body = {
+        "id": context.path.removesuffix("/register"),
+        "name": f"{context.params['namespace']}/{context.name}",
+        "type": _FEATURE_TYPE,
+        "properties": {"state": "Registered"},
+    }
+    return ManagerResponse(body=body)
+
+
 _SUB = "/subscriptions/{subscription}"
 
 ROUTES = (
@@ -87,5 +103,13 @@ ROUTES = (
     build_route("GET", _SUB, "show subscription", _READ, _get, filtered=True),
     build_route(
         "GET", f"{_SUB}/locations", "list locations", _LOCATIONS, _list_locations, filtered=True
+    ),
+    build_route("GET", _FEATURE, "show feature", "Microsoft.Features/features/read", _show_feature),
+    build_route(
+        "POST",
+        f"{_FEATURE}/register",
+        "register feature",
+        "Microsoft.Features/providers/features/register/action",
+        _show_feature,
     ),
 )

@@ -1,11 +1,10 @@
-"""Record Events: correlate equal and similar ones, limit the writes, and write them in the background.
+"""Record Events: count those that repeat, limit the writes, and write them in the background.
 
-As in client-go, an Event that repeats is counted, similar Events are combined, and each object or namespace
-has a limited number of writes. Recording never blocks and never fails: Events are best effort.
+As in client-go, an Event that repeats is counted, and each object or namespace has a limited number of
+writes. Recording never blocks and never fails: Events are best effort.
 """
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections import OrderedDict
@@ -15,14 +14,12 @@ from typing import Any, Protocol, Self, TypeVar
 
 from podpass.clock import Clock, rfc3339, system
 from podpass.kubernetes.client.errors import KubeError
-from podpass.kubernetes.client.reflector import BackOff
 from podpass.tasks import cancel_and_wait
 
 _log = logging.getLogger(__name__)
 
-NORMAL, WARNING = "Normal", "Warning"
+WARNING = "Warning"
 _MAX_MESSAGE = 1024
-_COMBINED = "(combined from similar events)"
 
 Object = dict[str, Any]
 Reference = Mapping[str, Any]
@@ -54,22 +51,17 @@ class EventLimits:
     """The limits of a recorder.
 
     `per_bucket` limits the writes for each value of the reference field `bucket_field`; `total` limits all
-    writes. More than `max_similar` messages with the same object and reason are combined. `restarts_count` if
-    an Event that the API server has deleted is created with the count of the occurrences since the last
-    write, not of all. `attempts` is the number of attempts per write. Units: seconds. One Event is written at
-    most once in `quiet_seconds`; `drain_seconds` is how long the recorder writes queued Events when it stops.
+    writes. `restarts_count` if an Event that the API server has deleted is created with the count of the
+    occurrences since the last write, not of all. One Event is written at most once in `quiet_seconds`.
     """
 
     max_series: int = 1024
     max_queued: int = 1000
-    max_similar: int | None = None
     quiet_seconds: float = 0.0
     bucket_field: str = "uid"
     per_bucket: RateLimit | None = None
     total: RateLimit | None = None
     restarts_count: bool = True
-    attempts: int = 1
-    drain_seconds: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,8 +75,7 @@ class EventSeries:
     reference: Reference
     type: str
     reason: str
-    component: str
-    message: str = ""
+    message: str
     name: str = ""
     count: int = 0
     written: int = 0
@@ -105,24 +96,21 @@ class EventCorrelator:
         self._limits = limits
         self.series: OrderedDict[_SeriesKey, EventSeries] = OrderedDict()
         self.buckets: OrderedDict[str, float] = OrderedDict()
-        self._similar: OrderedDict[_SeriesKey, int] = OrderedDict()
         self._total_full_at = 0.0
 
     def add(self, event: EventSeries, key: str, now: float) -> EventSeries:
         """Count an occurrence of an event with this message; return its series.
 
-        Events with the same object, type, reason, component and `key` form one series.
+        Events with the same object, type, reason and `key` form one series.
         """
-        group = _group(event)
-        message = event.message
-        if self._is_combined(group, key):
-            key, message = _COMBINED, f"{_COMBINED}: {message}"
+        names = (str(event.reference.get(part, "")) for part in ("namespace", "uid"))
+        group = (*names, event.type, event.reason)
         series = self.series.get((*group, key))
         if series is None:
             series = event
             series.first = now
         _store(self.series, (*group, key), series, self._limits.max_series)
-        series.message = message[:_MAX_MESSAGE]
+        series.message = event.message
         series.count += 1
         series.last = now
         return series
@@ -133,15 +121,6 @@ class EventCorrelator:
             return False
         series.quiet_until = now + self._limits.quiet_seconds
         return True
-
-    def _is_combined(self, group: _SeriesKey, key: str) -> bool:
-        """Return whether a message is combined: it is new, and there are enough similar messages."""
-        maximum = self._limits.max_similar
-        if maximum is None or (*group, key) in self.series:
-            return False
-        count = self._similar.get(group, 0) + 1
-        _store(self._similar, group, count, self._limits.max_series)
-        return count > maximum
 
     def _take(self, series: EventSeries, now: float) -> bool:
         """Take a token from the bucket of the series and from the total; return whether both had one."""
@@ -166,12 +145,6 @@ def _take_token(limit: RateLimit, full_at: float, now: float) -> float | None:
     return None if after > now + limit.burst * limit.seconds_each else after
 
 
-def _group(event: EventSeries) -> _SeriesKey:
-    reference = event.reference
-    names = (str(reference.get(part, "")) for part in ("namespace", "uid", "fieldPath"))
-    return (*names, event.type, event.reason, event.component)
-
-
 def _store(values: "OrderedDict[_Key, _Value]", key: _Key, value: _Value, maximum: int) -> None:
     """Store a value as the most recently used; evict the least recently used over the maximum."""
     values[key] = value
@@ -192,12 +165,11 @@ class EventRecorder:
         sink: EventSink,
         component: str,
         *,
-        host: str = "",
         clock: Clock = system,
         limits: EventLimits | None = None,
         hint: str = "",
     ) -> None:
-        self._sink, self._component, self._host = sink, component, host
+        self._sink, self._component = sink, component
         self._clock, self._hint = clock, hint
         self._limits = limits or EventLimits()
         self.correlator = EventCorrelator(self._limits)
@@ -210,37 +182,20 @@ class EventRecorder:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Write queued Events for `drain_seconds`, then stop."""
-        if self._limits.drain_seconds:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.drain_seconds):
-                    await self.queue.join()
         await cancel_and_wait(self._task)
 
     def record(
-        self,
-        reference: Reference,
-        type_: str,
-        reason: str,
-        message: str,
-        *,
-        key: str | None = None,
-        component: str = "",
+        self, reference: Reference, type_: str, reason: str, message: str, *, key: str
     ) -> None:
         """Queue an Event about an object; return immediately, before the Event is written.
 
-        `key` distinguishes Events with the same object and reason; without it, the message does.
+        `key` distinguishes Events with the same object and reason.
         """
         now = self._clock()
-        message = message[:_MAX_MESSAGE]
         event = EventSeries(
-            reference=reference,
-            type=type_,
-            reason=reason,
-            component=component or self._component,
-            message=message,
+            reference=reference, type=type_, reason=reason, message=message[:_MAX_MESSAGE]
         )
-        series = self.correlator.add(event, message if key is None else key, now)
+        series = self.correlator.add(event, key, now)
         if series.queued or self.queue.full() or not self.correlator.allow_write(series, now):
             return
         series.queued = True
@@ -252,27 +207,20 @@ class EventRecorder:
             series = await self.queue.get()
             series.queued = False
             try:
-                await self._write(series)
+                await self._patch_or_create(series)
                 self.is_failing = False
             except KubeError as exc:
-                self._log_failure(exc)
+                if not self.is_failing:
+                    facts = {"status": exc.status, "reason": exc.message}
+                    if self._hint:
+                        _log.warning("event_write_failed", extra={**facts, "hint": self._hint})
+                    else:
+                        _log.debug("event_write_failed", extra=facts)
+                self.is_failing = True
             except Exception:  # noqa: BLE001 the next Event may succeed
                 _log.exception("event_writer_failed")
             finally:
                 self.queue.task_done()
-
-    async def _write(self, series: EventSeries) -> None:
-        """Write a series; retry while the API server is unavailable. Raises KubeError."""
-        back_off = BackOff()
-        for left in reversed(range(self._limits.attempts)):
-            try:
-                await self._patch_or_create(series)
-            except KubeError as exc:
-                if exc.status < 500 or not left:
-                    raise
-                await back_off.wait()
-            else:
-                return
 
     async def _patch_or_create(self, series: EventSeries) -> None:
         if series.name:
@@ -294,7 +242,6 @@ class EventRecorder:
         series.name, series.written = name, event["count"]
 
     def _build_event(self, series: EventSeries, name: str) -> Object:
-        host = {"host": self._host} if self._host else {}
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -302,21 +249,11 @@ class EventRecorder:
             "involvedObject": dict(series.reference),
             "type": series.type,
             "reason": series.reason,
-            "source": {"component": series.component, **host},
-            "reportingComponent": series.component,
-            **({"reportingInstance": self._host} if self._host else {}),
+            "source": {"component": self._component},
+            "reportingComponent": self._component,
             "firstTimestamp": rfc3339(series.first),
             **_build_update(series),
         }
-
-    def _log_failure(self, exc: KubeError) -> None:
-        if not self.is_failing:
-            facts = {"status": exc.status, "reason": exc.message}
-            if self._hint:
-                _log.warning("event_write_failed", extra={**facts, "hint": self._hint})
-            else:
-                _log.debug("event_write_failed", extra=facts)
-        self.is_failing = True
 
 
 def _build_update(series: EventSeries) -> Object:

@@ -79,7 +79,14 @@ async def _read(socket: aiohttp.ClientWebSocketResponse, max_bytes: int) -> Comm
             raise KubeError(502, "TooLarge", f"the command printed more than {max_bytes} bytes")
         if (stream := streams.get(message.data[0])) is not None:
             stream += message.data[1:]
-    status = _parse_status(bytes(streams[_ERROR]))
+    # A Status ends a stream; a stream without one was cut.
+    content = bytes(streams[_ERROR])
+    try:
+        status = orjson.loads(content)
+    except ValueError:
+        status = None
+    if not isinstance(status, dict):
+        raise KubeError(502, "BadAnswer", "the stream of the command ended without a result")
     exit_code = _exit_code(status)
     return CommandResult(
         exit_code=exit_code,
@@ -87,17 +94,6 @@ async def _read(socket: aiohttp.ClientWebSocketResponse, max_bytes: int) -> Comm
         messages=streams[_STDERR].decode("utf-8", "replace"),
         error="" if exit_code == 0 else str(status.get("message", ""))[:1024],
     )
-
-
-def _parse_status(content: bytes) -> dict[str, Any]:
-    """Return the Status that ends a stream; a stream without one was cut."""
-    try:
-        status = orjson.loads(content)
-    except ValueError:
-        status = None
-    if not isinstance(status, dict):
-        raise KubeError(502, "BadAnswer", "the stream of the command ended without a result")
-    return status
 
 
 def _exit_code(status: dict[str, Any]) -> int:

@@ -42,7 +42,13 @@ def check_exists(data_dir: DataDir) -> None:
 
 def public_config(data_dir: DataDir) -> dict[str, str]:
     """Return the values that identify an instance. None of them is secret."""
-    return _public_values(load_config(data_dir))
+    config = load_config(data_dir)
+    return {
+        "tenant_id": config.tenant_id,
+        "subscription_id": config.subscription_id,
+        "issuer_id": config.issuer_id,
+        "admin_username": config.admin_username,
+    }
 
 
 def is_same(data_dir: DataDir, manifest: Manifest) -> bool:
@@ -164,12 +170,3 @@ def restored_config(current: InstanceConfig | None, manifest: Manifest) -> Insta
         issuer_id=found["issuer_id"],
         admin_username=found["admin_username"],
     )
-
-
-def _public_values(config: InstanceConfig) -> dict[str, str]:
-    return {
-        "tenant_id": config.tenant_id,
-        "subscription_id": config.subscription_id,
-        "issuer_id": config.issuer_id,
-        "admin_username": config.admin_username,
-    }

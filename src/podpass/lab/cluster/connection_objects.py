@@ -40,7 +40,13 @@ class _Writer:
     async def written(self) -> AsyncIterator[None]:
         try:
             try:
-                await self._require_namespace()
+                name = self._objects.namespace
+                found = await self._client.find(f"/api/v1/namespaces/{name}")
+                if found is None:
+                    raise errors.bad_request(
+                        "NamespaceNotFound",
+                        f"The cluster has no namespace '{name}'. Create it: kubectl create namespace {name}.",
+                    )
                 if self._objects.secret_values is not None:
                     await self._write_secret(self._objects.secret_values)
                 await self._write_account()
@@ -61,15 +67,6 @@ class _Writer:
                     "connection_object_not_restored",
                     extra={"cause": exc.message, "connection": self._objects.connection_id},
                 )
-
-    async def _require_namespace(self) -> None:
-        name = self._objects.namespace
-        found = await self._client.find(f"/api/v1/namespaces/{name}")
-        if found is None:
-            raise errors.bad_request(
-                "NamespaceNotFound",
-                f"The cluster has no namespace '{name}'. Create it: kubectl create namespace {name}.",
-            )
 
     async def _write_secret(self, values: Mapping[str, str]) -> None:
         name, owner = self._objects.secret, self._objects.connection_id

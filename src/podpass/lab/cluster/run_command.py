@@ -50,7 +50,15 @@ async def start(
     for path, body in _SETUP.items():
         with _ignoring(_CONFLICT):
             await client.create(path, body)
-    await _delete_finished(client, clock())
+    now = clock()
+    found, _ = await client.list(f"{_BASE}/pods")
+    for pod in found:
+        if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+            continue
+        is_old = now - _end_time(pod) > _RESULT_SECONDS
+        for kind in ("secrets", "pods") if is_old else ("secrets",):
+            with _ignoring(_NOT_FOUND):
+                await client.delete(f"{_BASE}/{kind}/{pod['metadata']['name']}")
     command_id = uuid.uuid4().hex
     if token:
         content = kubeconfig.build("command", cluster, "command", {"token": token}).decode()
@@ -83,17 +91,6 @@ async def read(client: KubeClient, command_id: str) -> ClusterCommand | None:
         exit_code=ended["exitCode"],
         logs=await client.text(f"{path}/log", {"limitBytes": str(_MAX_LOG_BYTES)}),
     )
-
-
-async def _delete_finished(client: KubeClient, now: float) -> None:
-    found, _ = await client.list(f"{_BASE}/pods")
-    for pod in found:
-        if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-            continue
-        is_old = now - _end_time(pod) > _RESULT_SECONDS
-        for kind in ("secrets", "pods") if is_old else ("secrets",):
-            with _ignoring(_NOT_FOUND):
-                await client.delete(f"{_BASE}/{kind}/{pod['metadata']['name']}")
 
 
 def _end_time(pod: Mapping[str, Any]) -> float:

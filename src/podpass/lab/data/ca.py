@@ -119,7 +119,9 @@ def ensure_leaf(
     data_dir: DataDir, ca: InstanceCA, now: datetime, hosts: Sequence[str] = SERVER_NAMES
 ) -> None:
     """Issue the certificate of the servers, unless the stored one is usable."""
-    alternatives = _alternative_names(hosts)
+    dns_names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in SERVER_ADDRESSES]
+    alternatives = x509.SubjectAlternativeName([*dns_names, *addresses])
     if not _is_usable(data_dir, "leaf", ca, now, alternatives):
         extensions: tuple[Extension, ...] = (_usage(client=False), (alternatives, False))
         _issue(data_dir, "leaf", ca, now, build_name("podpass"), extensions, chain=ca.chain)
@@ -309,12 +311,6 @@ def _name_constraints(hosts: Sequence[str]) -> x509.NameConstraints:
     domains = dict.fromkeys(host.removeprefix("*.") for host in (*hosts, ETCD_CLIENT_NAME))
     networks = [x509.IPAddress(ipaddress.ip_network(network)) for network in _LOOPBACK]
     return x509.NameConstraints([*map(x509.DNSName, domains), *networks], excluded_subtrees=None)
-
-
-def _alternative_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
-    dns_names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
-    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in SERVER_ADDRESSES]
-    return x509.SubjectAlternativeName([*dns_names, *addresses])
 
 
 def _spki(key: PrivateKey) -> bytes:

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from podpass import names
 from podpass.crypto.secret import Secret
@@ -311,24 +310,21 @@ def load_config(data_dir: DataDir, *, tenant_id: str = "") -> InstanceConfig:
         save_config(data_dir, config)
         return config
     try:
-        return _parse_config(json.loads(path.read_bytes()))
+        raw = json.loads(path.read_bytes())
+        return InstanceConfig(
+            tenant_id=str(raw["tenant_id"]),
+            subscription_id=str(raw["subscription_id"]),
+            issuer_id=str(raw["issuer_id"]),
+            admin_username=str(raw["admin"]["username"]),
+            admin_password=Secret(str(raw["admin"]["password"])),
+            control_token=Secret(str(raw["control_token"])),
+            ports={str(name): int(port) for name, port in raw["ports"].items()},
+        )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DataDirError(
             f"{path} is damaged",
             hint=f"restore {path} from a copy, or use another directory with --data-dir D",
         ) from exc
-
-
-def _parse_config(raw: dict[str, Any]) -> InstanceConfig:
-    return InstanceConfig(
-        tenant_id=str(raw["tenant_id"]),
-        subscription_id=str(raw["subscription_id"]),
-        issuer_id=str(raw["issuer_id"]),
-        admin_username=str(raw["admin"]["username"]),
-        admin_password=Secret(str(raw["admin"]["password"])),
-        control_token=Secret(str(raw["control_token"])),
-        ports={str(name): int(port) for name, port in raw["ports"].items()},
-    )
 
 
 def save_config(data_dir: DataDir, config: InstanceConfig) -> None:

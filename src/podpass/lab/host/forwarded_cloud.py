@@ -310,21 +310,14 @@ def _create_folders(data_dir: DataDir) -> None:
     # Create each folder separately: `parents=True` would give a parent the default mode.
     for folder in (data_dir.root.parent, data_dir.root, data_dir.ca_file.parent):
         create_private_folder(folder)
-        _check_owner(folder)
-
-
-def _check_owner(folder: Path) -> None:
-    """Check that no other user can have put files into the folder: a CA that programs would trust.
-
-    Raises FolderNotPrivate.
-    """
-    status = folder.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
-        raise FolderNotPrivate(
-            f"{folder} belongs to another user, or other users may write to it",
-            hint="set XDG_STATE_HOME to a folder that only you can write to, or check the files in it and"
-            f" run: chmod 700 {folder}",
-        )
+        # Check that no other user can have put files into the folder: a CA that programs would trust.
+        status = folder.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
+            raise FolderNotPrivate(
+                f"{folder} belongs to another user, or other users may write to it",
+                hint="set XDG_STATE_HOME to a folder that only you can write to, or check the files in it and"
+                f" run: chmod 700 {folder}",
+            )
 
 
 def _read_port(path: Path) -> int:

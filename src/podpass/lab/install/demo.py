@@ -78,7 +78,8 @@ class CloudDemo:
         command = ["apply", "-f", "-", "--stdin-bytes", str(len(seed)), "-o", "json"]
         await self.run_in_pod(command, seed)
         self.echo(f"seed       identity {name}, its federated credential, vault and role")
-        client_id = await self._read_client_id(name)
+        listed = json.loads(await self.run_in_pod(["identity", "list", "-o", "json"], b""))
+        client_id = next(str(each["client_id"]) for each in listed if each["name"] == name)
         path = f"/api/v1/namespaces/{name}"
         await self.client.create(f"{path}/serviceaccounts", build_account(name, client_id))
         pod = await self._create_pod(path, build_pod(name, self.image))
@@ -87,7 +88,14 @@ class CloudDemo:
         printed = await self.client.text(f"{path}/pods/{_POD}/log", {"container": _CONTAINER})
         steps = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
         for step in steps:
-            self._show_step(step)
+            texts = {
+                "assertion": "  assertion  {sub}\n             audience {aud}, issuer\n             {iss}",
+                "name": "  name       {name} is {address}",
+                "exchange": "  exchange   access token for {seconds} seconds",
+                "resource": "  resource   the secret is: {value}",
+            }
+            if (text := texts.get(str(step.get("step")))) is not None:
+                self.echo(text.format(**step))
         if phase != "Succeeded":
             last = (printed.strip().splitlines() or ["it printed nothing"])[-1]
             raise CloudDemoFailed(
@@ -95,10 +103,6 @@ class CloudDemo:
                 hint="see `podpass cloud status` and `podpass explain`",
             )
         await self._show_hops(name, since)
-
-    async def _read_client_id(self, name: str) -> str:
-        listed = json.loads(await self.run_in_pod(["identity", "list", "-o", "json"], b""))
-        return next(str(each["client_id"]) for each in listed if each["name"] == name)
 
     async def _create_pod(self, path: str, pod: Object) -> Object:
         """Create the pod; the controllers give a new namespace its account a moment later."""
@@ -144,16 +148,6 @@ class CloudDemo:
                     hint="pass --image IMAGE: one with Python that the nodes have or can pull",
                 )
             await asyncio.sleep(_POLL_SECONDS)
-
-    def _show_step(self, step: Object) -> None:
-        texts = {
-            "assertion": "  assertion  {sub}\n             audience {aud}, issuer\n             {iss}",
-            "name": "  name       {name} is {address}",
-            "exchange": "  exchange   access token for {seconds} seconds",
-            "resource": "  resource   the secret is: {value}",
-        }
-        if (text := texts.get(str(step.get("step")))) is not None:
-            self.echo(text.format(**step))
 
     async def _show_hops(self, name: str, since: str) -> None:
         """Print what the cloud has checked, from its log."""

@@ -60,7 +60,12 @@ async def clear(client: KubeClient) -> list[str]:
     removed = []
     for each in await _list_bundles(client):
         namespace, name = each["metadata"]["namespace"], each["metadata"]["name"]
-        await _delete(client, path_of("ConfigMap", name, namespace=namespace))
+        path = path_of("ConfigMap", name, namespace=namespace)
+        try:
+            await client.delete(path)
+        except KubeError as exc:
+            if exc.status != _NOT_FOUND:
+                raise
         removed.append(f"configmap/{name} in {namespace}")
     labelled, _ = await client.list("/api/v1/namespaces", {"labelSelector": NAMESPACE_LABEL})
     for each in labelled:
@@ -74,14 +79,6 @@ async def clear(client: KubeClient) -> list[str]:
 async def _list_bundles(client: KubeClient) -> list[dict[str, Any]]:
     found, _ = await client.list("/api/v1/configmaps", {"labelSelector": f"{MANAGED_LABEL}=true"})
     return found
-
-
-async def _delete(client: KubeClient, path: str) -> None:
-    try:
-        await client.delete(path)
-    except KubeError as exc:
-        if exc.status != _NOT_FOUND:
-            raise
 
 
 class NoPullSecret(Error):

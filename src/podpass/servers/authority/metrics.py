@@ -43,16 +43,6 @@ def metrics_directory() -> Iterator[Path]:
     Raises MetricsDirectoryError.
     """
     _remove_abandoned()
-    _check_space()
-    with TemporaryDirectory(prefix=_PREFIX) as name, _hold_lock(Path(name)):
-        os.environ[_DIRECTORY_VARIABLE] = name  # noqa: TID251 the library reads only this variable
-        try:
-            yield Path(name)
-        finally:
-            del os.environ[_DIRECTORY_VARIABLE]  # noqa: TID251
-
-
-def _check_space() -> None:
     try:
         with TemporaryFile() as file:
             file.write(bytes(_NEEDED_BYTES))
@@ -61,6 +51,12 @@ def _check_space() -> None:
         raise MetricsDirectoryError(
             f"metrics cannot be written to {gettempdir()}: {exc.strerror}"
         ) from exc
+    with TemporaryDirectory(prefix=_PREFIX) as name, _hold_lock(Path(name)):
+        os.environ[_DIRECTORY_VARIABLE] = name  # noqa: TID251 the library reads only this variable
+        try:
+            yield Path(name)
+        finally:
+            del os.environ[_DIRECTORY_VARIABLE]  # noqa: TID251
 
 
 @contextmanager

@@ -80,18 +80,15 @@ class FolderKeySource:
                 self._version, self._error = version, None
                 self._retry_seconds, self._retry_at = _MIN_RETRY_SECONDS, 0.0
             except Error as exc:
-                self._record_failure(exc, now)
+                self.failures += 1
+                self._error = exc
+                self._retry_at = now + self._retry_seconds
+                self._retry_seconds = min(self._retry_seconds * 2, _MAX_RETRY_SECONDS)
+                _log.warning("signer_keys_read_failed", extra={"error": exc.message})
         if self._keys is None:
             assert self._error is not None
             raise self._error
         return self._keys
-
-    def _record_failure(self, exc: Error, now: float) -> None:
-        self.failures += 1
-        self._error = exc
-        self._retry_at = now + self._retry_seconds
-        self._retry_seconds = min(self._retry_seconds * 2, _MAX_RETRY_SECONDS)
-        _log.warning("signer_keys_read_failed", extra={"error": exc.message})
 
     def _read_version(self) -> tuple[object, ...]:
         """Return values that differ after each change of the state or the settings."""

@@ -119,13 +119,10 @@ class TraceExporter:
                 cause = "" if answer.status < 300 else f"status {answer.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             cause = type(exc).__name__
-        self._log_failure(cause)
-        return not cause and bool(self._waiting)
-
-    def _log_failure(self, cause: str) -> None:
         if cause and not self._is_failing:
             _log.warning("trace_export_failed", extra={"collector": self._url, "cause": cause})
         self._is_failing = bool(cause)
+        return not cause and bool(self._waiting)
 
 
 def _encode_span(span: Span) -> Json | None:

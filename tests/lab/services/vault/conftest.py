@@ -24,6 +24,7 @@ from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, server_tls, serving
 from podpass.lab.services.vault.app import create_app
 from podpass.lab.services.vault.maintenance import Maintenance
+from podpass.lab.services.vault.slow_work import WorkLimits
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -47,6 +48,7 @@ class World:
     port: int
     session: aiohttp.ClientSession
     maintenance: Maintenance
+    limits: WorkLimits
     identities: dict[str, Identity] = field(default_factory=dict)
 
     async def identity(self, name: str, role: str | None, vault: str = "demo-vault") -> Identity:
@@ -169,7 +171,8 @@ async def world(
         directory = await enter(Directory(database, clock=clock))
         store = await enter(SecretStore(database, tmp_path / "vault.key"))
         await enter(serving(authority, login, vault_tls))
-        await enter(serving(create_app(settings, directory, store, keys, clock), sock, vault_tls))
+        app: Any = create_app(settings, directory, store, keys, clock)
+        await enter(serving(app, sock, vault_tls))
         session = await enter(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)))
         yield World(
             clock=clock,
@@ -180,6 +183,7 @@ async def world(
             port=port,
             session=session,
             maintenance=Maintenance(directory, store, clock),
+            limits=app._limits,
         )
 
 

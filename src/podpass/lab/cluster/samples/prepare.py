@@ -85,7 +85,13 @@ def prepare(
     if (place / COMPLETE).exists() and not again:
         echo(f"{sample.name}: already built, in {place}")
         return place
-    _check_tools(sample, cache)
+    lacking = ready.missing_tools(sample, cache.has)
+    if lacking:
+        names = " and ".join(tool.program for tool in lacking)
+        raise ToolsMissing(
+            f"{sample.name} cannot be built here: {names} not found on the PATH",
+            hint=f"{', '.join(tool.get for tool in lacking)}; then run it again",
+        )
     create_private_folder(cache.root)
     stop = stop or threading.Event()
     with _build_lock(sample, cache.root, echo, stop):
@@ -149,16 +155,6 @@ def _build(
     finally:
         progress.clear_progress(cache.root)
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _check_tools(sample: Sample, cache: SampleCache) -> None:
-    lacking = ready.missing_tools(sample, cache.has)
-    if lacking:
-        names = " and ".join(tool.program for tool in lacking)
-        raise ToolsMissing(
-            f"{sample.name} cannot be built here: {names} not found on the PATH",
-            hint=f"{', '.join(tool.get for tool in lacking)}; then run it again",
-        )
 
 
 def _copy(folder: Path, work: Path) -> None:

@@ -136,16 +136,12 @@ def remove_below(write: Write, scope: str) -> None:
 
 def _remove(write: Write, cluster: Cluster) -> None:
     write.connection.execute(delete(clusters).filter_by(resource_key=cluster.resource_id.lower()))
-    _remove_linkers(write, cluster.resource_id)
-    role_assignments.delete_at(write, cluster.resource_id)
-    write.record(f"{TYPE}/delete", cluster.resource_id)
-
-
-def _remove_linkers(write: Write, cluster_id: str) -> None:
-    below = is_below(linkers.c.resource_key, cluster_id)
+    below = is_below(linkers.c.resource_key, cluster.resource_id)
     for resource_id in write.connection.scalars(select(linkers.c.resource_id).where(below)).all():
         write.record(f"{_LINKER}/delete", resource_id)
     write.connection.execute(delete(linkers).where(below))
+    role_assignments.delete_at(write, cluster.resource_id)
+    write.record(f"{TYPE}/delete", cluster.resource_id)
 
 
 def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult, Cluster]:

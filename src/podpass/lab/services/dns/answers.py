@@ -47,13 +47,7 @@ class ZoneAnswers:
 
     async def __call__(self, query: Query, is_reserved: Callable[[str], bool]) -> bytes | None:
         """Return the reply to a query, None if no zone contains the name; zones have no reserved name."""
-        found = await self._find_names(query, is_reserved)
-        return build_zone_answer(query, found) if found else None
-
-    async def _find_names(
-        self, query: Query, is_reserved: Callable[[str], bool]
-    ) -> list[FoundName]:
-        """Return what the zones have for a name, and for the names that it is an alias of."""
+        # What the zones have for a name, and for the names that it is an alias of.
         found, name = list[FoundName](), query.name
         while len(found) <= MAX_ALIASES and not is_reserved(name):
             lookup = await self._look_up(name)
@@ -63,7 +57,7 @@ class ZoneAnswers:
             if (alias := find_alias(query, lookup)) is None:
                 break
             name = normalize(alias)
-        return found
+        return build_zone_answer(query, found) if found else None
 
 
 def answer_name(directory: Directory) -> ZoneAnswers:

@@ -221,7 +221,14 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         if token:
             progress.facts["token_sha256"] = log.fingerprint(token.strip())
         try:
-            found = self._create_guard(host)
+            found = guard.Guard(
+                tenant_id=self._settings.tenant_id,
+                # A token for another account must not be accepted.
+                audiences=audiences(STORAGE_APP_ID, [f"https://{host.name}"]),
+                authorities=(),
+                keys=self._keys,
+                clock=self._clock,
+            )
             principal = await found.admit(given)
             checks.check_scope(principal)
         except guard.TokenRefused as exc:
@@ -233,16 +240,6 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
         progress.checked += checks.list_checks(principal, found.requirements.issuer)
         return principal
-
-    def _create_guard(self, host: StorageHost) -> guard.Guard:
-        return guard.Guard(
-            tenant_id=self._settings.tenant_id,
-            # A token for another account must not be accepted.
-            audiences=audiences(STORAGE_APP_ID, [f"https://{host.name}"]),
-            authorities=(),
-            keys=self._keys,
-            clock=self._clock,
-        )
 
     async def _forward(
         self,

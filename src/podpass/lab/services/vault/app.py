@@ -37,10 +37,10 @@ from podpass.http.server import (
     header_values,
     read_decoded_body,
 )
-from podpass.http.shares import Shares
 from podpass.lab.services.vault import authorization, errors, hosts, router, wire
 from podpass.lab.services.vault.authorization import VaultDirectory
 from podpass.lab.services.vault.request import VaultRequest, VaultResponse
+from podpass.lab.services.vault.slow_work import WorkLimits
 from podpass.lab.services.vault.store import SecretStore
 from podpass.resource import checks, guard
 from podpass.resource.guard import KeySource, Principal
@@ -48,8 +48,6 @@ from podpass.settings import VaultSettings
 
 _NO_CONTENT = 204
 _MAX_SEGMENTS = 10
-# Each of these may run in a thread, or wait for one.
-_COMPUTATIONS = 64
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +91,7 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
         self._guards: dict[str, guard.Guard] = {}
         origins = [origin.resource for origin in settings.origins]
         self._audiences = audiences(VAULT_APP_ID, origins)
-        self._shares = Shares("computing time of the vault", _COMPUTATIONS)
+        self._limits = WorkLimits()
 
     def begin(self, scope: Scope) -> _Progress:
         return _Progress(asked="a vault", **request_ids(scope, b"x-ms-client-request-id"))
@@ -164,7 +162,7 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
             now=self._clock(),
             action=operation.action,
             principal=principal.object_id,
-            shares=self._shares,
+            limits=self._limits,
         )
         if not operation.changes:
             return await operation.run(request)

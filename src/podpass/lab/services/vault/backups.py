@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from podpass.crypto.secret import Secret
 from podpass.lab.services.vault.model import SecretVersion
 
-# Key Vault's limit of versions; the byte limit bounds the cost of a request.
+# Key Vault's limit of versions; the byte limit bounds the cost of a request, and of a client that does not
+# read its answer. Older versions of podpass made backups of up to MAX_RESTORED_BYTES.
 MAX_VERSIONS = 500
-MAX_BYTES = 6 * 1024 * 1024
+MAX_BYTES = 2 * 1024 * 1024
+MAX_RESTORED_BYTES = 6 * 1024 * 1024
 _STORED_FIELDS = (
     "name",
     "version",

@@ -144,7 +144,8 @@ class _Common:
 
     async def backup(self, request: VaultRequest) -> VaultResponse:
         owner = backup_owner(request.vault, request.kind)
-        blob = await request.store.backup(request.shelf, request.name, owner)
+        async with request.turn(request.limits.backups):
+            blob = await request.store.backup(request.shelf, request.name, owner)
         if blob is None:
             raise errors.not_found(request.kind, request.name)
         return VaultResponse(body=wire.backup(blob))
@@ -152,13 +153,14 @@ class _Common:
     async def restore(self, request: VaultRequest) -> VaultResponse:
         blob = wire.parse_restore(request.body)
         prepare = self._view.prepare
-        restored = await request.store.restore(
-            request.shelf,
-            blob,
-            backup_owner(request.vault, request.kind),
-            request.audit,
-            prepare=None if prepare is None else prepare(request),
-        )
+        async with request.turn(request.limits.backups):
+            restored = await request.store.restore(
+                request.shelf,
+                blob,
+                backup_owner(request.vault, request.kind),
+                request.audit,
+                prepare=None if prepare is None else prepare(request),
+            )
         return VaultResponse(body=self._view.bundle(request.context, restored))
 
 

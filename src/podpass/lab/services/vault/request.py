@@ -1,13 +1,14 @@
 """A request to a vault, its response, and the operation that serves it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from podpass.directory.model import Vault
 from podpass.http.server import Headers
-from podpass.http.shares import ShareExceeded, Shares
+from podpass.http.shares import ShareExceeded
 from podpass.lab.services.vault import errors, wire
 from podpass.lab.services.vault.model import (
     SECRETS,
@@ -17,6 +18,7 @@ from podpass.lab.services.vault.model import (
     recovery_policy,
     shelf,
 )
+from podpass.lab.services.vault.slow_work import Turns, WorkLimits
 from podpass.lab.services.vault.store import SecretStore
 
 # Enough for a value of 25 KB with every byte escaped, and its attributes.
@@ -38,7 +40,7 @@ class VaultResponse:
 class VaultRequest:
     """An authorized request: `name` and `version` may be empty, `base` is the origin in IDs of objects.
 
-    `principal` is the object ID of the caller; `shares` is the computing time of the vault.
+    `principal` is the object ID of the caller; `limits` are those of all vaults.
     """
 
     store: SecretStore
@@ -52,7 +54,7 @@ class VaultRequest:
     now: float
     action: str
     principal: str
-    shares: Shares
+    limits: WorkLimits
 
     @property
     def shelf(self) -> str:
@@ -76,21 +78,47 @@ class VaultRequest:
             raise errors.not_found(self.kind, path)
         return found
 
+    async def find_version(self) -> SecretVersion:
+        """Return the requested version, or the latest one. Raises ObjectNotFound."""
+        return self.require_found(await self.store.get(self.shelf, self.name, self.version))
+
     async def compute(
         self,
         function: Callable[Parameters, Result],
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Run a function in a thread, within the caller's share. Raises Throttled."""
-        try:
-            with self.shares.hold(self.principal):
-                return await asyncio.to_thread(function, *args, **kwargs)
-        except ShareExceeded as exc:
-            raise errors.Throttled(
-                "The caller has used its share of the vault's computing time.",
-                hint="repeat the request after the time in Retry-After",
-            ) from exc
+        """Run a function of milliseconds in a thread, within the caller's share. Raises Throttled."""
+        with _throttling(), self.limits.computing.hold(self.principal):
+            return await asyncio.to_thread(function, *args, **kwargs)
+
+    async def generate(
+        self,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run a function that may take seconds in a thread, in the caller's turn. Raises Throttled."""
+        async with self.turn(self.limits.generation):
+            return await asyncio.to_thread(function, *args, **kwargs)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, turns: Turns) -> AsyncIterator[None]:
+        """Wait for the caller's turn, and hold it until the context ends. Raises Throttled."""
+        with _throttling():
+            async with turns.take(self.principal):
+                yield
+
+
+@contextlib.contextmanager
+def _throttling() -> Iterator[None]:
+    try:
+        yield
+    except ShareExceeded as exc:
+        raise errors.Throttled(
+            f"The caller has too many requests at the same time: {exc.message}.",
+            hint="repeat the request after the time in Retry-After",
+        ) from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ one kind in one vault.
 
 import asyncio
 import base64
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from podpass.lab.services.vault.model import (
     SecretVersion,
     kind_of,
     list_shelves,
+    new_version,
     vault_of,
 )
 from podpass.lab.services.vault.schema import CHAIN, metadata, secrets, versions
@@ -180,11 +180,13 @@ class SecretStore:
 
         Raises BackupTooLarge, ManagedObject.
         """
-        found = await self._fetch_all(
-            rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
-        )
-        if not found:
-            return None
+        query = rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
+        found = await self._database.read(lambda one: one.execute(query).all())
+        # Hundreds of versions would delay the other requests of the event loop.
+        return await asyncio.to_thread(self._back_up, found, vault, name, owner) if found else None
+
+    def _back_up(self, stored: Sequence[Row[Any]], vault: str, name: str, owner: str) -> bytes:
+        found = [self._read(row) for row in stored]
         if found[0].managed:
             raise errors.managed(kind_of(vault), name)
         if len(found) > backups.MAX_VERSIONS:
@@ -192,12 +194,12 @@ class SecretStore:
                 f"The {kind_of(vault).noun} has more than {backups.MAX_VERSIONS} versions.",
                 name=name,
             )
-        text = backups.serialize(found)
-        if len(text.reveal().encode()) > backups.MAX_BYTES:
+        text = backups.serialize(found).reveal().encode()
+        if len(text) > backups.MAX_BYTES:
             raise errors.BackupTooLarge(
                 f"The versions together are over {backups.MAX_BYTES} bytes.", name=name
             )
-        return self._seals.seal(text.reveal().encode(), backups.seal_context(owner))
+        return self._seals.seal(text, backups.seal_context(owner))
 
     # Writes. The audit entry `audit` is part of the transaction of the change.
 
@@ -214,22 +216,7 @@ class SecretStore:
 
         Raises NameTaken while a deleted secret has the name; ManagedObject.
         """
-        version = SecretVersion(
-            vault=vault,
-            name=name,
-            version=uuid.uuid4().hex,
-            ordinal=0,
-            value=value,
-            content_type=attributes.content_type,
-            tags=attributes.tags,
-            enabled=attributes.enabled,
-            not_before=attributes.not_before,
-            expires=attributes.expires,
-            created=int(now),
-            updated=int(now),
-            document=attributes.document,
-        )
-        return await self.put([version], audit)
+        return await self.put([new_version(vault, name, value, attributes, now)], audit)
 
     async def put(
         self,
@@ -373,11 +360,17 @@ class SecretStore:
         `prepare` returns the versions and the states to write; by default those of the backup. Raises
         InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
         """
-        found = backups.deserialize(self._open_backup(blob, owner), vault)
-        name = found[-1].name
-        state = ObjectState(vault=vault, name=name, settings=found[-1].settings)
+
+        def decode() -> Restored:
+            found = backups.deserialize(self._open_backup(blob, owner), vault)
+            if prepare is not None:
+                return prepare(found)
+            state = ObjectState(vault=vault, name=found[-1].name, settings=found[-1].settings)
+            return found, (state,)
+
         # The views of a certificate take milliseconds for each version.
-        new, states = await asyncio.to_thread(prepare, found) if prepare else (found, (state,))
+        new, states = await asyncio.to_thread(decode)
+        name = states[0].name
 
         def step(connection: Connection) -> SecretVersion:
             for shelf in {each.vault for each in states}:
@@ -542,10 +535,6 @@ class SecretStore:
     async def _fetch_first(self, query: Select[Any]) -> SecretVersion | None:
         row = await self._database.read(lambda one: one.execute(query).first())
         return None if row is None else self._read(row)
-
-    async def _fetch_all(self, query: Select[Any]) -> list[SecretVersion]:
-        found = await self._database.read(lambda one: one.execute(query).all())
-        return [self._read(row) for row in found]
 
     async def _list(self, query: Select[Any], limit: int) -> list[SecretVersion]:
         return await self._database.read(

@@ -35,7 +35,7 @@ _MAX_TIME = 253402300799  # the last second of the year 9999
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-f]{32}")
 # The largest backup: the seal and base64 add less than half of its size, the rest is for the JSON object.
-MAX_BACKUP_BODY = backups.MAX_BYTES * 3 // 2
+MAX_BACKUP_BODY = backups.MAX_RESTORED_BYTES * 3 // 2
 _API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d{1,2})(?:-preview(?:\.\d{1,2})?)?", re.ASCII)
 
 

@@ -70,6 +70,17 @@ async def test_merge_accepts_base64_that_the_sdk_for_python_encodes_again(ask: C
     assert merged["cer"] == encode(leaf)
 
 
+async def test_one_of_many_first_creations_at_the_same_time_gets_the_operation(call: Call) -> None:
+    """Another one would replace the private key of a request that its caller has already got."""
+    answers = await asyncio.gather(
+        *(call("POST", "/certificates/c/create", UNKNOWN) for _ in range(4))
+    )
+    [request_id] = [body["request_id"] for status, body, _ in answers if status == 202]
+    assert {status for status, _, _ in answers} == {202, 409}
+    _, shown, _ = await call("GET", PENDING)
+    assert shown["request_id"] == request_id
+
+
 async def test_second_creation_or_import_waits_for_the_operation(ask: Call) -> None:
     await start(ask)
     for path, body in (("create", POLICY), ("import", {"value": "AAAA"})):

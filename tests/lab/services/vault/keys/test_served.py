@@ -14,10 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from joserfc.jwk import ECKey, RSAKey
 
 from podpass.directory.model import AccessPolicy, Identity, VaultAccess
-from podpass.http.shares import Shares
-from podpass.lab.services.vault.errors import Throttled
-from podpass.lab.services.vault.model import KEYS
-from podpass.lab.services.vault.request import VaultRequest
 from tests.directory.database_faults import corrupt
 
 V = "?api-version=7.6"
@@ -564,25 +560,3 @@ async def test_key_that_cannot_be_read_does_not_block_other_keys(
         await call("GET", "/keys/other")
     failures = [each for each in caplog.records if each.msg == "vault_action_failed"]
     assert len(failures) == 1
-
-
-async def test_computation_beyond_the_share_of_a_caller_is_throttled(world: Any) -> None:
-    shares = Shares("computing time", 2)
-    request = VaultRequest(
-        store=world.store,
-        vault=world.vault_of("demo-vault"),
-        kind=KEYS,
-        base=BASE,
-        name="k",
-        version="",
-        query={},
-        body=b"",
-        now=0,
-        action="",
-        principal="caller",
-        shares=shares,
-    )
-    with shares.hold("caller"), pytest.raises(Throttled) as caught:
-        await request.compute(lambda: None)
-    assert (caught.value.status, caught.value.wire_code) == (429, "Throttled")
-    assert await request.compute(lambda: 5) == 5

@@ -175,7 +175,7 @@ async def _write(
 
 
 async def _create_ca(request: VaultRequest, state: ObjectState) -> dict[str, str]:
-    certificate, key = await request.compute(_make_ca, state.name, request.now)
+    certificate, key = await request.generate(_make_ca, state.name, request.now)
     return {
         "certificate": base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
         "key": request.store.seal_text(key_views.stored_value(key), state),

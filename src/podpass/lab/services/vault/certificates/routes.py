@@ -120,7 +120,7 @@ async def _create(request: VaultRequest) -> VaultResponse:
         signer=signer,
         error=error,
     )
-    made = await request.compute(issuing.create, store, wanted)
+    made = await request.generate(issuing.create, store, wanted)
     await made.write(store, request.audit, state)
     # As in Azure, the first answer says that the operation runs; the next one that it is completed.
     started = replace(made.operation, status=IN_PROGRESS, error=None)
@@ -138,9 +138,10 @@ async def _import(request: VaultRequest) -> VaultResponse:
         raise BadParameter("The body must contain 'value', as a string.")
     password = members.text(given, "pwd", "", _MAX_PASSWORD)
     state = await _find_writable(request)
-    found = await decoder.decode(
-        value, password, preserve_order=attributes.document.get("preserve_order", False)
-    )
+    ordered = attributes.document.get("preserve_order", False)
+    # Without a turn of its own, a caller would wait behind all the slow imports of another one.
+    async with request.turn(request.limits.imports):
+        found = await decoder.decode(value, password, preserve_order=ordered)
     policy = _import_policy(given.get("policy"), found)
     settings = replace(_settings(state, policy, int(request.now)), pending=None)
     new_state = _with_settings(request, state, settings)
@@ -184,7 +185,7 @@ def _build_version(
     previous: SecretVersion | None,
     version: str = "",
 ) -> list[SecretVersion]:
-    new = records.new_version(
+    new = records.new_certificate_version(
         state, certificates, key, attributes, now, version=version, previous=previous
     )
     return records.with_views(new)

@@ -1,0 +1,147 @@
+"""How callers share the slow work of the vaults."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from podpass.http.shares import ShareExceeded, Shares
+from podpass.lab.services.vault.errors import Throttled
+from podpass.lab.services.vault.model import KEYS
+from podpass.lab.services.vault.request import VaultRequest
+from podpass.lab.services.vault.slow_work import Turns, WorkLimits
+
+Make = Callable[..., VaultRequest]
+
+
+@pytest.fixture
+def limits() -> WorkLimits:
+    return WorkLimits()
+
+
+@pytest.fixture
+def request_of(world: Any, limits: WorkLimits) -> Make:
+    """Return a function that makes a request of a principal."""
+
+    def make(principal: str) -> VaultRequest:
+        return VaultRequest(
+            store=world.store,
+            vault=world.vault_of("demo-vault"),
+            kind=KEYS,
+            base="https://demo-vault.vault.azure.net",
+            name="k",
+            version="",
+            query={},
+            body=b"",
+            now=0,
+            action="",
+            principal=principal,
+            limits=limits,
+        )
+
+    return make
+
+
+async def test_computation_beyond_the_share_of_a_caller_is_throttled(
+    request_of: Make, limits: WorkLimits
+) -> None:
+    limits.computing = Shares("computing time", 2)
+    request = request_of("caller")
+    with limits.computing.hold("caller"), pytest.raises(Throttled) as caught:
+        await request.compute(lambda: None)
+    assert (caught.value.status, caught.value.wire_code) == (429, "Throttled")
+    assert await request.compute(lambda: 5) == 5
+
+
+async def test_turn_beyond_the_share_of_a_caller_is_throttled(
+    request_of: Make, limits: WorkLimits
+) -> None:
+    limits.generation = Turns("key generation", 1, waiting=2)
+    request = request_of("caller")
+    async with limits.generation.take("caller"):
+        with pytest.raises(Throttled, match="key generation"):
+            await request.generate(lambda: None)
+    assert await request.generate(lambda: 5) == 5
+
+
+async def test_caller_waits_for_one_piece_of_work_of_another_caller() -> None:
+    """An attack: many slow requests, behind which those of all other callers would wait."""
+    turns, order = Turns("imports", 1), []
+
+    async def work(principal: str) -> None:
+        async with turns.take(principal):
+            order.append(principal)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(work("evil"))
+        await asyncio.sleep(0)
+        group.create_task(work("good"))
+    assert order.index("good") <= 2
+    assert order.count("evil") == 10
+
+
+async def test_slots_run_work_of_several_callers_but_one_of_each() -> None:
+    turns, running, most = Turns("imports", 2), [], []
+
+    async def work(principal: str) -> None:
+        async with turns.take(principal):
+            running.append(principal)
+            most.append(tuple(sorted(running)))
+            await asyncio.sleep(0)
+            running.remove(principal)
+
+    await asyncio.gather(*(work(each) for each in "aaabbbccc"))
+    assert max(map(len, most)) == 2
+    assert all(len(set(each)) == len(each) for each in most)
+    with pytest.raises(ShareExceeded):
+        async with Turns("imports", 2, waiting=0).take("a"):
+            raise AssertionError
+
+
+async def test_slow_keys_of_a_caller_do_not_delay_a_signature_of_another(
+    request_of: Make,
+) -> None:
+    """They would take all threads of the event loop."""
+    wait = threading.Event()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(30):
+            group.create_task(request_of("evil").generate(wait.wait, 60))
+        await asyncio.sleep(0)
+        assert await request_of("good").compute(lambda: 5) == 5
+        assert not wait.is_set()
+        wait.set()
+
+
+@pytest.mark.parametrize(
+    ("limit", "method", "path"),
+    [
+        ("generation", "POST", "/keys/k/create"),
+        ("imports", "POST", "/certificates/c/import"),
+        ("backups", "POST", "/secrets/s/backup"),
+        ("backups", "POST", "/secrets/restore"),
+    ],
+)
+async def test_slow_operation_waits_for_its_turn(
+    world: Any, monkeypatch: pytest.MonkeyPatch, limit: str, method: str, path: str
+) -> None:
+    admin = await world.identity("admin", "Key Vault Administrator")
+    taken: list[str] = []
+
+    class Full(Turns):
+        def take(self, principal: str) -> Any:
+            taken.append(principal)
+            raise ShareExceeded(f"{principal} has used its share", source=principal)
+
+    monkeypatch.setattr(world.limits, limit, Full("x", 1))
+    body = {"kty": "RSA", "value": "AAAA"}
+    token = world.authority.mint(admin)
+    status, answer, headers = await world.send(
+        method, f"{path}?api-version=7.6", token=token, body=body
+    )
+    assert (status, answer["error"]["code"]) == (429, "Throttled")
+    assert int(headers["Retry-After"]) > 0
+    assert taken == [admin.object_id]
