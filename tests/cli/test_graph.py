@@ -169,6 +169,18 @@ def test_unreachable_cluster_is_reported_with_exit_code_3(seeded: Podpass, tmp_p
     )
 
 
+def test_instance_is_read_with_its_kubeconfig_in_the_environment(seeded: Podpass) -> None:
+    """As after `export KUBECONFIG=...`; the file of another cluster belongs to an account of Azure."""
+    own = seeded.status()["kubernetes"]["kubeconfig"]
+    for command in ("graph", "lint"):
+        done = seeded(command, env={"KUBECONFIG": own})
+        assert "subscription" not in done.stderr
+        assert done.returncode in (0, 1), done.stderr
+    done = seeded("graph", env={"KUBECONFIG": f"{own}-of-another-cluster"})
+    assert done.returncode == 2
+    assert "no Azure subscription is selected" in done.stderr
+
+
 def test_output_has_no_token(seeded: Podpass) -> None:
     for form in ("text", "json", "svg", "mermaid"):
         done = seeded("graph", "-o", form)

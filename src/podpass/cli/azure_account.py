@@ -96,11 +96,14 @@ def choose_method(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
 def default_to_instance(chosen: AccountOptions, environ: Mapping[str, str]) -> AccountOptions:
     """Return the options, with the sign-in to the running instance without another cluster or account."""
     from podpass.cli.client import read_status
+    from podpass.cli.cluster import find_instance_kubeconfig, find_kubeconfig
 
     given = (chosen.auth_method, chosen.kubeconfig, chosen.subscription_id, chosen.azure_env)
-    if any(given) or (environ.get("KUBECONFIG") and not chosen.data_dir):
+    status = None if any(given) else read_status(_locate(chosen, environ))
+    if status is None:
         return chosen
-    if read_status(_locate(chosen, environ)) is None:
+    has_another = environ.get("KUBECONFIG") and not chosen.data_dir
+    if has_another and find_kubeconfig(environ) != find_instance_kubeconfig(status):
         return chosen
     return replace(chosen, auth_method=INSTANCE)
 

@@ -129,6 +129,11 @@ class ReloadingTls:
         return self._pair.not_after
 
     @property
+    def is_expired(self) -> bool:
+        """Return whether the certificate in use is expired."""
+        return self._pair.not_after <= self._clock()
+
+    @property
     def is_stale(self) -> bool:
         """Return whether the last check found files that are missing or not loaded."""
         return bool(self._invalid)

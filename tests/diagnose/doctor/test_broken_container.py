@@ -101,6 +101,12 @@ def _has_restarted(pod: Object) -> bool:
     return waiting.get("reason") == "CrashLoopBackOff"
 
 
+def _waits_for_its_image(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    waiting = (statuses[0].get("state") or {}).get("waiting") or {}
+    return waiting.get("reason") == "ImageUnknown"
+
+
 @pytest.fixture
 async def container_lab(running: Podpass) -> AsyncIterator[ContainerLab]:
     name = f"container-{next(_numbers)}"
@@ -225,6 +231,15 @@ async def test_wrong_clock_is_named(container_lab: ContainerLab) -> None:
     [found] = (await container_lab.diagnose()).findings
     assert found.check == "clock-wrong"
     assert "ahead of" in found.message
+
+
+async def test_command_for_an_unknown_image_is_the_fix(container_lab: ContainerLab) -> None:
+    """`kubectl describe` would show the same text without the command."""
+    unknown = {"image": "example.org/shop/web:1", "command": None}
+    await container_lab.pod(unknown, _waits_for_its_image)
+    [found] = (await container_lab.diagnose()).findings
+    assert found.check == "container-not-running"
+    assert found.fix.startswith("podpass image add example.org/shop/web:1 -- COMMAND ARGS...")
 
 
 async def test_crashing_container_is_named(container_lab: ContainerLab) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kubeling.kubelet import images
 
 from podpass.admission.warnings import TEXTS
 from podpass.diagnose.explain.recognition import MAX_PLACES, find_sentences, recognize
 from podpass.diagnose.explain.sentences import SENTENCES
+from podpass.lab.cluster import image_source
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 SDK = json.loads((VECTORS / "sdk_errors.json").read_text())["errors"]
@@ -188,6 +190,37 @@ def test_warning_of_the_webhook_is_recognized(code: str) -> None:
 def test_event_of_the_kubelet_is_recognized() -> None:
     event = 'MountVolume.SetUp failed for volume "token" : serviceaccounts "web" not found'
     assert ids(f"Warning FailedMount pod/web {event}") == ["token_account_not_found"]
+
+
+RBAC_FORBIDDEN = (
+    'Error from server (Forbidden): pods is forbidden: User "dev" cannot list resource "pods" in API group'
+    ' "" in the namespace "shop"'
+)
+TOKEN_FORBIDDEN = (
+    'serviceaccounts "web" is forbidden: User "system:node:n" cannot create resource'
+    ' "serviceaccounts/token"'
+)
+BACK_OFF = 'Warning  Failed  kubelet  Error: ImagePullBackOff: Back-off pulling image "'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("shop  web-5d  0/1  ImageUnknown  0  5s", "image_unknown"),
+        (str(image_source.ImageUnknown("example.org/shop/web:1", "")), "image_unknown"),
+        (str(images.ImageUnknown("example.org/shop/web:1", "Never")), "image_unknown_kubeling"),
+        (f'{BACK_OFF}example.org/shop/web:1"', "image_not_pulled"),
+        (f'{BACK_OFF}mcr.microsoft.com/azure-workload-identity/proxy"', "sidecar_image_not_pulled"),
+        (RBAC_FORBIDDEN, "rbac_forbidden"),
+        (TOKEN_FORBIDDEN, "token_request_refused"),
+    ],
+)
+def test_failure_of_an_image_or_of_rbac_is_recognized(text: str, expected: str) -> None:
+    assert ids(text) == [expected]
+
+
+def test_other_refusal_of_the_api_server_is_no_missing_right() -> None:
+    assert ids('pods "web" is forbidden: violates PodSecurity "restricted:latest"') == []
 
 
 def test_sentences_have_unique_ids_and_say_what_to_run() -> None:

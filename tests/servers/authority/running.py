@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -78,8 +79,8 @@ class Authority:
     def events(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["event"] == name]
 
-    def write_certificate(self) -> trustme.LeafCert:
-        leaf = self.ca.issue_cert("localhost", "127.0.0.1")
+    def write_certificate(self, not_after: datetime | None = None) -> trustme.LeafCert:
+        leaf = self.ca.issue_cert("localhost", "127.0.0.1", not_after=not_after)
         chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
         (self.folder / "tls.crt").write_bytes(chain)
         (self.folder / "tls.key").write_bytes(leaf.private_key_pem.bytes())

@@ -3,6 +3,7 @@
 import signal
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -49,6 +50,23 @@ def test_sighup_reloads_certificate_immediately(authority: Authority) -> None:
     assert _read_presented_certificate(authority) == old
     authority.send_signal(signal.SIGHUP)
     authority.until(lambda: {_read_presented_certificate(authority) for _ in range(10)} == {new})
+    assert authority.request_token().status == 200
+
+
+def test_expired_certificate_is_a_warning_of_readiness_until_it_is_renewed(
+    authority: Authority,
+) -> None:
+    """Fails if the only signs are a metric and a log line: clients refuse to connect."""
+    authority.write_certificate(datetime.now(UTC) - timedelta(minutes=1))
+    authority.start(workers=1)
+    authority.until(lambda: authority.get("/readyz").body["warnings"])
+    answer = authority.get("/readyz")
+    assert (answer.status, answer.body["reasons"]) == (200, [])
+    assert answer.body["warnings"] == [
+        "the certificate (--tls-certificate) is expired, so clients refuse to connect; renew its files"
+    ]
+    authority.write_certificate()
+    authority.until(lambda: not authority.get("/readyz").body["warnings"])
     assert authority.request_token().status == 200
 
 

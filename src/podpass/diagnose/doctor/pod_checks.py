@@ -27,7 +27,7 @@ from podpass.diagnose.doctor.pods import (
     list_statuses,
 )
 from podpass.diagnose.drift.comparison import is_injected
-from podpass.diagnose.explain.recognition import ErrorExplanation, explain_recognition
+from podpass.diagnose.explain.recognition import ErrorExplanation, explain_recognition, recognize
 from podpass.facts import Unread, known
 from podpass.kubernetes.objects import (
     Object,
@@ -45,6 +45,7 @@ IMDS = CheckTable(Stage.IMDS)
 MAX_CLOCK_SECONDS = 240  # Entra accepts a difference of five minutes
 _AUDIENCES = frozenset(cloud.exchange_audience for cloud in CLOUDS.values())
 _MANY_RESTARTS = 3
+_UNKNOWN_IMAGES = {"image_unknown", "image_unknown_kubeling"}
 _AUTHORITY_ERRORS = {
     "sdk_authority_unreachable",
     "sdk_authority_document",
@@ -155,8 +156,17 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
     return Problem(
         cluster.workload,
         f"container {status['name']} does not run: {cause}",
-        fix if has_run(status) else f"kubectl describe pod {where}",
+        fix if has_run(status) else _fix_image(status) or f"kubectl describe pod {where}",
     )
+
+
+def _fix_image(status: Object) -> str:
+    """Return the command for an image that podpass has no command for; empty for any other cause."""
+    waiting = (status.get("state") or {}).get("waiting") or {}
+    values = {"IMAGE": str(status["image"])} if status.get("image") else {}
+    found = recognize(str(waiting.get("message") or "")).findings
+    runs = [each.fill(values).sentence.run for each in found if each.sentence.id in _UNKNOWN_IMAGES]
+    return runs[0] if runs else ""
 
 
 def _is_explained(facts: Facts) -> bool:

@@ -9,6 +9,9 @@ from podpass.servers.authority.shared_status import ProcessState, ProcessStatus,
 # A worker writes a heartbeat four times a second. One that is this many seconds late answers no request, long
 # before it is replaced.
 _READY_SECONDS = 3.0
+_EXPIRED = (
+    "the certificate (--tls-certificate) is expired, so clients refuse to connect; renew its files"
+)
 _DATABASE = {True: "up", False: "down", None: "unknown"}
 
 
@@ -52,7 +55,9 @@ class HealthChecker:
         facts: dict[str, object] = {
             "ready": not reasons,
             "reasons": reasons,
-            "warnings": sorted({each.reason for each in self.ready_workers() if each.reason}),
+            "warnings": sorted(
+                {warning for each in self.ready_workers() for warning in _warnings(each)}
+            ),
             "database": _DATABASE[database_up],
             "workers": [self._worker(number, status) for number, status in enumerate(workers)],
         }
@@ -102,3 +107,8 @@ class HealthChecker:
         # Its last status stays "ready", which would send operators to another worker.
         state = "unresponsive" if self._is_unresponsive(status) else status.state.name.lower()
         return {"worker": number, "pid": status.pid, "state": state}
+
+
+def _warnings(status: ProcessStatus) -> list[str]:
+    """Return the problems of a ready worker."""
+    return [each for each in (status.reason, _EXPIRED * status.certificate_expired) if each]

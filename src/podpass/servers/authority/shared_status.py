@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 _SUPERVISOR = struct.Struct("<dqq")  # heartbeat, whether it is draining, restarts
-_PROCESS = struct.Struct(
-    "<qqdqqq"
-)  # pid, state, heartbeat, connections, requests in flight, database
+# pid, state, heartbeat, connections, requests in flight, database, certificate
+_PROCESS = struct.Struct("<qqdqqqq")
 _REASON_BYTES = 256
 _PROCESS_BYTES = _PROCESS.size + 2 + _REASON_BYTES
 
@@ -40,6 +39,7 @@ class ProcessStatus:
     connections: int = 0
     in_flight: int = 0
     database: bool = False
+    certificate_expired: bool = False
     reason: str = ""
 
 
@@ -65,7 +65,7 @@ class SharedStatus:
     def read(self, number: int) -> ProcessStatus:
         """Read the status of a child."""
         offset = self._offset(number)
-        pid, state, heartbeat, connections, in_flight, database = _PROCESS.unpack_from(
+        pid, state, heartbeat, connections, in_flight, database, certificate = _PROCESS.unpack_from(
             self._memory, offset
         )
         (length,) = struct.unpack_from("<H", self._memory, offset + _PROCESS.size)
@@ -78,6 +78,7 @@ class SharedStatus:
             connections=connections,
             in_flight=in_flight,
             database=bool(database),
+            certificate_expired=bool(certificate),
             reason=reason.decode(errors="replace"),
         )
 
@@ -94,6 +95,7 @@ class SharedStatus:
             status.connections,
             status.in_flight,
             status.database,
+            status.certificate_expired,
         )
         struct.pack_into("<H", self._memory, offset + _PROCESS.size, len(reason))
         start = offset + _PROCESS.size + 2

@@ -119,7 +119,7 @@ async def _start(
             drain=drain_settings(process),
         )
     )
-    heartbeat.measure = lambda status: _add_load(status, server)
+    heartbeat.measure = lambda status: _add_load(status, server, tls)
     heartbeat.set_database(is_up=True)  # the database is up: the keys were read from it
     heartbeat.set_state(ProcessState.READY)
     await stack.enter_async_context(
@@ -315,8 +315,13 @@ def _read_key_times(opened: AuthorityResources, now: float) -> tuple[float, floa
     return max(now - active.activates, 0.0), 0.0 if following is None else following.activates
 
 
-def _add_load(status: ProcessStatus, server: RunningServer) -> ProcessStatus:
-    return replace(status, connections=server.connections, in_flight=server.in_flight)
+def _add_load(status: ProcessStatus, server: RunningServer, tls: ReloadingTls) -> ProcessStatus:
+    return replace(
+        status,
+        connections=server.connections,
+        in_flight=server.in_flight,
+        certificate_expired=tls.is_expired,
+    )
 
 
 def _log_blocked(network: str) -> None:
