@@ -181,7 +181,7 @@ async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
     await world.vault("demo-vault")
     vault = f"{vault_key(await world.directory.find_vault('demo-vault'))}{KEYS.suffix}"
     key = ec.generate_private_key(ec.SECP256R1())
-    made = rotation.new_version(vault, name, key, ("sign",), NOTHING, 1.0)
+    made = rotation.new_key_version(vault, name, key, ("sign",), NOTHING, 1.0)
     parsed = rotation_policy.parse({"lifetimeActions": [ROTATE]})
     policy = rotation_policy.to_json(replace(parsed, created=1, updated=1))
     state = ObjectState(

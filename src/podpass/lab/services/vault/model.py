@@ -1,5 +1,6 @@
 """Data types of the vault: objects, their versions and attributes. Times are seconds since 1970."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -177,6 +178,27 @@ class SecretAttributes:
     not_before: int | None = None
     expires: int | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
+
+
+def new_version(
+    shelf: str, name: str, value: Secret, attributes: SecretAttributes, now: float
+) -> SecretVersion:
+    """Return a version to write, with an ID of its own."""
+    return SecretVersion(
+        vault=shelf,
+        name=name,
+        version=uuid.uuid4().hex,
+        ordinal=0,
+        value=value,
+        content_type=attributes.content_type,
+        tags=attributes.tags,
+        enabled=attributes.enabled,
+        not_before=attributes.not_before,
+        expires=attributes.expires,
+        created=int(now),
+        updated=int(now),
+        document=attributes.document,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,7 @@ from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, V
 
 
 async def _get(request: VaultRequest) -> VaultResponse:
-    secret = request.require_found(
-        await request.store.get(request.shelf, request.name, request.version)
-    )
+    secret = await request.find_version()
     # Only `enabled` is checked: `exp` and `nbf` are information for the reader. Azure returns 200 after `exp`
     # (Azure/AzureKeyVault issue 19), and its documentation says that `get` works outside of both.
     if not secret.enabled:

@@ -78,6 +78,10 @@ class VaultRequest:
             raise errors.not_found(self.kind, path)
         return found
 
+    async def find_version(self) -> SecretVersion:
+        """Return the requested version, or the latest one. Raises ObjectNotFound."""
+        return self.require_found(await self.store.get(self.shelf, self.name, self.version))
+
     async def compute(
         self,
         function: Callable[Parameters, Result],

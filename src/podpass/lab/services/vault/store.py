@@ -6,7 +6,6 @@ one kind in one vault.
 
 import asyncio
 import base64
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from podpass.lab.services.vault.model import (
     SecretVersion,
     kind_of,
     list_shelves,
+    new_version,
     vault_of,
 )
 from podpass.lab.services.vault.schema import CHAIN, metadata, secrets, versions
@@ -216,22 +216,7 @@ class SecretStore:
 
         Raises NameTaken while a deleted secret has the name; ManagedObject.
         """
-        version = SecretVersion(
-            vault=vault,
-            name=name,
-            version=uuid.uuid4().hex,
-            ordinal=0,
-            value=value,
-            content_type=attributes.content_type,
-            tags=attributes.tags,
-            enabled=attributes.enabled,
-            not_before=attributes.not_before,
-            expires=attributes.expires,
-            created=int(now),
-            updated=int(now),
-            document=attributes.document,
-        )
-        return await self.put([version], audit)
+        return await self.put([new_version(vault, name, value, attributes, now)], audit)
 
     async def put(
         self,

@@ -19,23 +19,17 @@ from podpass.crypto.x509 import (
 from podpass.crypto.x509 import basic_constraints as constraints_of
 from podpass.crypto.x509 import key_usage as usage_of
 from podpass.lab.services.vault.certificates import names
-from podpass.lab.services.vault.certificates.policy import KEY_USAGES, KeyProperties, Policy
+from podpass.lab.services.vault.certificates.policy import (
+    AGREEMENT_USAGES,
+    KEY_USAGES,
+    KeyProperties,
+    Policy,
+)
 from podpass.lab.services.vault.key_types import CURVES, RSA, curve_name
 from podpass.lab.services.vault.months import add_months
 
 # Azure's certificates begin this long before their creation.
 BACKDATE = timedelta(minutes=10)
-_USAGES = (
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
-)
 _CA_MONTHS = 120
 
 
@@ -134,11 +128,10 @@ def _extensions(policy: Policy) -> list[Extension]:
     found: list[Extension] = []
     if policy.key_usage:
         flags = {
-            ours: wire in policy.key_usage for ours, wire in zip(_USAGES, KEY_USAGES, strict=True)
+            attribute: usage in policy.key_usage
+            and (usage not in AGREEMENT_USAGES or "keyAgreement" in policy.key_usage)
+            for usage, attribute in KEY_USAGES.items()
         }
-        # X.509 defines the last two for key agreement only.
-        if not flags["key_agreement"]:
-            flags |= {"encipher_only": False, "decipher_only": False}
         found.append((x509.KeyUsage(**flags), True))
     if policy.ekus:
         found.append((x509.ExtendedKeyUsage(names.parse_usages(policy.ekus)), False))

@@ -100,7 +100,7 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
     state = replace(wanted.state, settings=replace(settings, pending=operation).to_json())
     if not certificates:
         return Created(state=lifetime.plan(state, previous), operation=operation, versions=())
-    version = records.new_version(
+    version = records.new_certificate_version(
         state,
         certificates,
         key,

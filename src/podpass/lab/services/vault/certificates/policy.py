@@ -31,17 +31,20 @@ SELF, UNKNOWN = "Self", "Unknown"
 PKCS12, PEM = "application/x-pkcs12", "application/x-pem-file"
 AUTO_RENEW, EMAIL_CONTACTS = "AutoRenew", "EmailContacts"
 
-KEY_USAGES = (
-    "digitalSignature",
-    "nonRepudiation",
-    "keyEncipherment",
-    "dataEncipherment",
-    "keyAgreement",
-    "keyCertSign",
-    "cRLSign",
-    "encipherOnly",
-    "decipherOnly",
-)
+# Key usages, with the names that `cryptography` has for them.
+KEY_USAGES: Mapping[str, str] = {
+    "digitalSignature": "digital_signature",
+    "nonRepudiation": "content_commitment",
+    "keyEncipherment": "key_encipherment",
+    "dataEncipherment": "data_encipherment",
+    "keyAgreement": "key_agreement",
+    "keyCertSign": "key_cert_sign",
+    "cRLSign": "crl_sign",
+    "encipherOnly": "encipher_only",
+    "decipherOnly": "decipher_only",
+}
+# X.509 defines these for key agreement only.
+AGREEMENT_USAGES = ("encipherOnly", "decipherOnly")
 SAN_MEMBERS = ("dns_names", "emails", "upns", "uris", "ipAddresses")
 
 # Bounds of podpass, so that a policy stays small; Azure's are not documented.

@@ -6,7 +6,6 @@ for this certificate.
 """
 
 import base64
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from podpass.lab.services.vault.model import (
     ObjectState,
     SecretAttributes,
     SecretVersion,
+    new_version,
     vault_of,
 )
 
@@ -91,7 +91,7 @@ def states_of(state: ObjectState) -> list[ObjectState]:
     return [state, *views_of_it]
 
 
-def new_version(
+def new_certificate_version(
     state: ObjectState,
     certificates: Sequence[x509.Certificate],
     key: PrivateKey,
@@ -108,19 +108,13 @@ def new_version(
     policy = CertificateSettings.of(state).policy
     begins, ends = views.lifetime(certificates[0])
     encoded = [base64.b64encode(each.public_bytes(Encoding.DER)).decode() for each in certificates]
-    return SecretVersion(
-        vault=state.vault,
-        name=state.name,
-        version=version or uuid.uuid4().hex,
-        ordinal=0,
-        value=key_views.stored_value(key),
+    made = new_version(state.vault, state.name, key_views.stored_value(key), attributes, now)
+    return replace(
+        made,
+        version=version or made.version,
         content_type=policy.content_type,
-        tags=attributes.tags,
-        enabled=attributes.enabled,
         not_before=begins,
         expires=ends,
-        created=int(now),
-        updated=int(now),
         document={
             "x5t": views.thumbprint(certificates[0]),
             "x5c": encoded,

@@ -185,7 +185,7 @@ def _build_version(
     previous: SecretVersion | None,
     version: str = "",
 ) -> list[SecretVersion]:
-    new = records.new_version(
+    new = records.new_certificate_version(
         state, certificates, key, attributes, now, version=version, previous=previous
     )
     return records.with_views(new)

@@ -16,6 +16,7 @@ from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey, encode_pem
 from podpass.lab.services.vault.certificates import names
 from podpass.lab.services.vault.certificates.policy import (
+    AGREEMENT_USAGES,
     KEY_USAGES,
     MAX_MONTHS,
     PEM,
@@ -211,16 +212,8 @@ def _list_usages(certificate: x509.Certificate) -> tuple[str, ...] | None:
     found = find_extension(certificate, x509.KeyUsage)
     if found is None:
         return None
-    flags = [
-        found.digital_signature,
-        found.content_commitment,
-        found.key_encipherment,
-        found.data_encipherment,
-        found.key_agreement,
-        found.key_cert_sign,
-        found.crl_sign,
-        # They are defined for key agreement only.
-        found.key_agreement and found.encipher_only,
-        found.key_agreement and found.decipher_only,
-    ]
-    return tuple(usage for usage, is_set in zip(KEY_USAGES, flags, strict=True) if is_set)
+    return tuple(
+        usage
+        for usage, attribute in KEY_USAGES.items()
+        if (usage not in AGREEMENT_USAGES or found.key_agreement) and getattr(found, attribute)
+    )

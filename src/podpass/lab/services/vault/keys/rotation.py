@@ -1,7 +1,6 @@
 """Write versions of keys, and rotate keys at a request or when their rotation policies say so."""
 
 import asyncio
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from podpass.lab.services.vault.model import (
     ObjectState,
     SecretAttributes,
     SecretVersion,
+    new_version,
 )
 from podpass.lab.services.vault.store import Restored, SecretStore
 
@@ -24,7 +24,7 @@ ROTATE_KEY = f"{ACTIONS}/rotate/action"
 _ATTEMPTS = 5
 
 
-def new_version(
+def new_key_version(
     shelf: str,
     name: str,
     key: PrivateKey,
@@ -33,20 +33,8 @@ def new_version(
     now: float,
 ) -> SecretVersion:
     """Return a version to write."""
-    return SecretVersion(
-        vault=shelf,
-        name=name,
-        version=uuid.uuid4().hex,
-        ordinal=0,
-        value=views.stored_value(key),
-        tags=attributes.tags,
-        enabled=attributes.enabled,
-        not_before=attributes.not_before,
-        expires=attributes.expires,
-        created=int(now),
-        updated=int(now),
-        document=jwk.describe(key, operations),
-    )
+    made = new_version(shelf, name, views.stored_value(key), attributes, now)
+    return replace(made, content_type=None, document=jwk.describe(key, operations))
 
 
 def plan(state: ObjectState, latest: SecretVersion) -> ObjectState:
@@ -105,7 +93,7 @@ def generate_next(latest: SecretVersion, now: float) -> SecretVersion:
         expires=None if lifetime is None else lifetime.after(int(now)),
     )
     operations = views.permitted(latest)
-    return new_version(latest.vault, latest.name, key, operations, attributes, now)
+    return new_key_version(latest.vault, latest.name, key, operations, attributes, now)
 
 
 async def rotate_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:

@@ -23,7 +23,7 @@ from podpass.lab.services.vault.keys import (
     views,
 )
 from podpass.lab.services.vault.keys.usage import check_use
-from podpass.lab.services.vault.model import KEYS, ObjectState, SecretAttributes, SecretVersion
+from podpass.lab.services.vault.model import KEYS, ObjectState, SecretAttributes
 from podpass.lab.services.vault.request import Operation, VaultRequest, VaultResponse
 
 
@@ -33,7 +33,7 @@ async def _write(
     operations: tuple[str, ...],
     attributes: SecretAttributes,
 ) -> VaultResponse:
-    new = rotation.new_version(
+    new = rotation.new_key_version(
         request.shelf, request.name, key, operations, attributes, request.now
     )
     written = await rotation.put(request.store, new, request.audit)
@@ -58,14 +58,8 @@ async def _import(request: VaultRequest) -> VaultResponse:
     return await _write(request, key, operations, attributes)
 
 
-async def _find(request: VaultRequest) -> SecretVersion:
-    return request.require_found(
-        await request.store.get(request.shelf, request.name, request.version)
-    )
-
-
 async def _rotate(request: VaultRequest) -> VaultResponse:
-    latest = await _find(request)
+    latest = await request.find_version()
     new = await request.generate(rotation.generate_next, latest, request.now)
     written = await rotation.put(request.store, new, request.audit)
     return VaultResponse(body=views.bundle(request.context, written))
@@ -73,7 +67,7 @@ async def _rotate(request: VaultRequest) -> VaultResponse:
 
 async def _get(request: VaultRequest) -> VaultResponse:
     # A disabled or expired key is shown: its public part is no secret.
-    return VaultResponse(body=views.bundle(request.context, await _find(request)))
+    return VaultResponse(body=views.bundle(request.context, await request.find_version()))
 
 
 async def _update(request: VaultRequest) -> VaultResponse:
@@ -81,7 +75,7 @@ async def _update(request: VaultRequest) -> VaultResponse:
     parameters.check_not_exportable(given)
     attributes = wire.parse_attributes(given)
     if given.get("key_ops") is not None:
-        found = await _find(request)
+        found = await request.find_version()
         operations = parameters.parse_operations(given, found.document["jwk"]["kty"])
         attributes = replace(
             attributes,
@@ -101,7 +95,7 @@ async def _update(request: VaultRequest) -> VaultResponse:
 
 
 async def _get_policy(request: VaultRequest) -> VaultResponse:
-    return VaultResponse(body=views.policy_json(request.context, await _find(request)))
+    return VaultResponse(body=views.policy_json(request.context, await request.find_version()))
 
 
 async def _set_policy(request: VaultRequest) -> VaultResponse:
@@ -126,7 +120,7 @@ async def _random(request: VaultRequest) -> VaultResponse:
 
 
 async def _release(request: VaultRequest) -> VaultResponse:
-    await _find(request)
+    await request.find_version()
     raise errors.BadParameter(
         f"The key {request.name} has no release policy and is not exportable: a release needs an HSM."
     )
@@ -161,7 +155,7 @@ def _use_handler(name: str) -> Callable[[VaultRequest], Awaitable[VaultResponse]
     async def run(request: VaultRequest) -> VaultResponse:
         body = wire.parse_object(request.body)
         given = parameters.parse_cryptographic(body, verifies=name == "verify")
-        found = await _find(request)
+        found = await request.find_version()
         check_use(
             name,
             permitted=views.permitted(found),
