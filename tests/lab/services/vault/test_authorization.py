@@ -15,7 +15,7 @@ from podpass.directory.model import (
 )
 from podpass.lab.services.vault.authorization import authorize, find_vault
 from podpass.lab.services.vault.errors import Forbidden, ForbiddenByPolicy, VaultNotFound
-from podpass.lab.services.vault.model import SECRETS
+from podpass.lab.services.vault.model import CERTIFICATES, KEYS, SECRETS, Kind
 from podpass.resource.checks import Principal, TokenRefused, check_scope
 
 USER = roles.RoleCatalogue().find("Key Vault Secrets User")
@@ -134,6 +134,23 @@ async def test_access_policy_grants_only_its_permissions() -> None:
                 FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission=permission
             )
         assert "az keyvault set-policy --name one --object-id object" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", [SECRETS, KEYS, CERTIFICATES])
+async def test_permission_on_one_kind_of_objects_is_none_on_others(kind: Kind) -> None:
+    others = {"secrets", "keys", "certificates"} - {kind.plural}
+    for names in ({kind.plural}, others):
+        given = dict.fromkeys(names, ("get",))
+        held = policy(*given.pop("secrets", ()), document=given)
+        one = vault_with_access_policies(held)
+        asked = authorize(
+            FakeDirectory([one]), CALLER, one, action="", permission="get", kind=kind, name=""
+        )
+        if names is others:
+            with pytest.raises(ForbiddenByPolicy):
+                await asked
+        else:
+            assert await asked
 
 
 async def test_permission_all_excludes_purge() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from podpass.crypto import jose
+from podpass.directory.model import Tenant
 
 DAY = 86400
 V = "?api-version=7.4"
+OTHER_ID = "99999999-0000-4000-8000-000000000000"
 GREETING = f"/secrets/greeting{V}"
 GONE = f"/deletedsecrets/greeting{V}"
 
@@ -173,18 +175,31 @@ async def test_backup_is_restored_into_another_vault_of_the_subscription(world: 
     assert body["error"]["innererror"] == {"code": "ObjectIsDeletedButRecoverable"}
 
 
-async def test_backup_is_refused_in_other_tenant_or_subscription(world: Any, token: str) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tenant_id": OTHER_ID},
+        {
+            "resource_id": f"/subscriptions/{OTHER_ID}/resourceGroups/rg/providers/Microsoft.KeyVault"
+            "/vaults/far-vault"
+        },
+    ],
+    ids=["tenant", "subscription"],
+)
+async def test_backup_is_refused_in_other_tenant_or_subscription(
+    world: Any, token: str, how: dict[str, str]
+) -> None:
     """Attack: restore a backup into a vault of the attacker."""
-    far = f"/subscriptions/{'9' * 8}-0000-4000-8000-000000000000/resourceGroups/rg"
-    await world.vault(
-        "far-vault", resource_id=f"{far}/providers/Microsoft.KeyVault/vaults/far-vault"
-    )
-    await world.grant(world.identities["officer"], "Key Vault Secrets Officer", "far-vault")
+    await world.directory.create_tenant(Tenant(id=OTHER_ID))
+    far = await world.vault("far-vault", **how)
+    officer = world.identities["officer"]
+    await world.grant(officer, "Key Vault Secrets Officer", "far-vault")
     await put(world, token)
     _, blob, _ = await world.send("POST", f"/secrets/greeting/backup{V}", token=token)
-    host = "far-vault.vault.azure.net"
+    issuer = f"https://sts.windows.net/{far.tenant_id}/"
+    there = world.authority.mint(officer, iss=issuer, tid=far.tenant_id)
     status, body, _ = await world.send(
-        "POST", f"/secrets/restore{V}", token=token, body=blob, host=host
+        "POST", f"/secrets/restore{V}", token=there, body=blob, host="far-vault.vault.azure.net"
     )
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 

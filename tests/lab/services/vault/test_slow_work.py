@@ -84,8 +84,14 @@ async def test_caller_waits_for_one_piece_of_work_of_another_caller() -> None:
     assert order.count("evil") == 10
 
 
-async def test_slots_run_work_of_several_callers_but_one_of_each() -> None:
-    turns, running, most = Turns("imports", 2), [], []
+@pytest.mark.parametrize(("limit", "slots"), [("generation", 3), ("imports", 2), ("backups", 1)])
+async def test_slots_run_work_of_several_callers_but_one_of_each(
+    monkeypatch: pytest.MonkeyPatch, limit: str, slots: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    turns: Turns = getattr(WorkLimits(), limit)
+    running: list[str] = []
+    most: list[tuple[str, ...]] = []
 
     async def work(principal: str) -> None:
         async with turns.take(principal):
@@ -94,8 +100,8 @@ async def test_slots_run_work_of_several_callers_but_one_of_each() -> None:
             await asyncio.sleep(0)
             running.remove(principal)
 
-    await asyncio.gather(*(work(each) for each in "aaabbbccc"))
-    assert max(map(len, most)) == 2
+    await asyncio.gather(*(work(each) for each in "aaabbbcccddd"))
+    assert max(map(len, most)) == slots
     assert all(len(set(each)) == len(each) for each in most)
     with pytest.raises(ShareExceeded):
         async with Turns("imports", 2, waiting=0).take("a"):

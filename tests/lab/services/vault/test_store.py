@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,12 @@ from podpass.crypto.secret import Secret
 from podpass.database import CorruptRowError, Database, DatabaseFailed
 from podpass.directory.store import schema as directory
 from podpass.lab.services.vault.errors import BackupTooLarge, InvalidBackup, NameInUse, NameTaken
-from podpass.lab.services.vault.model import AuditContext, RecoveryPolicy, SecretAttributes
+from podpass.lab.services.vault.model import (
+    AuditContext,
+    ObjectState,
+    RecoveryPolicy,
+    SecretAttributes,
+)
 from podpass.lab.services.vault.schema import versions
 from podpass.lab.services.vault.store import SecretStore
 from tests.directory.database_faults import corrupt
@@ -152,6 +158,16 @@ async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> No
     async with create_store(tmp_path) as store:
         with pytest.raises(CorruptRowError, match="demo-vault/mine/"):
             await store.get("demo-vault", "mine")
+
+
+async def test_sealed_value_of_settings_opens_for_its_object_only(store: SecretStore) -> None:
+    """An attack: the private key of an operation is copied to another certificate, or to an issuer."""
+    mine = ObjectState(vault="one/certificates", name="Mine")
+    sealed = store.seal_text(Secret("x"), mine)
+    assert store.open_text(sealed, replace(mine, name="mINE")).reveal() == "x"
+    for other in (replace(mine, name="theirs"), replace(mine, vault="two/certificates")):
+        with pytest.raises(InvalidSealingKey):
+            store.open_text(sealed, other)
 
 
 async def test_wrong_sealing_key_is_refused_and_unchanged(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import json
+import resource
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -226,6 +229,47 @@ async def test_decoder_process_returns_the_same_certificate() -> None:
 async def test_decoder_process_returns_the_reason_of_a_refusal() -> None:
     with pytest.raises(BadParameter, match="password"):
         await decoder.decode(_pfx(), "wrong", preserve_order=False)
+
+
+def test_decoder_process_has_limits_of_time_and_memory_and_writes_no_core() -> None:
+    """An attack: a PFX that takes hours or all memory; a core dump would contain its key."""
+    script = (
+        "import resource as r; from podpass.lab.services.vault.certificates import decoder\n"
+        "decoder.main()\n"
+        "print('', *map(r.getrlimit, (r.RLIMIT_CPU, r.RLIMIT_CORE, r.RLIMIT_AS)), sep=';')"
+    )
+    request = json.dumps({"value": "", "password": "", "preserve_order": False})
+    done = subprocess.run(
+        [sys.executable, "-c", script, "7"],
+        input=request,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    answer, *limits = done.stdout.strip().split(";")
+    assert "error" in json.loads(answer)
+    assert limits == ["(7, 8)", "(0, 0)", f"({1 << 30}, {1 << 30})"]
+
+
+async def test_decoder_process_that_fails_writes_no_traceback(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It could contain the value or the password."""
+    with pytest.raises(BadParameter, match="cannot be decoded"):
+        # This is no limit that the process can set.
+        await decoder.decode_in_process(_pfx(), "secret", preserve_order=False, cpu_seconds=-1)
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_decoder_process_ends_after_a_time_without_use_of_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder, "_WALL_SECONDS", 0.5)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with pytest.raises(BadParameter, match="too long"):
+        await decoder.decode_in_process(_endless_pfx(), "", preserve_order=False, cpu_seconds=5)
+    # The limit of processor time would have ended it too, but later.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4
 
 
 async def test_decoder_process_that_takes_too_long_ends_and_does_not_block_the_loop() -> None:

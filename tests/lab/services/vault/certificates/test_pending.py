@@ -188,11 +188,41 @@ async def test_new_version_that_waits_for_a_merge_hides_no_earlier_one(ask: Call
     assert len((await ask("GET", "/keys/c/versions"))["value"]) == 2
 
 
-async def test_private_key_of_an_operation_is_sealed(world: Any, ask: Call) -> None:
+async def test_private_key_of_an_operation_is_sealed_and_deleted_with_it(
+    world: Any, ask: Call
+) -> None:
     await start(ask)
-    stored = await world.store.find(f"{await _vault_key(world)}/certificates", "c")
+    shelf = f"{await _vault_key(world)}/certificates"
+    stored = await world.store.find(shelf, "c")
     assert "PRIVATE KEY" not in str(stored)
     assert stored.settings["pending"]["key"]
+    await ask("DELETE", PENDING)
+    stored = await world.store.find(shelf, "c")
+    assert stored.settings["pending"]["key"] is None
+
+
+async def test_restored_certificate_has_no_operation(ask: Call) -> None:
+    """The private key of the operation is sealed for the certificate of the backup."""
+    await ask("POST", "/certificates/c/create", POLICY, status=202)
+    await start(ask)
+    blob = await ask("POST", "/certificates/c/backup")
+    await ask("DELETE", "/certificates/c")
+    await ask("DELETE", "/deletedcertificates/c", status=204)
+    await ask("POST", "/certificates/restore", blob)
+    missing = await ask("GET", PENDING, status=404)
+    assert code(missing) == "PendingCertificateNotFound"
+    await start(ask)
+
+
+async def test_one_of_many_merges_at_the_same_time_completes_the_operation(call: Call) -> None:
+    """Another one would complete an operation that it has not read."""
+    _, started, _ = await call("POST", "/certificates/c/create", UNKNOWN)
+    merged = {"x5c": [encode(sign(started["csr"]))]}
+    answers = await asyncio.gather(*(call("POST", f"{PENDING}/merge", merged) for _ in range(4)))
+    statuses = [status for status, _, _ in answers]
+    assert statuses.count(201) == 1
+    # The operation is completed when a late request reads it.
+    assert set(statuses) <= {201, 400, 409}
 
 
 async def _vault_key(world: Any) -> str:
