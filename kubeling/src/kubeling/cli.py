@@ -293,7 +293,7 @@ def _next_step(server: str, kubeconfig: Path) -> str:
 
 
 async def _run(cluster: "Cluster", words: Sequence[str]) -> int | None:
-    """Run a command with a cluster; return its exit code as a shell does, None if a signal ended the start."""
+    """Run a command with a cluster; return its shell exit code, None if the start was interrupted."""
     import asyncio
     import secrets
 

@@ -167,7 +167,7 @@ async def test_import_is_the_next_version_of_a_created_certificate(ask: Call) ->
 
 
 async def test_value_of_one_certificates_secret_is_imported_as_another(ask: Call) -> None:
-    """As the SDKs' own samples do."""
+    """The samples of the SDKs do this."""
     for name, content in (("a", "application/x-pkcs12"), ("b", "application/x-pem-file")):
         policy = {**POLICY["policy"], "secret_props": {"contentType": content}}
         await ask("POST", f"/certificates/{name}/create", {"policy": policy}, status=202)
@@ -312,7 +312,7 @@ async def test_chain_may_have_a_key_of_an_unknown_type(ask: Call) -> None:
 
 
 async def test_certificate_beyond_the_bounds_of_a_policy_is_refused(ask: Call) -> None:
-    """Its policy could not be read again."""
+    """The store could not read the policy of such a certificate again."""
     usages = [x509.ObjectIdentifier(f"1.3.6.1.{each}") for each in range(60)]
     key = ec.generate_private_key(ec.SECP256R1())
     made = build_certificate(

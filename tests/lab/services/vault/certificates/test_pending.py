@@ -71,7 +71,7 @@ async def test_merge_accepts_base64_that_the_sdk_for_python_encodes_again(ask: C
 
 
 async def test_one_of_many_first_creations_at_the_same_time_gets_the_operation(call: Call) -> None:
-    """Another one would replace the private key of a request that its caller has already got."""
+    """A second operation would replace the private key of a request that its caller has already received."""
     answers = await asyncio.gather(
         *(call("POST", "/certificates/c/create", UNKNOWN) for _ in range(4))
     )
