@@ -378,8 +378,8 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             file.unlink()
         words = [*words, "--temporary"]
     with (folder / "kubeling.log").open("w+b") as log:
-        # A Ctrl-C while the child is created must not leave it without an owner.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A signal while the child is created must not leave it without an owner.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         child = subprocess.Popen(
             [sys.executable, "-m", "kubeling", "up", "--data-dir", str(folder), *words],
             stdin=subprocess.DEVNULL,
@@ -388,6 +388,8 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             start_new_session=True,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
         )
+        # As Ctrl-C: the child has its own session, so nothing else would end it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             path = _wait_ready(child, log, folder / "kubeling.log")

@@ -146,6 +146,21 @@ def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     assert "kubeling" in kubectl(Path(path), "get", "nodes")
 
 
+def test_terminated_start_in_the_background_leaves_nothing_that_runs(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Fails if the child continues, as after the timeout of a CI job."""
+    folder = tmp_path / "state/kubeling"
+    with subprocess.Popen(
+        [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        until((folder / "kubeling.log").exists)
+        process.terminate()
+        written, said = process.communicate(timeout=SECONDS)
+    assert (process.returncode, written, said.strip()) == (130, b"", b"kubeling: interrupted")
+    assert not folder.exists()
+
+
 def test_next_steps_name_the_folder_of_the_option(environ: dict[str, str], tmp_path: Path) -> None:
     option = ["--data-dir", str(tmp_path / "data")]
     said = failure(["status", *option], environ)

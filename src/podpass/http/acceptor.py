@@ -25,7 +25,7 @@ HANDSHAKE_SECONDS = 10.0
 # The end of a long response may take any time, so `slow_readers` limits it and not this timeout.
 _TLS_SHUTDOWN_SECONDS = 24 * 3600.0
 # The kernel's default of several megabytes for each client that does not read would use up a memory limit.
-_UNSENT_BYTES = 128 * 1024
+UNSENT_BYTES = 128 * 1024
 _PAUSE_SECONDS = 0.1
 _LOG_INTERVAL_SECONDS = 10.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -177,7 +177,7 @@ class Acceptor:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
             await self._loop.connect_accepted_socket(
                 create,

@@ -24,6 +24,7 @@ from podpass.clock import Clock
 from podpass.errors import Error
 from podpass.http.proxy_headers import unmap_ipv4
 from podpass.http.reply import Reply
+from podpass.http.request_path import raw_path
 from podpass.http.server import Receive, Scope, Send, header, header_values, respond
 from podpass.imds import responses
 from podpass.imds.entra_client import TokenNotAcquired
@@ -115,7 +116,8 @@ class ManagedIdentityApp:
         )
 
     async def _route(self, scope: Scope) -> Reply:
-        path, method = scope["path"], scope["method"]
+        # Not decoded: a proxy in front that filters by path would not recognise an encoded slash.
+        path, method = raw_path(scope).decode("latin-1"), scope["method"]
         is_imds = _IMDS.fullmatch(path) is not None
         if is_imds and not self._serves_imds:
             return responses.text_error(404, _IMDS_OFF)

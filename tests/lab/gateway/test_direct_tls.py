@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from podpass.database import Database
+from podpass.directory.store.directory import Directory
 from podpass.http.server import bind
 from podpass.lab.gateway import direct_tls
 from podpass.lab.gateway.direct_tls import HostsFile, build_hosts, choose_address, try_listen
+from tests.lab.instance.instances import overwrite
 from tests.waiting import eventually
 
 
@@ -67,3 +70,26 @@ async def test_hosts_file_changes_in_place_when_a_vault_is_added_or_removed(
         mounted.close()
     assert socket.gethostbyname("localhost").startswith("127.")
     assert "localhost" in file.path.read_text()
+
+
+async def test_failed_update_of_a_damaged_database_is_one_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error's traceback contains the statements of the directory."""
+    file = tmp_path / "podpass.db"
+    async with Directory(Database(f"sqlite:///{file}")) as directory:
+        is_damaged = False
+
+        async def list_hosts() -> list[str]:
+            vaults = await directory.list_vaults() if is_damaged else []
+            return [vault.name for vault in vaults]
+
+        async with HostsFile(tmp_path / "hosts", "127.254.1.1", list_hosts) as hosts:
+            overwrite(file)
+            is_damaged = True
+            hosts.changed()
+            await eventually(lambda: "hosts_file_update_failed" in caplog.messages)
+    [record] = [each for each in caplog.records if each.msg == "hosts_file_update_failed"]
+    assert record.exc_info is None
+    assert vars(record)["reason"] == "the database is damaged"
+    assert "podpass restore" in vars(record)["fix"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import socket
 import ssl
@@ -23,6 +24,7 @@ from podpass.lab.gateway.pod_targets import Address, PodTargets, TargetRefused
 from podpass.lab.gateway.refused_hosts import RefusedHosts
 from podpass.lab.gateway.tunnel_sources import TunnelSources
 from podpass.log import AUTHORITY_NOT_SERVED
+from tests.http.unread import closing_error, connected, wait_until_forgotten
 from tests.ports import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -590,8 +592,49 @@ async def test_tunnel_of_a_client_that_reads_nothing_ends() -> None:
             status, (_, writer) = await _connect(own, f"{host}:443")
             writer.close()
         assert b" 200 " in status
-        assert await reader.read()  # what its kernel had accepted, and the end
+        # Without a reset, the kernel would keep a megabyte for the closed connection.
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
         first.close()
+
+
+async def test_tunnel_that_has_ended_leaves_no_data_in_the_kernel() -> None:
+    """The attack: a client requests an answer, ends its side, and reads nothing."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.write(bytes(64 * 1024))
+        writer.close()
+
+    host = "vault.azure.net"
+    async with (
+        _listening(answer) as service,
+        _gateway({host: service}, stall_seconds=0.5) as own,
+    ):
+        with connected(own, receive_buffer=4096) as client:
+            client.send(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            client.shutdown(socket.SHUT_WR)
+            await wait_until_forgotten(own[1], client)
+
+
+async def test_ended_tunnel_of_a_client_that_reads_nothing_keeps_its_share_until_it_is_reset() -> (
+    None
+):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        # More than the kernel accepts: the rest waits in the transport, below its limit.
+        writer.write(bytes(180 * 1024))
+        writer.close()
+
+    host = "vault.azure.net"
+    async with (
+        _listening(answer) as service,
+        _gateway({host: service}, stall_seconds=0.5) as own,
+    ):
+        with connected(own, receive_buffer=4096) as client:
+            client.send(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            client.shutdown(socket.SHUT_WR)
+            assert await closing_error(client) == errno.ECONNRESET
 
 
 async def test_tunnel_of_a_client_that_reads_slowly_is_not_cut() -> None:

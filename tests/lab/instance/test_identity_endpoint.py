@@ -149,6 +149,24 @@ async def test_request_for_another_host_is_refused(world: World, host: str) -> N
     assert "--managed-identity-hosts" in body["error_description"]
 
 
+@pytest.mark.parametrize("path", [IMDS, APP_SERVICE])
+@pytest.mark.parametrize("encoded", ["%2f", "%2F"])
+async def test_path_with_an_encoded_slash_is_not_found(
+    world: World, path: str, encoded: str
+) -> None:
+    """The attack: a proxy in front of the endpoint refuses the path of the protocol."""
+    first, _, rest = path[1:].partition("/")
+    async with running(world, headers=HEADERS, assigned=(World.MIRID,)) as endpoint:
+        assert (await endpoint.get(path, METADATA | WEB))[0] == 200
+        host, _, port = endpoint.origin.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = "".join(f"{name}: {value}\r\n" for name, value in (METADATA | WEB).items())
+        target = f"/{first}{encoded}{rest}"
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {endpoint.origin}\r\n{head}\r\n".encode())
+        assert (await reader.readline()).split()[1] == b"404"
+        writer.close()
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import dns.asyncquery
 import dns.edns
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podpass.lab.names import messages, resolver
+from tests.http.unread import closing_error, connected, wait_until_forgotten
 from tests.lab.names.corefiles import SERVED
 from tests.lab.names.server import ADDRESSES, HOST, Cloud, running
 
@@ -298,6 +300,26 @@ async def test_connection_reads_no_query_while_its_replies_wait() -> None:
             await front.ask("demo.vault.azure.net")
         assert len(asyncio.all_tasks()) - before <= resolver.MAX_CONNECTION_QUERIES + 1
         writer.close()
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+async def test_client_that_reads_no_reply_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The attack: such clients keep connections outside of their share, and data in the kernel."""
+
+    async def answer(query: messages.Query, _: Callable[[str], bool]) -> bytes:
+        return query.wire[:2] + bytes(60_000)
+
+    monkeypatch.setattr(resolver, "_IDLE_SECONDS", 0.5)
+    async with running(answer_name=answer) as cloud:
+        with connected((HOST, cloud.port), receive_buffer=4096) as client:
+            query = dns.message.make_query("www.example.org", "A").to_wire()
+            client.sendall((len(query).to_bytes(2, "big") + query) * count)
+            client.shutdown(socket.SHUT_WR)
+            if count > 1:
+                assert await closing_error(client) == errno.ECONNRESET
+            await wait_until_forgotten(cloud.port, client)
 
 
 async def test_addresses_of_one_ipv6_network_have_one_share() -> None:

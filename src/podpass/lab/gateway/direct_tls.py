@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from podpass import names
+from podpass.database import DatabaseFailed
 from podpass.directory.store.directory import Directory
 from podpass.http.server import PortInUse, bind
 from podpass.lab.data.datadir import InstanceConfig
@@ -91,6 +92,10 @@ class HostsFile:
             self._event.clear()
             try:
                 await self._update()
+            except DatabaseFailed as exc:
+                # Its traceback adds only the text of the statement.
+                facts = {"reason": exc.message, **exc.facts, "fix": exc.hint}
+                _log.error("hosts_file_update_failed", extra=facts)
             except Exception:  # noqa: BLE001 the next change tries again
                 _log.exception("hosts_file_update_failed")
             await asyncio.sleep(_MIN_SECONDS)

@@ -22,7 +22,7 @@ from podpass.http.limits import source_network
 from podpass.http.proxy_headers import unmap_ipv4
 from podpass.http.resolver import NameNotResolved
 from podpass.http.shares import ShareExceeded, Shares
-from podpass.lab.gateway import sni
+from podpass.lab.gateway import closing, sni
 from podpass.lab.gateway.failure_log import FailureLog
 from podpass.lab.gateway.pod_targets import Address, PodTargets, TargetRefused, may_reach
 from podpass.lab.gateway.proxy_request import BadProxyRequest, parse_head, split_target
@@ -34,7 +34,6 @@ from podpass.lab.gateway.tunnel import (
     MAX_HEAD_BYTES,
     STALL_SECONDS,
     Stream,
-    abort,
     connect,
     connect_service,
     describe_error,
@@ -195,6 +194,7 @@ class Gateway:
         assert task is not None
         self._tunnels.add(task)
         self._transports.add(writer.transport)
+        closing.limit_unsent(writer.get_extra_info("socket"), self._limits.stall_seconds)
         try:
             await serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -205,7 +205,7 @@ class Gateway:
                 raise
         finally:
             self._tunnels.discard(task)
-            abort(writer)
+            writer.close()
 
     async def _serve_pod(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._serve(reader, writer, self._pod_targets.find)
@@ -303,7 +303,7 @@ class Gateway:
                 raise
             if route(self._table, host) is None:
                 self._refused_hosts.report_connected(host, port, source[0])
-            stack.callback(abort, writer)
+            stack.callback(writer.close)
             yield reader, writer
 
     async def _connect(
@@ -345,12 +345,13 @@ class Gateway:
         # A tunnel to the gateway itself would let one request open thousands of tunnels.
         peer = writer.get_extra_info("peername")
         if peer is None:  # the host has reset the connection
-            abort(writer)
+            writer.close()
             raise HostUnreachable(f"{host}:{port} has closed the connection")
         if self._is_own(unmap_ipv4(peer[0]), peer[1]):
-            abort(writer)
+            writer.close()
             raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
+        closing.limit_unsent(writer.get_extra_info("socket"), self._limits.stall_seconds)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
 

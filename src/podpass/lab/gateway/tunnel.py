@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from podpass.http.resolver import NameNotResolved
-from podpass.lab.gateway import sni
+from podpass.lab.gateway import closing, sni
 from podpass.lab.gateway.pod_targets import Address
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -75,7 +75,7 @@ async def relay(
     half_open_seconds: float = HALF_OPEN_SECONDS,
     stall_seconds: float = STALL_SECONDS,
 ) -> None:
-    """Copy in both directions until both have ended; an error in one direction ends both.
+    """Copy in both directions until both have ended, and close; an error in one direction ends both.
 
     After the end of one direction, the other ends when no data has passed for `half_open_seconds`. Without
     this limit, a client that never closes would keep a tunnel of its share to a service that has closed.
@@ -107,9 +107,11 @@ async def relay(
     except* TimeoutError:
         # Closing would wait until a peer that does not read has read the buffer.
         for _, writer in (client, remote):
-            writer.transport.abort()
+            closing.reset(writer.transport)
     except* OSError:
         pass
+    # A peer that does not read would keep its connection after its tunnel has ended.
+    await asyncio.gather(*(closing.close(each, stall_seconds) for _, each in (client, remote)))
 
 
 async def _drain(writer: asyncio.StreamWriter, seconds: float) -> None:
@@ -121,12 +123,6 @@ async def _drain(writer: asyncio.StreamWriter, seconds: float) -> None:
                 return await writer.drain()
         if writer.transport.get_write_buffer_size() >= waiting:
             raise TimeoutError
-
-
-def abort(writer: asyncio.StreamWriter) -> None:
-    """Close the connection without waiting; the transport still flushes its buffer."""
-    if not writer.transport.is_closing():
-        writer.close()
 
 
 def describe_error(exc: Exception) -> str:
