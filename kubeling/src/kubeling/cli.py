@@ -388,7 +388,7 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             start_new_session=True,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
         )
-        # As Ctrl-C: the child has its own session, so nothing else would end it.
+        # SIGTERM has the effect of Ctrl-C: the child has its own session, so nothing else would stop it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

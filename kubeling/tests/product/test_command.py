@@ -146,10 +146,10 @@ def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     assert "kubeling" in kubectl(Path(path), "get", "nodes")
 
 
-def test_terminated_start_in_the_background_leaves_nothing_that_runs(
+def test_terminated_start_in_the_background_leaves_no_process(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Fails if the child continues, as after the timeout of a CI job."""
+    """Fails if the child keeps running, for example after a CI job's timeout."""
     folder = tmp_path / "state/kubeling"
     with subprocess.Popen(
         [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -190,7 +190,7 @@ async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
     await world.store.put([made], states=[state])
 
 
-async def test_action_that_fails_is_removed_and_prevents_no_other_one(
+async def test_failed_action_is_removed_and_does_not_stop_other_actions(
     world: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An attack: a key that cannot be rotated stops the rotation, and the requests, of all vaults."""
