@@ -243,7 +243,7 @@ def _measure_many_identities(folder: Path, issuer: IssuerProcess, core: int) -> 
 
 
 def measure_expressions(folder: Path, issuer: IssuerProcess, core: int) -> Row:
-    """Compare identities with 20 expressions each, of which the last matches, with exact credentials."""
+    """Compare exact credentials with identities of 20 expressions, of which only the last one matches."""
     requests = [
         token_requests.token_request(issuer, number, lookups.client_id(number % FLEXIBLE))
         for number in range(POOL)
@@ -253,7 +253,7 @@ def measure_expressions(folder: Path, issuer: IssuerProcess, core: int) -> Row:
     asyncio.run(_fill(urls["flexible"], FLEXIBLE, issuer.url(), is_flexible=True))
     flags = ("--flexible-kubernetes", issuer.url())
     spent: dict[str, float] = {}
-    for kind, url in [*urls.items()] * 2:  # the better of two: other programs use the same caches
+    for kind, url in [*urls.items()] * 2:  # the faster of two: other programs share the caches
         with authority.run_authority(folder, [core], url, flags) as target:
             seconds = 1 / drive(target, requests).per_core_second
             spent[kind] = min(seconds, spent.get(kind, seconds))
@@ -269,8 +269,8 @@ def measure_expressions(folder: Path, issuer: IssuerProcess, core: int) -> Row:
 async def _fill(url: str, count: int, issuer: str, *, is_flexible: bool = False) -> None:
     """Change the credentials of each identity so that one trusts the running issuer.
 
-    With `is_flexible`, each has an expression of its own for this issuer; only that which is compared last
-    matches.
+    With `is_flexible`, each credential has its own expression for this issuer. Only the expression that is
+    compared last matches.
     """
     await lookups.fill(url, count)
     changes = ["SET issuer = :issuer, subject = :subject WHERE name = 'credential-0'"]

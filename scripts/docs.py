@@ -290,7 +290,7 @@ def checks_page() -> str:
     lines = [
         "# Checks of podpass doctor\n",
         MADE,
-        "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
+        "`podpass doctor` makes the checks in this order. The first finding is the first problem on the",
         "token's path. A check is named after the problem that it finds; the text says what must hold.",
         "How to use the command: [develop/doctor.md](develop/doctor.md).\n",
     ]

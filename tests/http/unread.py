@@ -25,7 +25,7 @@ def connected(
 async def closing_error(client: socket.socket) -> int:
     """Wait until the server has reset a connection that is not read; return the error, 0 for none."""
     poll = select.poll()
-    poll.register(client, 0)  # data and the end of the data are no events, a reset is one
+    poll.register(client, 0)  # only a reset is an event; data and the end of data are not
     await asyncio.to_thread(poll.poll, _SECONDS * 1000)
     return client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(1800)]
 _MODULE = "github.com/Azure/azure-workload-identity"
 _NAMESPACE = "azure-workload-identity-system"
 _PORT = 9443
-# The program looks for its certificate in growing intervals: if it misses the first ones, it takes 90 s.
+# The program checks for its certificate at growing intervals: if the first checks fail, it takes 90 s.
 _READY_SECONDS = 60
 
 

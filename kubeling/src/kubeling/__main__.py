@@ -7,7 +7,7 @@ def main() -> None:
     """Run the command."""
     try:
         from kubeling import cli
-    except KeyboardInterrupt:  # during the import; no command has started
+    except KeyboardInterrupt:  # during the import: no command has started yet
         print("kubeling: interrupted", file=sys.stderr)  # noqa: T201 the error of a command
         sys.exit(130)
     cli.main()

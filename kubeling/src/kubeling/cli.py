@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from kubeling.instance import Cluster
 
 _FOLDER = "KUBELING_DATA_DIR"
-_NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL, _INTERRUPTED = 126, 127, 128, 130  # as in a shell
+_NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL, _INTERRUPTED = 126, 127, 128, 130  # exit codes of a shell
 
 # Identifies the processes of the command, which end with a `run` that is killed.
 _RUN_VARIABLE = "KUBELING_RUN"
 _READY_SECONDS = 5.0
-# Their names are in a package that `--help` does not load; a test compares them.
+# `--help` does not load the package that has these names; a test compares them.
 _RELEASES = "Kubernetes release: 1.37, 1.36 or 1.35.  [default: 1.37]"
 _DEFAULT_FOLDER = "$XDG_STATE_HOME/kubeling, or ~/.local/state/kubeling"
 _OF_DETACHED = (
@@ -82,7 +82,7 @@ def _cluster_options(command: Command) -> Command:
                 metavar="IMAGE=COMMAND",
                 callback=_parse_images,
                 multiple=True,
-                help="The command of this machine that stands for an image, such as"
+                help="A command of this machine that runs in place of an image, such as"
                 " nginx='python -m http.server 80'; repeatable.",
             ),
             click.option(
@@ -120,7 +120,7 @@ def cli() -> None:
 @_cluster_options
 @_data_dir(
     "Folder that keeps the objects for the next start.  [default: a temporary folder; with --detach"
-    f" {_DEFAULT_FOLDER}, whose objects end with the cluster]"
+    f" {_DEFAULT_FOLDER}, whose objects are deleted with the cluster]"
 )
 @click.option(
     "--port",
@@ -170,11 +170,11 @@ def up(
 @_cluster_options
 @click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(*, words: tuple[str, ...], verbose: bool, **options: Any) -> None:
-    """Run one command with a new cluster, which ends with it.
+    """Run one command with a new cluster, and end the cluster after it.
 
     Example: kubeling run -- kubectl get nodes
 
-    The command has KUBECONFIG. kubeling passes signals on, and exits with its exit code.
+    The command has KUBECONFIG. kubeling passes signals to the command, and exits with its exit code.
     """
     import asyncio
 
@@ -255,7 +255,7 @@ async def _serve(cluster: "Cluster", folder: Path | None) -> int | None:
     async with contextlib.AsyncExitStack() as stack:
         starting = asyncio.create_task(stack.enter_async_context(cluster))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores a signal
                 asyncio.get_running_loop().add_signal_handler(number, end, number)
         await asyncio.wait({starting})
         if ended_by and (starting.cancelled() or not starting.exception()):
@@ -282,7 +282,7 @@ async def _serve(cluster: "Cluster", folder: Path | None) -> int | None:
 
 
 def _cancel_start(starting: "asyncio.Task[Any]") -> bool:
-    """Cancel a start; return whether it was not complete. A second signal does not end its cleanup."""
+    """Cancel a start; return whether it was incomplete. A second signal does not interrupt its cleanup."""
     if not starting.cancelling():
         starting.cancel()
     return not starting.done()
@@ -293,7 +293,7 @@ def _next_step(server: str, kubeconfig: Path) -> str:
 
 
 async def _run(cluster: "Cluster", words: Sequence[str]) -> int | None:
-    """Run a command with a cluster; return its exit code as a shell does, None after an interrupted start."""
+    """Run a command with a cluster; return its shell exit code, None if the start was interrupted."""
     import asyncio
     import secrets
 
@@ -308,7 +308,7 @@ async def _run(cluster: "Cluster", words: Sequence[str]) -> int | None:
             return
         if child is None:
             pending.append(number)
-        # A terminal sends Ctrl-C to both processes; a second signal would end a program that cleans up.
+        # A terminal sends Ctrl-C to both processes; a second signal could interrupt the command's cleanup.
         elif child.returncode is None and not (has_terminal and number in of_terminal):
             child.send_signal(number)
 
@@ -388,7 +388,7 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             start_new_session=True,
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
         )
-        # As Ctrl-C: the child has its own session, so nothing else would end it.
+        # SIGTERM has the effect of Ctrl-C: the child has its own session, so nothing else would stop it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -413,7 +413,7 @@ def _wait_ready(child: "subprocess.Popen[bytes]", log: IO[bytes], log_file: Path
     """Wait until a cluster in the background is ready; return its kubeconfig.
 
     Raises:
-        Error: it has ended; with the cause from its log.
+        Error: The cluster has ended; the message is the cause in its log.
     """
     assert child.stdout is not None
     with child.stdout as output:
@@ -422,7 +422,7 @@ def _wait_ready(child: "subprocess.Popen[bytes]", log: IO[bytes], log_file: Path
     child.wait()
     log.seek(0)  # the folder of a temporary cluster is already deleted
     said = log.read().decode(errors="replace").strip()
-    # Other programs of the cluster may have written after it.
+    # The cause is not always the last line: processes of the cluster also write to the log.
     causes = [each for each in said.splitlines() if each.startswith("kubeling: ")]
     cause = (causes or [said.rpartition("\n")[2]])[-1].removeprefix("kubeling: ")
     hint = f"see {log_file}" if cause else "check the free space of the disk"

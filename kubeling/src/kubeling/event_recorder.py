@@ -270,7 +270,7 @@ class EventRecorder:
             else:
                 series.written = update["count"]
                 return
-            # A new Event has the count since the last write, not of all occurrences.
+            # A new Event has the count since the last write, not the count of all occurrences.
             series.count, series.first = series.count - series.written, series.last
             series.name, series.written = "", 0
         name = f"{str(series.reference['name'])[:230].rstrip('.-')}.{uuid.uuid4().hex[:16]}"

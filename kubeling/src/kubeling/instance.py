@@ -99,7 +99,7 @@ class InvalidIssuer(Error):
     """The issuer of ServiceAccount tokens is not an https URL."""
 
     code = "invalid_issuer"
-    hint = "OpenID Connect requires one, such as https://east.example"
+    hint = "use an https URL, such as https://east.example: OpenID Connect requires it"
 
 
 class PortInUse(Error):
@@ -121,10 +121,11 @@ class Cluster:
 
     A `folder` keeps the objects for the next start; the default is a temporary folder, which is deleted.
     With `temporary`, a given folder is deleted, too. Without `node`, pods stay pending. Without
-    `controllers`, no controller of kube-controller-manager runs; without both, a cluster is as in envtest.
-    `images` are the commands of images, each a text as in a shell or a list, or an image source; `tokens`
-    are more bearer tokens and their users; `environment` are default variables of containers; `issuer` is
-    that of ServiceAccount tokens.
+    `controllers`, no controller of kube-controller-manager runs; without both, it is like one of envtest.
+
+    `images` maps images to commands, each a list or a text as in a shell; or it is an image source. `tokens`
+    maps more bearer tokens to their users. `environment` has default variables of containers. `issuer` is
+    the issuer of ServiceAccount tokens.
 
     Attributes are available inside the block. Every method can be called from any thread.
 

@@ -293,7 +293,7 @@ async def test_server_that_cannot_write_is_alive_and_not_ready(live: Live) -> No
 async def test_server_whose_file_was_damaged_is_alive_and_not_ready(
     live: Live, damage: str
 ) -> None:
-    """Fails if objects in memory hide a damaged file, which loses every later write at the next start."""
+    """Fails if objects in memory hide a damaged file: the next start would lose every later write."""
     path = live.folder / "kubernetes.db"
     if damage == "removed":
         path.unlink()
@@ -304,7 +304,7 @@ async def test_server_whose_file_was_damaged_is_alive_and_not_ready(
         with contextlib.closing(sqlite3.connect(path)) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with path.open("r+b") as file:
-            file.seek(4096)  # the page that a write of the check changes is intact
+            file.seek(4096)  # the damage is not in the page that the check writes
             file.write(os.urandom(path.stat().st_size - 4096))
     assert (await live.call("GET", "/livez")).status == 200
     assert "[-]etcd failed" in (await live.call("GET", "/readyz")).text

@@ -73,7 +73,7 @@ def interrupt(
 def test_interrupted_start_exits_with_130_and_leaves_no_folder(
     environ: dict[str, str], tmp_path: Path, words: list[str]
 ) -> None:
-    """Fails if Ctrl-C before the cluster is ready is an abort, a success, or lost."""
+    """Fails if Ctrl-C before the cluster is ready is ignored, or ends with 0 or an abort message."""
     environ["TMPDIR"] = str(tmp_path)
     code, said = interrupt(words, environ, lambda: [*tmp_path.glob("kubeling-*/ca.crt")])
     assert (code, said) == (130, INTERRUPTED)
@@ -146,10 +146,10 @@ def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     assert "kubeling" in kubectl(Path(path), "get", "nodes")
 
 
-def test_terminated_start_in_the_background_leaves_nothing_that_runs(
+def test_terminated_start_in_the_background_leaves_no_process(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Fails if the child continues, as after the timeout of a CI job."""
+    """Fails if the child keeps running, for example after a CI job's timeout."""
     folder = tmp_path / "state/kubeling"
     with subprocess.Popen(
         [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -389,7 +389,7 @@ def test_tokens_have_the_issuer_that_the_user_chose(environ: dict[str, str]) -> 
     path = Path(output(command, environ=environ).strip())
     document = json.loads(kubectl(path, "get", "--raw", "/.well-known/openid-configuration"))
     assert document["issuer"] == issuer
-    # The server accepts its own tokens: its audience is the issuer too.
+    # The issuer is the default audience too, so the server accepts its own tokens.
     token = kubectl(path, "create", "token", "default").strip()
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     assert (claims["iss"], claims["aud"]) == (issuer, [issuer])

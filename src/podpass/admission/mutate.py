@@ -157,7 +157,7 @@ def choose_volume_name(pod: Pod, config: PodIdentityConfig) -> str:
         if str(volume.get("name")).startswith(names.VOLUME_PREFIX) and "projected" in volume
     ]
     if len(earlier) > 1:
-        # The volumes that the containers mount at the token's path, without skipped containers.
+        # The volumes that containers mount at the token's path. Skipped containers do not count.
         mounted = {
             mount.get("name")
             for group in ("initContainers", "containers")

@@ -78,7 +78,7 @@ def list_storage_warnings(
     from podpass.lab.install.azurite import list_accounts, warn_of_unserved
     from podpass.settings.storage import parse_accounts
 
-    # Most seeds have none, and need not be parsed again.
+    # Most seeds have no accounts. Such a seed is not parsed a second time.
     if "storage_accounts" not in seed:
         return []
     variable = names.ENV_AZURITE_ACCOUNTS
@@ -118,10 +118,10 @@ def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> list[str
 
 
 def warn_of_policies(seed: str) -> None:
-    """Warn of the policies of an applied seed, which nothing stores."""
+    """Warn that `podpass apply` does not use the policies of a seed."""
     from podpass.lab.services import parse_seed
 
-    # Most seeds have none, and need not be parsed again.
+    # Most seeds have no policies. Such a seed is not parsed a second time.
     if "policies" in seed and parse_seed(seed, "seed").entries["policies"]:
         print_message(
             "warning: the policies of the seed are not applied: `podpass lint` reads them"

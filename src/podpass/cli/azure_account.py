@@ -200,7 +200,9 @@ def _use_instance(
 
     data_dir = _locate(chosen, environ)
     status = require_status(data_dir)
-    check_not_stopped(data_dir, status["pids"]["podpass"])  # a request would wait for a minute
+    check_not_stopped(
+        data_dir, status["pids"]["podpass"]
+    )  # without it, a request would wait for a minute
     if chosen.azure_env.lower() not in ("", "azurepubliccloud", "azurecloud"):
         raise UsageError("a local instance is AzurePublicCloud: omit --azure-env")
     subscription, endpoints = status["subscription_id"], find_endpoints("AzurePublicCloud")

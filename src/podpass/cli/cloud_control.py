@@ -22,8 +22,8 @@ from podpass.lab.data.datadir import DataDir
 def command(data_dir: DataDir, action: str, name: str, seconds: str) -> None:
     """Print facts of the running cloud as JSON, or change it, for commands outside the pod.
 
-    The output of `sign-in` and `job` is for `podpass cloud env` and `run` alone: it has a refresh token, or
-    the tokens of a job.
+    Only `podpass cloud env` and `run` use `sign-in` and `job`: the output contains a refresh token, or the
+    tokens of a job.
     """
     actions: dict[str, Callable[[], dict[str, Any]]] = {
         "info": lambda: _read_info(data_dir),

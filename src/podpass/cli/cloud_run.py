@@ -63,9 +63,9 @@ def command(
     While the command runs, a port of this machine is forwarded to the cloud through the API server, also
     after the cloud's pod is replaced. The command has the variables of `podpass cloud env`.
 
-    Without --as, only az is signed in, as the administrator of the cloud. With --as, the command has the
-    variables that the webhook injects into pods of the ServiceAccount, and the token is renewed while it
-    runs; or those of a job of a pipeline.
+    Without --as, only az is signed in, as the administrator of the cloud. With --as SERVICEACCOUNT, the
+    command has the variables that the webhook injects into pods, and its token is renewed while it runs. With
+    --as JOB, it has the variables of a job of a pipeline.
 
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.

@@ -11,7 +11,7 @@ from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
 from podpass.lab.data.datadir import DataDir
 
-_HINT = "pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run `{}`, and `{}` sets it"
+_HINT = "pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run `{}`, then `{}`, which sets it"
 
 
 def connect(
@@ -48,7 +48,7 @@ def connect_to_cluster(
     hint = _HINT.format(start, format_command(data_dir, "env"))
     client = connect(kubeconfig, environ, hint=hint)
     if status and status["kubernetes"].get("server") == client.server:
-        # Each request would wait until its timeout.
+        # Without this check, each request would wait until its timeout.
         check_not_stopped(data_dir, status["pids"]["podpass"])
     return client
 

@@ -53,7 +53,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restore": "Restore all data from a backup file",
     },
     "Troubleshooting": {
-        "doctor": "Find out why a workload gets no token: the first wrong thing, and its fix",
+        "doctor": "Find out why a workload gets no token: the first problem, and its fix",
         "trace": "Show the hops of the tokens of a pod, from its admission to the resource",
         "explain": "Explain the text of an error, or a whole log: meaning, cause and resolution",
         "graph": "Show which ServiceAccounts can use which identity, and what each reaches",

@@ -23,7 +23,7 @@ _PAGE = {"limit": "500"}
 
 
 def complete_any(*completions: Completion) -> Completion:
-    """Return a completion with the values of all given ones, each once."""
+    """Return a completion with the values of all given completions, each value once."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
         found = [item for each in completions for item in each(ctx, parameter, text)]

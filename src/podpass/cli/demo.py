@@ -22,7 +22,7 @@ def command(keep: bool, kubernetes: str) -> None:
     """
     try:
         asyncio.run(_run(keep, kubernetes))
-    except asyncio.CancelledError as exc:  # SIGTERM and a closed terminal end it as Ctrl-C does
+    except asyncio.CancelledError as exc:  # SIGTERM and SIGHUP have the effect of Ctrl-C
         raise KeyboardInterrupt from exc
 
 

@@ -130,7 +130,7 @@ def command(
     target: str,
     **cloud: Any,
 ) -> int:
-    """Find out why a workload gets no token: the first wrong thing, and its fix.
+    """Find out why a workload gets no token: the first problem, and its fix.
 
     Checks the stages of a token in order, from the ServiceAccount to the resource. The argument is a name, or
     pod/NAME, deployment/NAME (also statefulset, daemonset, job), serviceaccount/NAME or namespace/NAME;

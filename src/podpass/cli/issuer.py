@@ -260,8 +260,8 @@ def status(
 def _refuse_platforms(_: click.Context, __: click.Parameter, is_given: bool) -> None:
     if is_given:
         raise UsageError(
-            "`podpass issuer serve` has the keys of a cluster, and none of a pipeline",
-            hint="use `podpass up --pipelines github`; docs/develop/pipelines.md has all platforms",
+            "`podpass issuer serve` has the keys of a cluster, not those of a pipeline",
+            hint="use `podpass up --pipelines github`; docs/develop/pipelines.md lists all platforms",
         )
 
 

@@ -105,11 +105,10 @@ command = click.Command(
     ],
     callback=_run,
     help="Find federated credentials that Entra refuses, or that trust more than intended.\n\n"
-    "SEED is a seed file. Without it, the command reads the identities of a local instance, or of Azure with"
-    " your own sign-in, and the assignments of Microsoft's policies there; it changes nothing. It finds"
-    " subjects that name a repository or a project by a name that another owner can take, wildcards in"
-    " subjects, expressions that Entra refuses, inexact issuers and audiences, the 21st credential, issuers"
-    " that Microsoft's policies refuse, and chains of two federated credentials. The exit code is 1 with"
-    " findings, and 3 if there are none and not everything could be"
-    " read.",
+    "SEED is a seed file. Without it, the command reads the identities of a local instance, or of Azure"
+    " with your own sign-in. In Azure, it also reads the assignments of Microsoft's policies. It changes"
+    " nothing. It finds subjects that name a repository or a project by a name that another owner can"
+    " take, wildcards in subjects, expressions that Entra refuses, inexact issuers and audiences, the 21st"
+    " credential, issuers that Microsoft's policies refuse, and chains of two federated credentials. The"
+    " exit code is 1 with findings, and 3 without findings if something could not be read.",
 )

@@ -182,7 +182,7 @@ def is_job(identity: str | None) -> bool:
 
 
 def check_token_seconds(identity: str | None, token_seconds: int | None) -> None:
-    """Check that a lifetime is given for a job alone. Raises UsageError."""
+    """Check that a lifetime is given only for a job of a pipeline. Raises UsageError."""
     if token_seconds is not None and not is_job(identity):
         raise UsageError(
             "--token-seconds is only for a job of a pipeline", hint="add --as JOB, or omit it"

@@ -49,7 +49,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
     print_skipped_rows(status["damaged"])
     if not is_cloud_alone(status):
         for stopped in status["stopped_containers"]:
-            print_message(f"podpass: {stopped} is stopped by a signal and responds to nothing")
+            print_message(f"podpass: {stopped} does not respond: a signal has stopped it")
         for warning in pod_limits.outdated_warnings(status):
             print_message(f"podpass: {warning}")
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:

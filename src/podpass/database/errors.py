@@ -84,7 +84,7 @@ class DatabaseReadOnly(DatabaseFailed):
 
 
 class DatabaseDamaged(DatabaseFailed):
-    """The database was damaged: a retry does not help, and writes would be lost with it."""
+    """The database is damaged: a retry does not help, and new writes would be lost."""
 
     code = "database_damaged"
     hint = (

@@ -155,7 +155,7 @@ def decode_rows(rows: Iterable[Any], decode: Callable[[Any], Model]) -> list[Mod
         except CorruptRowError as exc:
             _log.error("corrupt_row_skipped", extra=exc.facts)
             collected = _collected.get()
-            # A page with corrupt rows is read again with a higher limit, and then has the same rows again.
+            # A page with corrupt rows is read a second time with a higher limit, and has the same rows again.
             if collected is not None and exc.message not in [one.message for one in collected]:
                 collected.append(exc)
     return found

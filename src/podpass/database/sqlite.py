@@ -125,7 +125,7 @@ class SqliteBackend:
         """
         self._check_file()
         await self._retry_while_busy(self._read_file)
-        # A damaged page stays in the memory of this connection after the file was repaired, so requests fail.
+        # A damaged page stays in the memory of this connection after a repair of the file, so requests fail.
         await self._retry_while_busy(self._read_own_pages)
 
     def _check_file(self) -> None:

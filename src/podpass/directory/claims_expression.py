@@ -21,11 +21,11 @@ LANGUAGE_VERSION = 1
 MAX_CHARS = 1024
 # Each `*` is a search through the claim, and nothing of the token is verified yet.
 MAX_WILDCARDS = 16
-# The search for a part with `?` takes the length of the claim times that of the part. Any caller can send a
-# long claim, and an identity has 20 expressions.
+# The time to find a part with `?` is proportional to the length of the claim times that of the part. Any
+# caller can send a long claim, and an identity has up to 20 expressions.
 MAX_SEARCHED = 32
 _MAX_CLAIM_CHARS = 2048
-# An entry takes 0.7 kB. With fewer entries than the stored expressions that are in use, each exchange parses.
+# An entry takes 0.7 kB. If more expressions are in use than the cache has entries, each exchange parses them.
 _CACHED_EXPRESSIONS = 16_384
 
 # One space between the parts. A quote inside a value is not defined by Entra's documentation: refused.
@@ -40,7 +40,7 @@ SERVICE_ACCOUNT = "system:serviceaccount:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clause:
-    """A condition on one claim. `parts` is the value between its `*`."""
+    """A condition on one claim. `parts` are the texts between the `*` of its value."""
 
     claim: str
     operator: str
@@ -61,7 +61,7 @@ class Clause:
         start, end = len(first), len(given) - len(last)
         if start > end or _find(first, given[:start]) != 0 or _find(last, given[end:]) != 0:
             return False
-        # The first place of each part is enough: the rest has the most room then. So no search starts again.
+        # The first match of each part is enough: it leaves the longest rest. So no search starts again.
         for part in middle:
             place = _find(part, given[start:end])
             if place < 0:
@@ -132,7 +132,7 @@ def parse(expression: str) -> tuple[Clause, ...]:
 
 
 def _find(part: str, given: str) -> int:
-    """Return where a text has a part first; -1 if it does not."""
+    """Return the index of the first match of a part in a text; -1 if there is none."""
     if "?" not in part:
         return given.find(part)
     found = _compile(part).search(given)
@@ -214,7 +214,7 @@ NO_KUBERNETES = KubernetesIssuers()
 def usable_clauses(
     issuer: str, expression: str, kubernetes: KubernetesIssuers = NO_KUBERNETES
 ) -> Sequence[Clause]:
-    """Return the clauses of a stored expression; none if it does not parse or its issuer allows none today.
+    """Return the clauses of a stored expression; none if they do not parse or are not allowed.
 
     A stored expression of a public issuer stays valid if the issuer's rules change, as in Entra.
     """

@@ -116,7 +116,7 @@ class ManagedIdentityApp:
         )
 
     async def _route(self, scope: Scope) -> Reply:
-        # Not decoded: a proxy in front that filters by path would not recognise an encoded slash.
+        # The path is not decoded: a proxy that filters paths would not recognise an encoded slash.
         path, method = raw_path(scope).decode("latin-1"), scope["method"]
         is_imds = _IMDS.fullmatch(path) is not None
         if is_imds and not self._serves_imds:

@@ -33,7 +33,7 @@ _GROUPS = {"api-version": "2021-04-01"}
 _IDENTITIES = {"api-version": "2023-01-31"}
 # Only preview versions show the expression of a flexible credential.
 _EXPRESSIONS = {"api-version": "2025-01-31-preview"}
-# Error codes of a cloud without that version, or without that type.
+# Error codes of a cloud that lacks the API version or the resource type.
 _NOT_SERVED = frozenset(
     {"InvalidApiVersionParameter", "InvalidResourceType", "NoRegisteredProviderFound"}
 )

@@ -45,7 +45,7 @@ class TestEnvironment:
         self._patch.setattr(connector, "_SSL_CONTEXT_VERIFIED", context, raising=False)
 
     def has_identity(self) -> bool:
-        """Return whether the test has an identity, of `sign_in` or of variables that it set itself."""
+        """Return whether the test has an identity, from `sign_in` or from variables that it set itself."""
         from podpass.lab.host.host_identity import IDENTITY_VARIABLES
 
         return any(name in os.environ for name in IDENTITY_VARIABLES)  # noqa: TID251 set by the test

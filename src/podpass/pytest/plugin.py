@@ -14,7 +14,7 @@ _SHARED = "podpass_shared"
 _SIGN_IN = "podpass_sign_in"
 _EARLY = pytest.StashKey["Podpass"]()
 _ENVIRONMENT = pytest.StashKey["TestEnvironment"]()
-_NO_IDENTITY = """No identity is signed in in this test. If it needs one, add before its first client:
+_NO_IDENTITY = """No identity is signed in for this test. If it needs one, add before its first client:
     podpass_env.sign_in(podpass.create_identity("web", accounts=["default/web"]))
 or, for an identity of the seed:
     podpass_env.sign_in(podpass.identity("web"))"""
@@ -47,7 +47,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> "Generator[None, pytest.TestReport, pytest.TestReport]":
-    """Say in the report of a failed test that it has no identity: the SDK only lists what it has tried."""
+    """Add to the report of a failed test that no identity is signed in: the SDK lists only its attempts."""
     report = yield
     environment = item.stash.get(_ENVIRONMENT, None)
     # In the teardown the variables are already removed.

@@ -61,7 +61,7 @@ def test_other_authority_of_a_pod_with_its_own_address_is_reported(state: str) -
     ],
 )
 @pytest.mark.parametrize("is_variable", [True, False])
-def test_error_that_the_other_authority_explains_is_no_second_finding(
+def test_error_that_a_wrong_authority_causes_is_not_a_second_finding(
     log: str, is_shown: bool, is_variable: bool
 ) -> None:
     status = build_status("app", STOPPED["ended"], restarts=0)

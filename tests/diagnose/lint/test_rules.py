@@ -221,7 +221,7 @@ def test_policy_applies_in_its_scope_alone(
     assert found == (["policy_refuses_issuer"] if is_refused else [])
 
 
-def test_assignments_of_the_two_policies_are_read_and_all_others_are_not() -> None:
+def test_only_assignments_of_the_two_policies_are_read() -> None:
     given: dict[str, dict[str, object]] = {
         f"{BUILT_IN}{WELL_KNOWN_ISSUERS.upper()}": {
             "allowAKS": True,

@@ -269,7 +269,7 @@ async def test_invalid_change_of_a_user_is_refused(
     assert await graph.directory.users.get(GUEST) == before
 
 
-async def test_deleted_user_leaves_no_right(graph: GraphHarness) -> None:
+async def test_deleted_user_keeps_no_roles_and_no_consents(graph: GraphHarness) -> None:
     """Fails if the roles and consents of a deleted user stay."""
     directory = graph.directory
     scope = "/subscriptions/7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d0aa"

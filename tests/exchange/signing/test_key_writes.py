@@ -90,7 +90,7 @@ async def test_key_that_cannot_be_written_is_generated_once(
 async def test_damaged_database_is_logged_once_a_minute(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without a database the keys are read again several times a second, in every process."""
+    """Fails if each attempt to read the keys is logged: every process tries several times a second."""
     async with service.keys.running():
         overwrite(tmp_path / "a.db")
         for lines in (1, 2):

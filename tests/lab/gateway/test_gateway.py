@@ -404,7 +404,7 @@ def test_log_of_hosts_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
 def test_authority_of_an_address_that_pods_share_is_logged_again_for_the_next_pod(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Else `podpass doctor` has no line that is newer than a pod that was created again."""
+    """Otherwise `podpass doctor` has no line that is newer than a pod that was created again."""
     now = [0.0]
     hosts = RefusedHosts(lambda: now[0])
     authorities = ("login.microsoftonline.us", "login.microsoftonline.de")

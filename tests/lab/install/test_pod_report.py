@@ -1,4 +1,4 @@
-"""What a pod lacks to use the cloud: the first wrong thing, its fix, and limits."""
+"""What a pod lacks to use the cloud: the first problem, its fix, and limits."""
 
 import copy
 from collections.abc import Callable, Mapping

@@ -39,7 +39,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 async def test_requests_of_one_second_share_one_check_and_a_change_is_logged_once(
     database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The attack: requests to the probe, which needs no token, read the files all the time."""
+    """The attack: many requests to the probe, which needs no token, and which would each read the files."""
     caplog.set_level(logging.INFO, "podpass.lab.instance")
     cluster, times = ClusterFile(), [0.0]
     files = DataFiles(DataDir(tmp_path), database, cluster.check, lambda: times[0])
@@ -61,7 +61,7 @@ async def test_requests_of_one_second_share_one_check_and_a_change_is_logged_onc
 async def test_database_that_can_be_read_is_not_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: type[DatabaseFailed]
 ) -> None:
-    """Else a full disk would take every token of the cloud in a cluster, whose reads still work."""
+    """Otherwise a full disk would stop all tokens of a cloud whose reads still work."""
 
     async def fail(_: Database) -> None:
         raise cause("the disk is full", cause="SQLITE_FULL")

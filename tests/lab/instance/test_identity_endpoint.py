@@ -154,7 +154,7 @@ async def test_request_for_another_host_is_refused(world: World, host: str) -> N
 async def test_path_with_an_encoded_slash_is_not_found(
     world: World, path: str, encoded: str
 ) -> None:
-    """The attack: a proxy in front of the endpoint refuses the path of the protocol."""
+    """The attack: bypass a proxy in front of the endpoint that refuses the path of the protocol."""
     first, _, rest = path[1:].partition("/")
     async with running(world, headers=HEADERS, assigned=(World.MIRID,)) as endpoint:
         assert (await endpoint.get(path, METADATA | WEB))[0] == 200

@@ -501,7 +501,7 @@ def test_damaged_databases_of_a_running_instance_are_reported(
         assert "the database is damaged" in listed.stderr
     log = (podpass.data_dir / "podpass.log").read_text()
     assert log.count('"database_check_failed"') == 2
-    # What the hint says works.
+    # The command of the hint works.
     assert podpass("down").returncode == 0
     assert podpass("restore", "--replace", "--trust", str(backup)).returncode == 0
     podpass.up()

@@ -107,7 +107,7 @@ def test_demo_ends_with_the_next_steps(capsys: pytest.CaptureFixture[str]) -> No
 def test_interrupted_start_of_the_demo_ends_at_once_and_leaves_nothing(
     tmp_path: Path, moment: str
 ) -> None:
-    """Fails if Ctrl-C is obeyed only when the instance is ready."""
+    """Fails if Ctrl-C takes effect only when the instance is ready."""
     pid, terminal = pty.fork()
     if pid == 0:
         command = [sys.executable, "-m", "podpass.cli", "demo", "--keep"]

@@ -23,7 +23,7 @@ from kubeling.controllers.lister import Lister
 from kubeling.controllers.pod_info import PodInfo, controller, seconds
 
 _BUDGET = kind_by_name("PodDisruptionBudget")
-# An evicted pod that still exists after this time was not deleted.
+# A pod that still exists after this time counts as not evicted.
 _DISRUPTION_SECONDS = 120.0
 _SCALED_KINDS = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
 
@@ -121,7 +121,7 @@ class CustomResourceDefinitionController:
         kind = self._client.kinds.by_key(definition["metadata"]["name"])
         if kind is not None:
             await self._delete_objects(kind)
-            if self._store.list_stored(kind):  # an object waits for a finalizer of its own
+            if self._store.list_stored(kind):  # an object has a finalizer of its own
                 made = {**definition, "status": dict(definition.get("status") or {})}
                 definitions.set_condition(made, definitions.IN_PROGRESS, self._client.now)
                 await self._client.write_status(DEFINITION.key, definition, made["status"])

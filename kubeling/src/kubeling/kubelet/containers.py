@@ -39,7 +39,7 @@ FALLBACK = "FallbackToLogsOnError"
 
 
 def exit_reason(code: int) -> str:
-    """Return the reason of an exit code, as container runtimes do."""
+    """Return the reason that container runtimes report for an exit code."""
     return "Completed" if code == 0 else "Error"
 
 

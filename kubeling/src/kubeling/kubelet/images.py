@@ -1,6 +1,6 @@
 """Image sources: each resolves an image to a program of this machine. No image is downloaded.
 
-`LocalImages` is the default source: a table of images and the commands that stand for them.
+`LocalImages` is the default source: a table of images and the commands that run in place of them.
 
 An image has an entry point and a command, as in the OCI image specification: the container's `command`
 replaces both, its `args` replace the command.
@@ -92,7 +92,7 @@ class ImageUnknown(ImageUnavailable):
 
 
 class LocalImages:
-    """The built-in images, and those of a table: image names to commands with their arguments.
+    """Resolves the built-in images, and the images of a table: image names and commands with arguments.
 
     Tags and digests are ignored. A container's `args` are appended to the command of the table.
     """

@@ -195,8 +195,8 @@ class PodWorker:
             self._schedule_refresh()
 
     def _schedule_refresh(self) -> None:
-        # First after 5, 15 and 35 seconds: a controller fills the Secret of its certificates, and waits for
-        # the files, soon after its start.
+        # The first updates are after 5, 15 and 35 seconds: soon after its start, a controller writes its
+        # certificates into a Secret and waits for the mounted files.
         interval = min(self._context.refresh_seconds, _MIN_REFRESH_SECONDS * 2**self._refreshes)
         self._refreshes = min(self._refreshes + 1, 10)
         now = self._context.clock()

@@ -136,7 +136,7 @@ class ContainerProcess:
             self.terminal.release()
         elif self.stdin is not None:
             self.stdin.close()
-        # Wait for the rest of the output, as long as some arrives or its receiver is busy.
+        # Wait for the rest of the output while output arrives or its receiver is busy.
         while pending := [output for output in self._outputs if not output.task.done()]:
             before = [output.chunks for output in pending]
             await asyncio.wait([output.task for output in pending], timeout=_DRAIN_SECONDS)

@@ -63,7 +63,7 @@ class NotificationListener:
             try:
                 await self._listen()
             except (psycopg.Error, OSError, TimeoutError) as exc:
-                # Log a disconnect once, however many attempts to reconnect fail.
+                # Log a disconnect once, not with each failed attempt to reconnect.
                 cause = first_line(exc) or "no answer in time"
                 if not self._is_disconnect_logged:
                     _log.warning("notifications_disconnected", extra={"cause": cause})

@@ -26,7 +26,7 @@ CHECKS: Sequence[DoctorCheck] = sorted(
 
 
 def examine(facts: Facts) -> Diagnosis:
-    """Run every check; the first finding is the first wrong thing on the token's path, symptoms are last."""
+    """Run every check; the first finding is the first problem on the token's path, symptoms are last."""
     findings: list[Finding] = []
     symptoms: list[Finding] = []
     not_checked, passed = [], []

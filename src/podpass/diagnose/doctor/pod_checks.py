@@ -149,7 +149,7 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
     if stopped is None or _is_config_error(stopped[0]):
         return None  # `reference-missing` names it
     if not isinstance(cluster.log, Unread) and _explain_log(facts) is not None:
-        return None  # `container-error` names it, or the check of the cause
+        return None  # `container-error` reports it, or the check of its cause
     status, cause = stopped
     where = f"{cluster.pod_name} -n {cluster.namespace_name}"
     fix = f"kubectl logs {where} -c {status['name']}{find_log(status)}; `podpass explain` takes its text"
@@ -172,8 +172,9 @@ def _fix_image(status: Object) -> str:
 def _is_explained(facts: Facts) -> bool:
     """Return whether another check explains the error of the log.
 
-    This is the error of doctor's own exchange, or that of an authority that the pod must not ask. An AADSTS
-    number counts only for the exchange: pods that share an address can be given the authority of another one.
+    Another check reports the error of doctor's own exchange, or of an authority that the pod must not ask.
+    An AADSTS number is compared only with the exchange: the authority can be that of another pod with the
+    same address.
     """
     exchange, log = facts.cloud.exchange, facts.cluster.log
     if isinstance(log, Unread) or log is None:

@@ -9,7 +9,7 @@ from podpass.directory.model import FederatedCredential, IdentityKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintedIdentity:
-    """An identity with its credentials; `line` is that of a seed, which has no ids."""
+    """An identity with its credentials. An identity of a seed has a `line`, and no ids."""
 
     name: str
     kind: IdentityKind

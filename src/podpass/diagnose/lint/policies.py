@@ -31,7 +31,7 @@ _SWITCH_OF_ISSUER = {
 class IssuerPolicy:
     """An assigned policy; a parameter that is not given has the default of the definition.
 
-    `scope` and `excluded` limit the identities; a policy of a seed has no scope, and is for all.
+    `scope` and `excluded` limit the identities; a policy of a seed has no scope, and applies to all.
     """
 
     definition: str
@@ -45,7 +45,7 @@ class IssuerPolicy:
         return self.parameters.get("effect") != "Disabled"
 
     def applies_to(self, resource_id: str) -> bool:
-        """Return whether an identity is in the scope; a management group has the whole subscription."""
+        """Return whether an identity is in the scope; a management group contains the subscription."""
         is_inside = covers(self.scope, resource_id) or not self.scope.lower().startswith(
             _SUBSCRIPTION
         )
@@ -119,7 +119,7 @@ DEFINITIONS: Mapping[str, PolicyDefinition] = {
 
 
 def parse_assignments(assignments: Iterable[PolicyAssignmentInfo]) -> list[IssuerPolicy]:
-    """Return the assignments of the two policies. A value of another type than its parameter's is ignored."""
+    """Return the assignments of the two policies. A value of the wrong type is ignored."""
     found = []
     for each in assignments:
         name = each.definition_id.rpartition("/")[2].lower()

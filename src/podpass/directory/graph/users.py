@@ -45,7 +45,7 @@ _GROUPS = FilterSchema(
 )
 _DOMAINS = FilterSchema(name="domain", scanned=frozenset({"id"}))
 _ORGANIZATION = FilterSchema(name="organization", scanned=frozenset({"id"}))
-# A user is always enabled, and keeps a given password: podpass has no page to change it.
+# A user is always enabled, and keeps the given password: podpass has no page to change it.
 _WRITABLE = {
     "accountEnabled": one_of(True),
     "displayName": text(256, least=1),
@@ -211,7 +211,7 @@ async def update_user(request: GraphRequest) -> GraphResponse:
         _require_no_administrator(request, found)
         password = _parse_password(given)
         changes["password"] = await asyncio.to_thread(request.context.hash_password, password)
-    # Read again after the slow hash: a user who was deleted during it must not be created again.
+    # Read the user again after the slow hash: a user who was deleted during it must not be created again.
     await request.directory.users.put(replace(await _find(request), **changes))
     return 204, None
 
@@ -225,11 +225,11 @@ async def delete_user(request: GraphRequest) -> GraphResponse:
 
 
 def _require_no_administrator(request: GraphRequest, found: User) -> None:
-    # An application that may write users must not lock out, or become, those who may write everything.
+    # An application that may write users must not lock out an administrator, nor sign in as one.
     if found.id in request.context.administrators:
         raise AccessDenied(
-            f"Insufficient privileges: {found.name} is an administrator of this instance. Its settings decide"
-            " who that is and set the password."
+            f"Insufficient privileges: {found.name} is an administrator of this instance. The settings of"
+            " the instance name the administrators and set their passwords."
         )
 
 

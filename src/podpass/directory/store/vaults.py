@@ -142,7 +142,7 @@ class Vaults:
     async def purge_expired(self) -> list[DeletedVault]:
         """Purge deleted vaults whose retention time is over. The caller deletes the secrets of each `uid`."""
         query = select(vaults.c.name).where(vaults.c.purge_on <= self._session.clock()).limit(1)
-        # A write makes all caches of the directory read again.
+        # Each write invalidates all caches of the directory.
         if await self._session.read(lambda one: one.execute(query).first()) is None:
             return []
         return await self._session.write(_purge_expired)

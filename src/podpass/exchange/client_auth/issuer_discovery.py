@@ -49,7 +49,7 @@ class ClusterIssuer:
 
     @property
     def trusted(self) -> TrustedUrls:
-        """Return the rules for a fetch of both documents; the token is sent to these URLs alone."""
+        """Return the rules for a fetch of both documents; the token is sent only to these URLs."""
         urls = frozenset((self.document_url, self.jwks_url))
         return TrustedUrls(urls=urls, ca_file=self.ca_file, token_file=self.token_file)
 

@@ -67,10 +67,7 @@ def match(
 def _expression_mismatch(
     assertion: UnverifiedAssertion, compared: Sequence[tuple[FederatedCredential, Sequence[Clause]]]
 ) -> AadstsError:
-    """Return the error with the claims of the token, and not the expression: any caller may ask.
-
-    The clauses are for the log.
-    """
+    """Return the error with the claims of the token. Any caller gets it, so only the log has the clauses."""
     claims = assertion.token.claims
     failing = {clause.claim for _, clauses in compared for clause in clauses}
     presented = {one: sanitize(claims.get(one)) for one in sorted(failing)}

@@ -111,7 +111,7 @@ class Signer:
                 self._loaded = (key, self._batch_signer.load(key.key))
             return self._loaded[1].sign([text.encode() for text in texts])
         except Exception as exc:  # noqa: BLE001 after any error, OpenSSL signs for the waiting callers
-            # Sign by OpenSSL only from now on: a library that failed once is not used again.
+            # From now on, only OpenSSL signs: a library that failed once is not used again.
             reason = exc.message if isinstance(exc, Error) else type(exc).__name__
             file = self._batch_signer.file if self._batch_signer else ""
             _log.error("batch_signer_disabled", extra={"reason": reason, "library": file})

@@ -51,8 +51,8 @@ class EventLimits:
     """The limits of a recorder.
 
     `per_bucket` limits the writes for each value of the reference field `bucket_field`; `total` limits all
-    writes. `restarts_count` if an Event that the API server has deleted is created with the count of the
-    occurrences since the last write, not of all. One Event is written at most once in `quiet_seconds`.
+    writes. With `restarts_count`, an Event that the API server has deleted is created again with the count
+    since the last write, not with the total count. One Event is written at most once in `quiet_seconds`.
     """
 
     max_series: int = 1024

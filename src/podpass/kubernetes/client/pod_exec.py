@@ -79,7 +79,7 @@ async def _read(socket: aiohttp.ClientWebSocketResponse, max_bytes: int) -> Comm
             raise KubeError(502, "TooLarge", f"the command printed more than {max_bytes} bytes")
         if (stream := streams.get(message.data[0])) is not None:
             stream += message.data[1:]
-    # A Status ends a stream; a stream without one was cut.
+    # A complete stream ends with a Status. Without it, the connection was interrupted.
     content = bytes(streams[_ERROR])
     try:
         status = orjson.loads(content)

@@ -17,15 +17,15 @@ class _Socket(Protocol):
 
 
 def limit_unsent(sock: _Socket, stall_seconds: float | None = None) -> None:
-    """Limit the data that the kernel keeps for a peer, and how long it waits for one that accepts none.
+    """Limit the unsent data in the kernel, and how long the kernel waits for a peer that accepts no data.
 
-    The kernel would keep the data of a closed connection for minutes.
+    Without a limit, the kernel keeps the data of a closed connection for minutes.
     """
     with contextlib.suppress(OSError):  # the peer has disconnected
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if stall_seconds is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Longer than this process waits, which resets such a connection and so informs the peer.
+            # Longer than this process waits: its reset is the only message to the peer.
             milliseconds = round(2 * stall_seconds * 1000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
@@ -33,7 +33,7 @@ def limit_unsent(sock: _Socket, stall_seconds: float | None = None) -> None:
 def reset(transport: asyncio.WriteTransport) -> None:
     """Disconnect a peer that does not read, and discard its data."""
     sock = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # it is closed already
+    with contextlib.suppress(OSError):  # the connection is already closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
 

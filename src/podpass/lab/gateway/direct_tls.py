@@ -93,7 +93,7 @@ class HostsFile:
             try:
                 await self._update()
             except DatabaseFailed as exc:
-                # Its traceback adds only the text of the statement.
+                # No traceback: it adds only the text of the SQL statement.
                 facts = {"reason": exc.message, **exc.facts, "fix": exc.hint}
                 _log.error("hosts_file_update_failed", extra=facts)
             except Exception:  # noqa: BLE001 the next change tries again

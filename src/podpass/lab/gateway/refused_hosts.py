@@ -16,8 +16,8 @@ from podpass.http.limits import source_network
 _log = logging.getLogger(__name__)
 
 _PERIOD_SECONDS = 60.0
-# All pods without a network of their own have this source. `podpass doctor` assigns a line to a pod by its
-# time: without a line for its own request, a pod that is created again would look repaired.
+# All pods without their own network have this source address. `podpass doctor` assigns a log line to a pod by
+# its time: a pod that is created again needs a newer line, otherwise doctor reports no problem.
 _SHARED, _SHARED_SECONDS = "127.0.0.1", 5.0
 # In each period, of authorities and of other hosts: for all addresses, and for one.
 _MAX_HOSTS, _MAX_OF_SOURCE = 256, 16
@@ -30,7 +30,7 @@ _FIX = (
 
 
 class RefusedHosts:
-    """Logs each host of each source once in a period, of the shared one more often.
+    """Logs each host of each source once in a period, and more often for the shared source.
 
     The number of lines in a period is limited.
     """

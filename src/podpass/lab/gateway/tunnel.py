@@ -79,8 +79,8 @@ async def relay(
 
     After the end of one direction, the other ends when no data has passed for `half_open_seconds`. Without
     this limit, a client that never closes would keep a tunnel of its share to a service that has closed.
-    A side that accepts no data for `stall_seconds` ends the tunnel: a service that disconnects a client
-    which does not read is not noticed while its data waits here.
+    A side that accepts no data for `stall_seconds` ends the tunnel: while data waits here for a client that
+    does not read, the tunnel cannot notice that the service has disconnected.
     """
     loop, is_half_open = asyncio.get_running_loop(), False
 
@@ -110,7 +110,7 @@ async def relay(
             closing.reset(writer.transport)
     except* OSError:
         pass
-    # A peer that does not read would keep its connection after its tunnel has ended.
+    # Without this, a peer that does not read keeps its connection after the tunnel has ended.
     await asyncio.gather(*(closing.close(each, stall_seconds) for _, each in (client, remote)))
 
 

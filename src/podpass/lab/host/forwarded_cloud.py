@@ -310,7 +310,7 @@ def _create_folders(data_dir: DataDir) -> None:
     # Create each folder separately: `parents=True` would give a parent the default mode.
     for folder in (data_dir.root.parent, data_dir.root, data_dir.ca_file.parent):
         create_private_folder(folder)
-        # Check that no other user can have put files into the folder: a CA that programs would trust.
+        # Check that no other user can have put files into the folder: programs would trust a CA of that user.
         status = folder.stat()
         if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
             raise FolderNotPrivate(

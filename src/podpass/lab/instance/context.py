@@ -67,7 +67,7 @@ class CloudContext:
 
     @property
     def apis(self) -> str:
-        """Return the origin of Resource Manager for clients elsewhere, which use the gateway."""
+        """Return the origin of Resource Manager for clients that use the gateway."""
         return f"https://{names.ARM_HOST}"
 
     @property

@@ -125,7 +125,7 @@ def _routes(
         return {**instance.status(), "ready": not damaged, "damaged": damaged}
 
     async def add_damaged(found: dict[str, Any]) -> dict[str, Any]:
-        # Pages in memory answer requests although the next start cannot read the file.
+        # Pages in memory can answer requests although the next start cannot read the file.
         return {**found, "damaged": [*await find_damaged(), *found["damaged"]]}
 
     async def apply(query: Query, receive: Receive) -> dict[str, Any]:

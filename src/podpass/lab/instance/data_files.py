@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A check opens each file and reads a row of each table, about 2 ms. Probes and commands can be frequent.
+# A check opens each file and reads a row of each table in 2 ms. Probes and commands can be frequent.
 _INTERVAL_SECONDS = 1.0
 
 
@@ -45,7 +45,7 @@ class DataFiles:
             self._next_check = self._now() + _INTERVAL_SECONDS
             before, self._found = self._found, await self._check()
             self._log_changes(before)
-            # A check waits while another process writes: the interval begins at its end.
+            # A check waits while another process writes, so the interval begins when the check ends.
             self._next_check = self._now() + _INTERVAL_SECONDS
         return list(self._found.values())
 
@@ -54,7 +54,7 @@ class DataFiles:
         try:
             await self._database.ping()
         except (DatabaseBusy, DatabaseFull, DatabaseReadOnly):
-            pass  # the data are intact and can be read: each refused write reports the cause
+            pass  # the data can be read, and each refused write reports its own cause
         except Error as exc:
             found["directory.db"] = self._describe("directory.db", exc)
         try:

@@ -46,7 +46,7 @@ async def reset_cloud(
         generate_keys(2, cloud.context.clock()), _compute(cloud, queries, seed, issuers)
     )
     present = await cloud.database.read(lambda connection: frozenset(read_tables(connection)))
-    # The signing keys are replaced, not restored. Other tables that only the running cloud has are those of
+    # The signing keys are replaced, not restored. The other tables that only a running cloud has are those of
     # the token service: sign-ins and refresh tokens.
     empty = {
         name: frozenset[Any]()

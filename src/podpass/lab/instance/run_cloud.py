@@ -233,7 +233,7 @@ async def start_parts(
 
 
 def _create_probes(started: asyncio.Future[DataFiles]) -> App:
-    """Create the application of the probes: the process is alive; all its parts serve undamaged data."""
+    """Create the probes: `/healthz` is the process, `/readyz` also its parts and its database files."""
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         path = scope["path"]

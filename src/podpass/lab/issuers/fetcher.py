@@ -45,8 +45,8 @@ class NamedIssuerFetcher:
     def _find(self, url: str) -> NamedIssuer | None:
         """Return the issuer to whose documents a URL belongs.
 
-        Its keys may be on another path of its origin than its discovery document. The discovery document of
-        another issuer of the same origin is not its own: a user who creates a credential chooses it.
+        The keys of an issuer may be on any path of its origin. A discovery document on another path of the
+        origin belongs to another issuer: a user who creates a credential can choose that path.
         """
         issuers = self._registry.issuers.values()
         if url.endswith(jose.DISCOVERY_PATH):

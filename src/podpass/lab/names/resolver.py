@@ -271,7 +271,7 @@ class _Connections:
                 closing.limit_unsent(writer.get_extra_info("socket"), _IDLE_SECONDS)
                 with self._shares.hold(source_network(peer[0])):
                     await self._serve(reader, writer, peer[0])
-                    # The attack: a client that reads nothing would keep its connection outside of its share.
+                    # The attack: a client that reads nothing keeps a connection outside of its share.
                     await closing.close(writer, _IDLE_SECONDS)
         except ShareExceeded as exc:
             self._resolver.report("dns_connections_refused", exc)

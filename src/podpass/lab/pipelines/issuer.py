@@ -163,7 +163,7 @@ class PipelineIssuer:
 
     def _answer(self, scope: Scope) -> tuple[int, dict[str, str]]:
         platform = scope["path"].removeprefix(f"{PATH}/")
-        # Before the keys are opened, so that no caller makes an instance without pipelines create them.
+        # Check this before the keys are opened: an instance without pipelines must not create keys.
         if platform not in _METHODS or platform not in self._find_platforms():
             return 404, {"message": "there is no such request protocol"}
         if scope["method"] != _METHODS[platform]:

@@ -59,9 +59,9 @@ async def _do_nothing() -> None: ...
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedPart:
-    """A started data plane: what the status of the instance shows of it.
+    """A started data plane. `describe` returns its part of the status document.
 
-    `catch_up` does what is due by the clock of the instance; tests that move the clock await it.
+    `catch_up` runs the work that is due by the clock of the instance; tests that move the clock await it.
     """
 
     describe: Callable[[], Awaitable[dict[str, Any]]] = _describe_nothing

@@ -11,7 +11,7 @@ from podpass.errors import Error
 async def run_podpass(data_dir: Path, *arguments: str, failed: type[Error]) -> str:
     """Run a podpass command and return its output. Raises `failed`, with the last lines of the output.
 
-    A cancellation interrupts the command, also a start, and waits for its end; `down` completes.
+    A cancellation interrupts the command and waits until it ends. It does not interrupt `down`.
     """
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(

@@ -86,7 +86,7 @@ class World:
         return Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=resource_id)
 
     async def set_time(self, now: float) -> None:
-        """Set the clock, and do what is due then."""
+        """Set the clock, and run the work that is due then."""
         self.clock.now = now
         await self.maintenance.catch_up()
 

@@ -37,7 +37,7 @@ async def put(world: Any, token: str) -> int:
 
 @pytest.fixture
 def purged(world: Any, caplog: pytest.LogCaptureFixture) -> Purged:
-    """Return a function that does what is due, and returns the number of purged secrets."""
+    """Return a function that runs the due work, and returns the number of purged secrets."""
     caplog.set_level(logging.INFO, "podpass")
 
     async def run() -> int:
@@ -190,14 +190,14 @@ async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
     await world.store.put([made], states=[state])
 
 
-async def test_action_that_fails_is_removed_and_prevents_no_other_one(
+async def test_failed_action_is_removed_and_does_not_stop_other_actions(
     world: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An attack: a key that cannot be rotated stops the rotation, and the requests, of all vaults."""
     monkeypatch.setattr(maintenance, "_BATCH", 2)
     for name in ("a", "c", "d", "e"):
         await put_due_key(world, name)
-    # The policy cannot be parsed: no error of podpass, but a KeyError.
+    # The policy cannot be parsed. The error is a KeyError, not an error of podpass.
     await put_due_key(world, "b", {"rotation": {"lifetimeActions": []}})
     for _ in range(3):
         await world.set_time(world.clock.now + DAY)
@@ -212,7 +212,7 @@ async def test_action_that_fails_is_removed_and_prevents_no_other_one(
 async def test_action_that_is_due_again_at_once_is_put_off_for_a_day(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A renewal by a CA that ends soon would otherwise repeat at every run."""
+    """Otherwise a renewal by a CA that expires soon would repeat at every run."""
     runs: list[str] = []
 
     async def rotate(_store: object, found: ObjectState, _audit: object) -> None:

@@ -111,7 +111,7 @@ async def test_slots_run_work_of_several_callers_but_one_of_each(
 async def test_slow_keys_of_a_caller_do_not_delay_a_signature_of_another(
     request_of: Make,
 ) -> None:
-    """They would take all threads of the event loop."""
+    """Without turns, the keys would take all threads of the event loop."""
     wait = threading.Event()
     async with asyncio.TaskGroup() as group:
         for _ in range(30):

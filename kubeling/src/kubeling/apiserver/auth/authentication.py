@@ -27,7 +27,7 @@ from kubeling.service_account.signer import InvalidSignature, TokenSigner, unver
 
 _log = logging.getLogger(__name__)
 
-# The bearer token of a browser is a subprotocol of a WebSocket: a browser can set no header for it.
+# A browser cannot set headers of a WebSocket, so it sends its bearer token as a subprotocol.
 # Source: k8s.io/apiserver v0.34 pkg/authentication/request/websocket.
 _PREFIX = "base64url.bearer.authorization.k8s.io."
 
@@ -38,10 +38,10 @@ def without_tokens(offers: Iterable[str]) -> list[str]:
 
 
 def offered_token(scope: Scope) -> str:
-    """Return the token among the subprotocols that a client offers; empty without one.
+    """Return the token in the subprotocols that a client offers; empty if there is none.
 
-    Raises StatusError 401 for a malformed token, for a second one, and for a token without another
-    subprotocol: the response has to name one, and must not name the token.
+    Raises StatusError 401 for a malformed token, for a second token, and for a token without another
+    subprotocol: the response must name a subprotocol, but not the token.
     """
     offers = scope.get("subprotocols") or []
     tokens = [offer.removeprefix(_PREFIX) for offer in offers if offer.startswith(_PREFIX)]
@@ -147,7 +147,7 @@ class Authenticator:
         requested = audiences or self._auth_config.audiences
         if issuer == self._auth_config.issuer:
             return self._authenticate_account(token, requested)
-        # A token of another issuer is valid for the API server's own audiences.
+        # A token of another issuer is valid only for the API server's own audiences.
         other = self._auth_config.other_tokens
         matching = [each for each in requested if each in self._auth_config.audiences]
         if other is None or not matching:

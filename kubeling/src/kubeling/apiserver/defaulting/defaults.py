@@ -1,8 +1,8 @@
 """Defaults that a real API server sets in an object, by type, and the fields that it sets at creation.
 
-One walk over the object's types: the schema has the defaults and zero values that the OpenAPI contains
-(`lastState: {}`), a row of `_FIELDS` those that it does not (`eventTime: null`), and a function of
-`_DEFAULTERS` sets the defaults that depend on other fields.
+The defaults of each type of an object have three sources. The schema has the defaults and zero values of the
+OpenAPI document (`lastState: {}`). `_FIELDS` has those that the document lacks (`eventTime: null`). The
+functions in `_DEFAULTERS` set the defaults that depend on other fields.
 
 Source: k8s.io/kubernetes v1.37 pkg/apis/*/v1/defaults.go.
 """
@@ -85,7 +85,7 @@ def _default_job(job: Object) -> None:
 
 
 def _default_replication_controller(controller: Object) -> None:
-    """Use the labels of the pods as the selector and as labels if it has none."""
+    """Use the labels of the pod template as selector and labels of a controller that has none."""
     spec = controller.setdefault("spec", {})
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if not labels:
@@ -110,7 +110,7 @@ def _default_claims(spec: Object) -> None:
 
 
 def _default_behavior(behavior: Object) -> None:
-    """Complete both directions if one of them is given."""
+    """Set the defaults of scaling up and scaling down; the spec has at least one of them."""
     for name, defaults in (("scaleUp", _SCALE_UP), ("scaleDown", _SCALE_DOWN)):
         given = {
             key: value for key, value in (behavior.get(name) or {}).items() if value is not None
@@ -124,7 +124,7 @@ def _default_device_request(request: Object) -> None:
 
 
 def _default_limits(item: Object) -> None:
-    """Complete the limits of containers: a default by the maximum, a request by the default or minimum."""
+    """Set the missing defaults of containers from their maximum, and the requests also from the minimum."""
     if item.get("type") == "Container":
         limits = {**(item.get("max") or {}), **(item.get("default") or {})}
         requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}

@@ -329,9 +329,9 @@ class ObjectStore:
         self.watch_cache.append(event)
 
     def check_database(self) -> None:
-        """Check that a client's write would succeed and be there after a restart. Raises StoreError."""
+        """Check that a client's write would succeed and survive a restart. Raises StoreError."""
         self.check_file()
-        # SQLite writes nothing for an equal value.
+        # The value must change: SQLite writes nothing for an equal value.
         with self._write_transaction() as database:
             if database is not None:
                 number = database.execute("PRAGMA application_id").fetchone()[0]
@@ -340,20 +340,20 @@ class ObjectStore:
     def check_file(self) -> None:
         """Check that the opened file still exists and a row of each table can be read from it.
 
-        Raises StoreCorrupt: objects in memory hide a damaged file until the next start.
+        Raises StoreCorrupt. Without this check, reads from memory hide a damaged file until the next start.
         """
         if self._path is None:
             return
         if _file_identity(self._path) != self._file:
             raise StoreCorrupt(f"{self._path} was removed or replaced while the cluster runs")
         try:
-            # Another connection, because this one has the pages in memory.
+            # Use another connection, because this one has the pages in memory.
             uri = f"file:{quote(str(self._path))}?mode=rw"
             with closing(sqlite3.connect(uri, uri=True, timeout=0.2)) as other:
                 for table in ("revision", "objects"):
                     other.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()  # noqa: S608 our own table
         except sqlite3.Error as exc:
-            if _is_corrupt(exc):  # otherwise it is locked or read-only
+            if _is_corrupt(exc):  # otherwise the file is locked or read-only
                 message = f"cannot read {self._path}: {exc}"
                 raise StoreCorrupt(message, path=str(self._path)) from exc
 
@@ -410,7 +410,7 @@ class ObjectStore:
 
 
 def _is_corrupt(exc: OSError | sqlite3.Error) -> bool:
-    # The low byte is the code without its detail.
+    # The low byte of an extended result code is the primary result code.
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 

@@ -52,7 +52,7 @@ def validate_schema(schema: Schema, here: str) -> Causes:
 
 
 def _malformed(node: Schema, here: str) -> Causes:
-    """Find what is no schema: the types of JSONSchemaProps do not cover nulls and additionalProperties."""
+    """Find values that are not schemas: JSONSchemaProps allows null, and any additionalProperties."""
     for name, each in _children(node):
         path = f"{here}.{name}"
         if not isinstance(each, dict):
@@ -134,7 +134,7 @@ def _validate_map_keys(items: Schema, keys: Any, here: str) -> Causes:
 
 
 def _invalid_patterns(node: Schema, here: str) -> Causes:
-    """Find the patterns for which a schema cannot be compiled."""
+    """Find the patterns that are not regular expressions."""
     if pattern := node.get("pattern"):
         try:
             Validator({"pattern": pattern})
@@ -160,7 +160,7 @@ def _children(node: Schema) -> Iterator[tuple[str, Any]]:
 def _validate_default(node: Schema, here: str) -> Causes:
     try:
         errors = [cause for _, cause in Validator(node).errors(node["default"])]
-    except ValueError:  # the pattern has its own cause
+    except ValueError:  # `_invalid_patterns` reports the pattern
         return
     for cause in errors:
         yield Cause(cause.reason, cause.message, here)
@@ -170,7 +170,7 @@ def _validate_junctors(node: Schema, here: str) -> Causes:
     for name in ("allOf", "anyOf", "oneOf"):
         for at, each in enumerate(node.get(name) or ()):
             if node.get(_INT_OR_STRING) and (set(each) == {"type"} or set(each) == {"anyOf"}):
-                continue  # controller-gen lists the two types of an int-or-string
+                continue  # controller-gen writes the two types of an int-or-string here
             yield from _validate_junctor(each, f"{here}.{name}[{at}]")
     if node.get("not") is not None:
         yield from _validate_junctor(node["not"], f"{here}.not")

@@ -47,7 +47,7 @@ class ZoneAnswers:
 
     async def __call__(self, query: Query, is_reserved: Callable[[str], bool]) -> bytes | None:
         """Return the reply to a query, None if no zone contains the name; zones have no reserved name."""
-        # What the zones have for a name, and for the names that it is an alias of.
+        # The records of the name, and of the targets of its CNAME records.
         found, name = list[FoundName](), query.name
         while len(found) <= MAX_ALIASES and not is_reserved(name):
             lookup = await self._look_up(name)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from podpass.crypto.secret import Secret
 from podpass.lab.services.vault.model import SecretVersion
 
-# Key Vault's limit of versions; the byte limit bounds the cost of a request, and of a client that does not
-# read its answer. Older versions of podpass made backups of up to MAX_RESTORED_BYTES.
+# The number of versions is Key Vault's limit. The limit of bytes bounds the cost of a request, also of a
+# client that does not read the response. A backup of an older podpass can have up to MAX_RESTORED_BYTES.
 MAX_VERSIONS = 500
 MAX_BYTES = 2 * 1024 * 1024
 MAX_RESTORED_BYTES = 6 * 1024 * 1024

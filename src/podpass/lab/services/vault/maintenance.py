@@ -1,6 +1,6 @@
-"""What the vaults do by their clock: purge what is expired or has no vault, rotate keys, renew certificates.
+"""Scheduled work of the vaults: purge expired and orphaned objects, rotate keys, renew certificates.
 
-No request does or awaits this work: a request would pay for the objects of other callers.
+No request runs or awaits this work: it would wait for the objects of other callers.
 """
 
 import asyncio
@@ -96,13 +96,13 @@ class Maintenance:
             found = await self._store.due(now, limit=_BATCH, after=found[-1])
 
     async def _run_action(self, found: ObjectState, vault: str, now: float) -> None:
-        """Run an action. One that fails is removed: it would fail again, and cost a key each time.
+        """Run an action; remove it if it fails: it would fail again, and generate a key each time.
 
         The next change of the object or its policy plans it again.
         """
         kind, base = kind_of(found.vault), f"https://{vault}.{names.VAULT_SUFFIX}"
-        # An action that is still due after its success, such as a renewal by a CA that ends soon, would
-        # repeat at every run.
+        # An action that is still due after its success, such as a renewal by a CA that expires soon,
+        # would repeat at every run.
         later: int | None = int(now) + _DAY
         try:
             await _ACTIONS[kind.suffix](
@@ -112,7 +112,7 @@ class Maintenance:
             # Another request has changed the object, and has planned its next action.
             return
         except Exception as exc:
-            # A row that cannot be read fails alone; other failures of the database pass.
+            # An unreadable row must not stop other actions; other failures of the database are raised.
             if isinstance(exc, DatabaseFailed) and not isinstance(exc, CorruptRowError):
                 raise
             later = None

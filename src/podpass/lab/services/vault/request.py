@@ -88,7 +88,7 @@ class VaultRequest:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Run a function of milliseconds in a thread, within the caller's share. Raises Throttled."""
+        """Run a function that takes milliseconds in a thread, within the caller's share. Raises Throttled."""
         with _throttling(), self.limits.computing.hold(self.principal):
             return await asyncio.to_thread(function, *args, **kwargs)
 

@@ -8,15 +8,15 @@ from weakref import WeakValueDictionary
 
 from podpass.http.shares import Shares
 
-# Each of these may run, or wait for its turn.
+# The number of requests of a principal that run or wait.
 _WAITING = 64
 
 
 class Turns:
-    """Work of which a few pieces run at the same time, one for each principal.
+    """Limits slow work: at most `slots` pieces run at the same time, and at most one of each principal.
 
-    The other pieces of a principal wait behind its own one. So each principal that waits delays the others by
-    one piece, however many requests it sends.
+    The other pieces of a principal wait for its first one. So a principal with many requests delays each
+    other principal by one piece only.
     """
 
     def __init__(self, what: str, slots: int, waiting: int = _WAITING) -> None:

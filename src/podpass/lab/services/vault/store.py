@@ -134,7 +134,7 @@ class SecretStore:
     async def due(
         self, now: float, *, limit: int, after: ObjectState | None = None
     ) -> Sequence[ObjectState]:
-        """List objects of all vaults whose next action is due, the earliest first, from after an object."""
+        """List objects of all vaults whose next action is due, the earliest first, starting after `after`."""
         order = (secrets.c.next_action, secrets.c.vault, secrets.c.key)
         query = select(secrets).where(
             secrets.c.next_action <= int(now), secrets.c.deleted.is_(None)
@@ -479,7 +479,7 @@ class SecretStore:
         if expected is not None:
             found = _find(connection, expected.vault, expected.name.lower())
             if isinstance(expected, MissingObject):
-                # A deleted object has a refusal of its own below.
+                # A deleted object is refused below, with its own error.
                 is_outdated = found is not None and found.deleted is None
             else:
                 is_outdated = found != expected

@@ -1,4 +1,4 @@
-"""Whatever the vault issues or imports is verified by other libraries, and the reverse."""
+"""Other libraries verify the certificates of the vault, and the vault imports theirs."""
 
 import base64
 import hashlib

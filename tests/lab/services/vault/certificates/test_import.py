@@ -166,8 +166,8 @@ async def test_import_is_the_next_version_of_a_created_certificate(ask: Call) ->
     assert made["sid"].startswith(f"{BASE}/secrets/c/")
 
 
-async def test_value_of_one_certificates_secret_is_imported_as_another(ask: Call) -> None:
-    """As the SDKs' own samples do."""
+async def test_secret_of_a_certificate_is_imported_as_another_certificate(ask: Call) -> None:
+    """The samples of the SDKs do this."""
     for name, content in (("a", "application/x-pkcs12"), ("b", "application/x-pem-file")):
         policy = {**POLICY["policy"], "secret_props": {"contentType": content}}
         await ask("POST", f"/certificates/{name}/create", {"policy": policy}, status=202)
@@ -216,7 +216,7 @@ def _large_pem(bits: int) -> bytes:
     ],
     ids=["rounds", "beginnings", "chain", "long-chain", "pem-16k", "base64-16k"],
 )
-async def test_import_that_needs_much_work_is_refused_before_it(
+async def test_expensive_import_is_refused_before_the_work(
     ask: Call, monkeypatch: pytest.MonkeyPatch, value: str, text: str
 ) -> None:
     monkeypatch.setattr(decoder, "decode_in_process", None)  # no process is started
@@ -312,7 +312,7 @@ async def test_chain_may_have_a_key_of_an_unknown_type(ask: Call) -> None:
 
 
 async def test_certificate_beyond_the_bounds_of_a_policy_is_refused(ask: Call) -> None:
-    """Its policy could not be read again."""
+    """The store could not read the policy of such a certificate again."""
     usages = [x509.ObjectIdentifier(f"1.3.6.1.{each}") for each in range(60)]
     key = ec.generate_private_key(ec.SECP256R1())
     made = build_certificate(

@@ -153,7 +153,7 @@ async def test_operation_of_a_provider_without_connection_fails_and_can_be_merge
     assert (await ask("GET", "/certificates/c"))["cer"] == merged["cer"]
 
 
-async def test_certificate_ends_with_its_ca_and_an_expiring_ca_signs_nothing(
+async def test_certificate_expires_with_its_ca_and_an_expiring_ca_does_not_sign(
     world: Any, ask: Call
 ) -> None:
     await register(ask)

@@ -70,8 +70,8 @@ async def test_merge_accepts_base64_that_the_sdk_for_python_encodes_again(ask: C
     assert merged["cer"] == encode(leaf)
 
 
-async def test_one_of_many_first_creations_at_the_same_time_gets_the_operation(call: Call) -> None:
-    """Another one would replace the private key of a request that its caller has already got."""
+async def test_one_of_many_concurrent_first_creations_gets_the_operation(call: Call) -> None:
+    """A second operation would replace the private key of a request that its caller has already received."""
     answers = await asyncio.gather(
         *(call("POST", "/certificates/c/create", UNKNOWN) for _ in range(4))
     )
@@ -177,7 +177,7 @@ async def test_certificates_without_versions_are_listed_at_request(ask: Call) ->
     assert await names(f"/deletedcertificates{query}&includePending=true") == ["a", "b", "c"]
 
 
-async def test_new_version_that_waits_for_a_merge_hides_no_earlier_one(ask: Call) -> None:
+async def test_version_that_waits_for_a_merge_does_not_hide_the_earlier_one(ask: Call) -> None:
     await ask("POST", "/certificates/c/create", POLICY, status=202)
     first = await ask("GET", "/certificates/c")
     started = await start(ask)
@@ -239,7 +239,7 @@ async def test_missing_issuer_is_unknown(ask: Call, name: str | None) -> None:
     assert started["issuer"] == {"name": "Unknown"}
 
 
-async def test_creations_at_the_same_time_lose_no_request(call: Call, ask: Call) -> None:
+async def test_concurrent_creations_do_not_replace_a_request(call: Call, ask: Call) -> None:
     """Each creation makes a private key; the caller has sent the request of the first one to its CA."""
     answers = await asyncio.gather(
         *(call("POST", "/certificates/new/create", UNKNOWN) for _ in range(6))
@@ -251,7 +251,7 @@ async def test_creations_at_the_same_time_lose_no_request(call: Call, ask: Call)
 
 
 @pytest.mark.usefixtures("ask")
-async def test_issuers_at_the_same_time_get_one_ca(world: Any) -> None:
+async def test_concurrent_writes_of_an_issuer_create_one_ca(world: Any) -> None:
     admin = world.authority.mint(world.identities["admin"])
     path = "/certificates/issuers/ca?api-version=7.6"
     answers = await asyncio.gather(

@@ -133,7 +133,7 @@ def test_type_of_issuer_is_kept() -> None:
         ({"subject": "CN=a", "sans": {"dns_names": ["é.com"]}}, "sans"),
     ],
 )
-def test_names_that_no_certificate_can_have_are_refused_before_the_renewal(
+def test_invalid_names_of_a_policy_are_refused_before_the_renewal(
     wrong: dict[str, Any], text: str
 ) -> None:
     for base in (None, parse(SELF)):

@@ -190,7 +190,7 @@ async def test_unreadable_certificate_does_not_block_the_vault(
     assert len(failures) == 1
 
 
-async def test_renewal_that_a_certificate_without_issuer_cannot_have_is_refused(
+async def test_policy_with_renewal_but_without_an_issuer_is_refused(
     ask: Call,
 ) -> None:
     refused = await ask(

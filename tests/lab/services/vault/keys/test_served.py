@@ -526,7 +526,7 @@ async def test_every_api_version_is_served(world: Any, call: Call, version: str)
     assert (await world.send("GET", path, token=token))[0] == 200
 
 
-async def test_due_key_is_rotated_once_and_by_no_request(world: Any, call: Call) -> None:
+async def test_due_key_is_rotated_once_and_not_by_a_request(world: Any, call: Call) -> None:
     await create(call)
     rotate = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
     await call("PUT", "/keys/k/rotationpolicy", {"lifetimeActions": [rotate]})

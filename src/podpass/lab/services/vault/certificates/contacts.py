@@ -1,4 +1,4 @@
-"""The contacts of a vault, whom Azure reports the expiry of a certificate to; podpass sends no mail.
+"""The contacts of a vault. Azure mails them when a certificate expires; podpass sends no mail.
 
 Source: https://learn.microsoft.com/rest/api/keyvault/certificates/set-certificate-contacts
 """
@@ -19,7 +19,7 @@ _MAX_CONTACTS = 100
 
 
 async def count(store: SecretStore, shelf: str) -> int:
-    """Return the number of contacts of the vault that a shelf belongs to."""
+    """Return the number of contacts of a shelf's vault."""
     state = await store.find(f"{vault_of(shelf)}{CONTACTS.suffix}", _NAME)
     return 0 if state is None else len(state.settings["contacts"])
 
@@ -74,7 +74,7 @@ async def _delete(request: VaultRequest) -> VaultResponse:
 def _operation(title: str, run: Any, **more: Any) -> Operation:
     return Operation(
         title=title,
-        # Azure has no other action for contacts.
+        # Azure uses this action for reads of contacts too.
         action=f"{object_operations.PROVIDER}/certificatecontacts/write",
         permission="managecontacts",
         run=run,

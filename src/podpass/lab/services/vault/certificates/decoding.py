@@ -34,7 +34,7 @@ _MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _PEM_MARK = b"-----BEGIN "
 # A PEM may contain the parameters of a curve too.
 _MAX_BLOCKS = MAX_CHAIN + 4
-# The numbers of an RSA key of 4096 bits, with a sign.
+# The bytes of a number in an RSA key of 4096 bits, with the byte for the sign.
 _MAX_INTEGER = 4096 // 8 + 1
 _MAX_DEPTH = 24
 _MAX_NODES = 20_000
@@ -65,12 +65,12 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
         leaf = _find_leaf(usable.public_key(), found)
         if leaf is None:
             raise BadParameter("No certificate of the value belongs to the private key.")
-        views.lifetime(leaf)  # is decoded when it is read
+        views.lifetime(leaf)  # decode the lifetime now: it can be malformed
         rest = [each for each in found if each is not leaf]
         chain = rest if preserve_order else sort_chain(leaf, rest)
     except MALFORMED as exc:
         raise BadParameter(
-            "The certificate cannot be decoded: the password is wrong, or it is no PFX or PEM."
+            "The certificate cannot be decoded: the password is wrong, or the value is neither PFX nor PEM."
         ) from exc
     return Decoded(key=usable, certificates=(leaf, *chain), content_type=content_type)
 
@@ -103,7 +103,7 @@ def _to_bytes(value: str) -> bytes:
 
 def _split_pem(data: bytes) -> tuple[bytes, list[bytes]]:
     """Return the private key and the certificates of a PEM, not decoded. Raises BadParameter."""
-    # The search for the end of each block would take long for very many beginnings.
+    # The pattern searches the end of each block: with very many begin lines, this would take long.
     if data.count(_PEM_MARK) > _MAX_BLOCKS:
         raise BadParameter(f"The PEM has more than {_MAX_BLOCKS} blocks.")
     keys: list[bytes] = []
@@ -163,7 +163,7 @@ def _check_key(key: object) -> PrivateKey:
 
 
 def _find_leaf(public: PublicKey, found: Sequence[x509.Certificate]) -> x509.Certificate | None:
-    """Return the certificate of a key, whose names can be read. Raises the errors of MALFORMED."""
+    """Return the certificate of a public key. Raises the errors of MALFORMED if its names are malformed."""
     for each in found:
         # A chain may have keys of a type that the vault does not know.
         with contextlib.suppress(UnsupportedAlgorithm):
@@ -189,8 +189,8 @@ def sort_chain(
 def _check_der(data: bytes) -> None:
     """Check what is visible of a private key or a PFX: the sizes of numbers, the iteration counts.
 
-    An iteration count is an INTEGER after the salt, an OCTET STRING, in a SEQUENCE: of PBKDF2, of PBE, or
-    after the digest of the MAC. Raises BadParameter.
+    An iteration count is the INTEGER after a salt, which is an OCTET STRING. PBKDF2, PBE and the MAC have
+    such a SEQUENCE. Raises BadParameter.
     """
     nodes = 0
     todo: list[tuple[bytes, int]] = [(data, 0)]
@@ -258,7 +258,7 @@ def decode_merged(given: Sequence[str], public: PublicKey) -> tuple[x509.Certifi
 
 def _load_merged(given: str) -> x509.Certificate:
     data = base64.b64decode(given)
-    # Azure accepts base64 of the text too: its SDK for Python encodes what the caller has encoded.
+    # Azure accepts a certificate that is encoded twice: its SDK for Python encodes the caller's base64 again.
     if data[:1] != bytes([_SEQUENCE]):
         data = base64.b64decode(data)
     return x509.load_der_x509_certificate(data)

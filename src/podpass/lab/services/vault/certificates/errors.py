@@ -45,12 +45,12 @@ class CertificateIssuerUnavailable(BadParameter):
 
 
 def pending_not_found(name: str) -> PendingCertificateNotFound:
-    """Return the error for a certificate that has no operation, or none of the request ID."""
+    """Return the error for a certificate without an operation, or without one of the request ID."""
     return PendingCertificateNotFound(f"Pending certificate not found: {name}", name=name)
 
 
 def in_progress(name: str) -> OperationInProgress:
-    """Return the error for a new version while the caller has to merge or cancel another one."""
+    """Return the error for a new version while an operation waits for a merge or a cancellation."""
     return OperationInProgress(
         f"An operation of the certificate {name} is in progress, so no other version is created or imported."
         f" Complete it with `az keyvault certificate pending merge`, or delete it with"

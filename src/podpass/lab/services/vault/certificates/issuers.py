@@ -42,7 +42,7 @@ _ACTIONS = f"{object_operations.PROVIDER}/certificatecas"
 _MAX_ADMINISTRATORS = 20
 _ADMINISTRATOR = ("first_name", "last_name", "email", "phone")
 _ORGANIZATION = ("id", "address1", "address2", "city", "state")
-# A certificate of a shorter lifetime would be renewed without end.
+# A certificate with a shorter lifetime would be renewed at every run.
 _SHORTEST = timedelta(days=1)
 
 
@@ -74,7 +74,7 @@ async def find_signer(store: SecretStore, shelf: str, name: str, now: float) -> 
 
 
 def _parse(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse the settings of an issuer; `base` has those of members that are absent. Raises BadParameter."""
+    """Parse the settings of an issuer; `base` has the omitted ones. Raises BadParameter."""
     provider = text(given, "provider", base.get("provider", ""))
     if not provider:
         raise BadParameter("The body must contain 'provider', as a string.")
@@ -161,7 +161,7 @@ async def _update(request: VaultRequest) -> VaultResponse:
 async def _write(
     request: VaultRequest, old: ObjectState | None, settings: dict[str, Any]
 ) -> VaultResponse:
-    """Write an issuer. One of the provider `podpass` keeps its CA, or gets one."""
+    """Write an issuer. An issuer of the provider `podpass` keeps its CA, or gets a new CA."""
     now = int(request.now)
     settings |= {"created": now if old is None else old.settings["created"], "updated": now}
     state = old or ObjectState(vault=request.shelf, name=request.name)

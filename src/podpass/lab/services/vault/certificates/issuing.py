@@ -1,4 +1,4 @@
-"""Issue the next version of a certificate, at a request or when its policy says so."""
+"""Issue the next version of a certificate, on request or when its policy requires it."""
 
 import asyncio
 import base64
@@ -57,7 +57,7 @@ class NewCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """A state with its operation, and the version with its views; none if it waits for a merge or failed."""
+    """A state with its operation, and its new version with views; none before a merge or after a failure."""
 
     state: ObjectState
     operation: PendingOperation
@@ -66,7 +66,7 @@ class Created:
     async def write(
         self, store: SecretStore, audit: AuditContext, expected: ObjectState | None
     ) -> None:
-        """Write all, or nothing; `expected` is None for a new certificate. Raises as `SecretStore.put`."""
+        """Write all in one transaction; `expected` is None for a new one. Raises as `SecretStore.put`."""
         states = records.states_of(self.state)
         before = expected or MissingObject(vault=self.state.vault, name=self.state.name)
         if self.versions:
@@ -76,7 +76,7 @@ class Created:
 
 
 def create(store: SecretStore, wanted: NewCertificate) -> Created:
-    """Create the key, the request and, if an issuer signs, the certificate; RSA takes up to seconds."""
+    """Create the key, the request and, if an issuer signs, the certificate; RSA can take seconds."""
     settings, previous = CertificateSettings.of(wanted.state), wanted.previous
     policy = settings.policy
     key = _reuse_key(policy, previous) or issuance.generate_key(policy.key)
@@ -117,10 +117,10 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
 
 
 def _reuse_key(policy: Policy, previous: SecretVersion | None) -> PrivateKey | None:
-    """Return the key of the last version if the policy reuses it, and it is of the policy's type."""
+    """Return the key of the previous version if the policy reuses keys and has the same type."""
     if previous is None or not policy.key.reuse:
         return None
-    # A key that was not exportable never becomes exportable, whatever the policy says later.
+    # A key that was not exportable never becomes exportable, also if a later policy allows it.
     if policy.key.exportable and not previous.document["exportable"]:
         return None
     key = records.key_of(previous)
@@ -187,6 +187,6 @@ async def _renew(
     )
     made = await asyncio.to_thread(create, store, wanted)
     if error is not None:
-        # Without a next action: every run would try again.
+        # No next action: otherwise every run would try again.
         made = replace(made, state=replace(made.state, next_action=None))
     await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)

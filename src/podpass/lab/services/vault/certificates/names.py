@@ -1,6 +1,6 @@
 """Parse and show the names of a policy: subject, alternative names, extended key usages. Pure.
 
-A policy is checked with these functions when a request gives it: a renewal that fails has no caller.
+These functions check a policy when a request sets it: a later renewal cannot report an error to a caller.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from podpass.crypto.x509 import encode_der
 from podpass.lab.services.vault.errors import BadParameter
 
 _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-# Names of the attributes as Windows writes them, apart from those of RFC 4514.
+# Windows' names of attributes, in addition to those of RFC 4514.
 _ATTRIBUTES = {
     "E": NameOID.EMAIL_ADDRESS,
     "EMAIL": NameOID.EMAIL_ADDRESS,

@@ -22,10 +22,10 @@ _WAIT = (
 class PendingOperation:
     """An operation, as the settings of a certificate have it.
 
-    `key` is the private key, sealed, unless the operation is completed or deleted. `exportable`
-    is what the policy said of it. `version` is the ID of the
-    version that the operation creates, with `enabled`, `preserve_order` and `tags`. `error` is the reason of
-    a failure. A deleted operation is not shown, but a certificate without versions has its version ID.
+    `key` is the sealed private key, unless the operation is completed or deleted. `exportable` is the value
+    in the policy when the key was created. `version` is the ID of the version that the operation creates,
+    with `enabled`, `preserve_order` and `tags`. `error` is the reason of a failure. A deleted operation is
+    not shown; a certificate without versions still uses its version ID.
     """
 
     request_id: str
@@ -59,7 +59,7 @@ class PendingOperation:
 
     @property
     def details(self) -> str | None:
-        """Return what the caller of an operation in progress has to do."""
+        """Return the next step for the caller of an operation in progress."""
         if self.status != IN_PROGRESS:
             return None
         return _MERGE if self.issuer == UNKNOWN else _WAIT

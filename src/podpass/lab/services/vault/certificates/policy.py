@@ -115,7 +115,7 @@ def parse(given: object, base: Policy | None = None) -> Policy:
         policy = replace(policy, actions=(default_action(policy.issuer),))
     if not policy.subject and not any(policy.sans.values()):
         raise BadParameter("The policy must have x509_props.subject or x509_props.sans.")
-    # A subject that another vault accepted may be none for this one; it stays until the request changes it.
+    # A restored subject can be invalid here. It stays until a request changes it.
     if policy.subject != (base or Policy()).subject:
         parse_subject(policy.subject)
     parse_alternatives(policy.sans)

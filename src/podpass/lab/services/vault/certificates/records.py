@@ -1,4 +1,4 @@
-"""What the store has of a certificate: its versions with their views, and the settings of the object.
+"""The stored form of a certificate: its versions with their views, and the settings of the object.
 
 The sealed value of a version is its private key, in the form of a key's version; a backup contains it. The
 document has the certificates. The settings have the policy and the last operation; its private key is sealed
@@ -33,7 +33,7 @@ from podpass.lab.services.vault.model import (
 )
 
 _MANAGED = {"managed": True}
-# What the secret of a version shows of its document.
+# The members of a version's document that its secret shows.
 _SECRET = ("previous",)
 
 
@@ -126,7 +126,7 @@ def new_certificate_version(
 
 
 def unissued_version(state: ObjectState) -> SecretVersion:
-    """Return what is shown of a certificate without versions: a disabled one that has no certificate yet."""
+    """Return the version that is shown if a certificate has none: disabled, and without a certificate."""
     settings = CertificateSettings.of(state)
     operation = settings.pending
     assert operation is not None, "a certificate without versions has an operation"

@@ -139,7 +139,7 @@ async def _import(request: VaultRequest) -> VaultResponse:
     password = members.text(given, "pwd", "", _MAX_PASSWORD)
     state = await _find_writable(request)
     ordered = attributes.document.get("preserve_order", False)
-    # Without a turn of its own, a caller would wait behind all the slow imports of another one.
+    # Without turns, a caller would wait for all slow imports of another caller.
     async with request.turn(request.limits.imports):
         found = await decoder.decode(value, password, preserve_order=ordered)
     policy = _import_policy(given.get("policy"), found)
@@ -158,9 +158,9 @@ async def _import(request: VaultRequest) -> VaultResponse:
 
 
 def _import_policy(given: object, found: Decoded) -> Policy:
-    """Return the policy of an import: its members are those of the certificate unless the request has them.
+    """Return the policy of an import: the certificate provides the members that the request omits.
 
-    Raises BadParameter if the request says another format of the value.
+    Raises BadParameter if the request names another format than that of the value.
     """
     derived = views.derive_policy(found.certificates[0], found.content_type)
     policies.check_derived(derived)
@@ -171,7 +171,7 @@ def _import_policy(given: object, found: Decoded) -> Policy:
         raise BadParameter(
             f"The value is {found.content_type}, but the policy's contentType is {policy.content_type}."
         )
-    # The key is the imported one, whatever the policy says of it.
+    # The type of the key is that of the imported key, not that of the request.
     key = replace(derived.key, exportable=policy.key.exportable, reuse=policy.key.reuse)
     return replace(policy, key=key)
 
@@ -230,7 +230,7 @@ async def _cancel(request: VaultRequest) -> VaultResponse:
         raise BadParameter(f"The operation is not in progress: its status is {operation.status}.")
     requested = replace(operation, cancellation_requested=True)
     await _change_operation(request, state, replace(requested, status=CANCELLED))
-    # As in Azure, this answer says that the operation runs; the next one that it is cancelled.
+    # As in Azure, this response still says `inProgress`; the next response says `cancelled`.
     return VaultResponse(body=answers.pending_json(request.context, state.name, requested))
 
 
@@ -276,11 +276,11 @@ async def _merge(request: VaultRequest) -> VaultResponse:
 
 
 def _merge_attributes(given: SecretAttributes, operation: PendingOperation) -> SecretAttributes:
-    """Return the attributes of a merged version: those of its creation unless the merge has others."""
+    """Return the attributes of a merged version: those of its creation, or those of the merge."""
     document = {"preserve_order": operation.preserve_order, "exportable": False}
     if operation.preserve_order is None:
         del document["preserve_order"]
-    # Otherwise the policy of today decides. It cannot make a key exportable that was created as another one.
+    # Otherwise the current policy decides. It cannot change a key that was created as not exportable.
     if operation.exportable:
         del document["exportable"]
     return replace(

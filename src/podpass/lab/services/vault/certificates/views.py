@@ -156,7 +156,7 @@ def derive_policy(certificate: x509.Certificate, content_type: str) -> Policy:
     Raises BadParameter for a certificate that no policy can describe.
     """
     try:
-        # The store reads a policy with the bounds of those in requests.
+        # The store checks a policy as it checks one of a request.
         return from_json(to_json(_derive_policy(certificate, content_type)))
     except ValueError as exc:
         raise BadParameter("The certificate is malformed.") from exc
