@@ -16,9 +16,16 @@ from podpass.crypto.envelope import InvalidSealingKey
 from podpass.crypto.secret import Secret
 from podpass.database import CorruptRowError, Database, DatabaseFailed
 from podpass.directory.store import schema as directory
-from podpass.lab.services.vault.errors import BackupTooLarge, InvalidBackup, NameInUse, NameTaken
+from podpass.lab.services.vault.errors import (
+    BackupTooLarge,
+    InvalidBackup,
+    NameInUse,
+    NameTaken,
+    OutdatedState,
+)
 from podpass.lab.services.vault.model import (
     AuditContext,
+    MissingObject,
     ObjectState,
     RecoveryPolicy,
     SecretAttributes,
@@ -158,6 +165,19 @@ async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> No
     async with create_store(tmp_path) as store:
         with pytest.raises(CorruptRowError, match="demo-vault/mine/"):
             await store.get("demo-vault", "mine")
+
+
+async def test_change_of_an_outdated_state_is_refused(store: SecretStore) -> None:
+    """Otherwise one of two requests at the same time would lose what the other one has written."""
+    first = ObjectState(vault="one/certificates", name="www", settings={"number": 1})
+    second = replace(first, settings={"number": 2})
+    missing = MissingObject(vault=first.vault, name=first.name)
+    await store.put_states([first], expected=missing)
+    await store.put_states([second], expected=first)
+    for outdated in (missing, first):
+        with pytest.raises(OutdatedState):
+            await store.put_states([first], expected=outdated)
+    assert await store.find(first.vault, first.name) == second
 
 
 async def test_sealed_value_of_settings_opens_for_its_object_only(store: SecretStore) -> None:
