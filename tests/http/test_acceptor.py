@@ -208,9 +208,9 @@ async def test_address_gets_its_share_of_connections(is_proxy: bool) -> None:
 
     def connect(source: str) -> socket.socket | None:
         """Connect and send a request; return the open connection if it gets a response."""
-        made = socket.create_connection(sock.getsockname(), 30, source_address=(source, 0))
-        stack.callback(made.close)
         try:
+            made = socket.create_connection(sock.getsockname(), 30, source_address=(source, 0))
+            stack.callback(made.close)
             made.sendall(REQUEST)
             return made if made.recv(4096) else None
         except ConnectionError:
