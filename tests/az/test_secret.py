@@ -95,7 +95,7 @@ def test_deleted_secret_is_recovered_or_purged(az: AzCli, vault: str) -> None:
     az(f"keyvault secret delete {at}")
     assert az(f"keyvault secret purge {at}") is None
     # The older version prints the message of this error without its code.
-    assert "has no secret" in az.refused(f"keyvault secret show-deleted {at}")
+    assert "was not found" in az.refused(f"keyvault secret show-deleted {at}")
 
 
 def test_a_backup_is_restored(newest: AzCli, vault: str, tmp_path: Path) -> None:
