@@ -119,7 +119,7 @@ def test_stopped_container_is_named_by_status(instance: Instance) -> None:
     pid = _wait_for(lambda: instance.pod_log("stopped"), "the pod did not start").strip()
     os.kill(int(pid), signal.SIGSTOP)
     done = _wait_for(lambda: _status_with_stopped(instance), "the status has no stopped container")
-    assert done.stderr.startswith(f"podpass: default/stopped: app (process {pid}) is stopped")
+    assert done.stderr.startswith(f"podpass: default/stopped: app (process {pid}) does not respond")
     instance.core.delete_namespaced_pod("stopped", "default", grace_period_seconds=0)
 
 
