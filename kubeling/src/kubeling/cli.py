@@ -386,7 +386,7 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
+            preexec_fn=lambda: _unblock_signals(mask),
         )
         # SIGTERM has the effect of Ctrl-C: the child has its own session, so nothing else would stop it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -407,6 +407,16 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
     child.returncode = 0  # it keeps running; nothing waits for it
+
+
+def _unblock_signals(mask: set[int | signal.Signals]) -> None:
+    """Restore the signal mask in a new process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A Ctrl-C that arrived before the process had a session of its own is still pending. It belongs to
+        # the parent; raised here, it would be a SubprocessError there. The kernel discards an ignored signal.
+        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _wait_ready(child: "subprocess.Popen[bytes]", log: IO[bytes], log_file: Path) -> Path:

@@ -146,6 +146,19 @@ def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     assert "kubeling" in kubectl(Path(path), "get", "nodes")
 
 
+def test_ctrl_c_before_the_background_process_has_its_session_is_left_to_its_parent() -> None:
+    """Fails if it is raised in the new process, where the parent would report it as its own fault."""
+    program = (
+        "import os, signal\n"
+        "from kubeling.cli import _unblock_signals\n"
+        "mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "_unblock_signals(mask)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=SECONDS)
+    assert done.returncode == 0
+
+
 def test_terminated_start_in_the_background_leaves_no_process(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
