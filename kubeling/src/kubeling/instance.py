@@ -179,6 +179,9 @@ class Cluster:
         await self._stack.aclose()
 
     def __enter__(self) -> Self:
+        from kubeling.kubelet.process import handle_ignored_signals
+
+        handle_ignored_signals()
         started: Future[None] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run(started)), name="kubeling", daemon=True

@@ -29,7 +29,7 @@ from kubeling.kubelet.pod_hosts import HOSTS
 from kubeling.kubelet.pod_manager import PodManager
 from kubeling.kubelet.pod_network import PodNetworkConfig
 from kubeling.kubelet.pod_worker import NETWORK_UNAVAILABLE, PodWorker
-from kubeling.kubelet.process import RUNTIME_VARIABLE, kill_marked
+from kubeling.kubelet.process import RUNTIME_VARIABLE, handle_ignored_signals, kill_marked
 from kubeling.kubelet.sandbox import Mount, Sandbox
 from kubeling.kubelet.scheduler import Scheduler
 from kubeling.kubelet.server import KubeletApp
@@ -142,6 +142,7 @@ class Kubelet:
         config, stack, hosts = self._config, self._stack, self._config.hosts_file
         is_new = not config.folder.exists()
         create_private_folder(config.folder)
+        handle_ignored_signals()
         # A fixed length, so that the mark of another kubelet cannot begin with this one.
         mark = hashlib.sha256(str(config.folder.resolve()).encode()).hexdigest()[:24]
         # Only for a used folder: the search reads the environment of every process, tens of milliseconds.

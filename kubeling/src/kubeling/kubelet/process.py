@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -32,6 +33,19 @@ Sink = Callable[[str, bytes], Awaitable[None]]
 
 While it waits, the process that writes the data waits too.
 """
+
+
+def handle_ignored_signals() -> None:
+    """Give the ignored signals of this process a handler without effect, which containers do not inherit.
+
+    A program that a shell script starts with `&` ignores SIGINT and SIGQUIT, and with nohup SIGHUP. In a
+    container of it, Ctrl-C or such a stop signal would have no effect. Another thread than the main one
+    cannot set handlers.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
 
 
 class StartError(Error):

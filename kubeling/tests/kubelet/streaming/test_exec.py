@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import json
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -32,6 +33,7 @@ from tests.kubelet.streaming.clients import (
     run,
 )
 
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 WAIT = "while true; do sleep 0.05; done"
 
 
@@ -124,6 +126,25 @@ async def test_terminal_has_the_size_of_the_client(cluster: KubeletCluster, pod:
     assert "33\r\n" in channels.text()
     assert "job control" not in channels.text()
     assert channels.exit_code == 4
+
+
+@pytest.fixture
+def _ignores_signals() -> Iterator[None]:
+    """Ignore the signals that a shell script ignores in a program that it starts with `&` and nohup."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in IGNORED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_ignores_signals")
+async def test_containers_of_a_cluster_in_the_background_handle_signals(
+    cluster: KubeletCluster, pod: str
+) -> None:
+    """Fails if they inherit what the kubelet ignores: Ctrl-C and `stopsignal` would have no effect."""
+    for number in IGNORED:
+        done = await run(cluster, pod, "sh", "-c", f"kill -{int(number)} $$; exit 0")
+        assert done.exit_code == 128 + number
 
 
 async def test_unknown_program_is_named(cluster: KubeletCluster, pod: str) -> None:
