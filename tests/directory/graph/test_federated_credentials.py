@@ -177,6 +177,7 @@ async def test_credential_over_the_limit_of_20_is_rejected(
         ({"name": "-abc"}, INVALID),
         ({"name": "a" * 121}, INVALID),
         ({"name": "a/b"}, INVALID),
+        ({"name": "abc\n"}, INVALID),
         ({"name": None}, "Request_BadRequest"),
         ({"colour": "red"}, "Request_BadRequest"),
         ({"id": str(uuid.UUID(int=1))}, "Request_BadRequest"),
