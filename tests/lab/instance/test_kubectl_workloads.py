@@ -130,21 +130,6 @@ def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
     assert names.TOKEN_EXPIRATION in found[0]["message"]
 
 
-def test_deletion_of_a_deployment_follows_the_cascade_option(kubectl: Kubectl, name: str) -> None:
-    deploy(kubectl, name)
-    wait_for_rollout(kubectl, name)
-    kubectl("delete", f"deployment/{name}", "--cascade=orphan")
-    assert len(list_objects(kubectl, "pods")) == 2
-    (left,) = list_objects(kubectl, "replicasets")
-    deploy(kubectl, name)
-    wait_for_rollout(kubectl, name)
-    (taken,) = list_objects(kubectl, "replicasets")
-    assert taken["metadata"]["uid"] == left["metadata"]["uid"]
-    kubectl("delete", f"deployment/{name}", "--cascade=foreground", "--timeout=50s")
-    assert not list_objects(kubectl, "replicasets")
-    assert not list_objects(kubectl, "pods")
-
-
 def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
     kubectl("create", "job", name, "--image=busybox", "--", "sh", "-c", "echo done")
     kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=50s")
@@ -204,16 +189,6 @@ def test_kubectl_run_passes_a_command_to_busybox_and_python(
     kubectl("run", name, f"--image={image}", "--restart=Never", "--", *words)
     kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=50s")
     assert kubectl("logs", name) == "hi\n"
-
-
-def test_job_fails_at_its_backoff_limit(kubectl: Kubectl, name: str) -> None:
-    container = {"name": "c", "image": "busybox", "command": ["sh", "-c", "exit 3"]}
-    pod = {"restartPolicy": "Never", "containers": [container]}
-    spec = {"backoffLimit": 0, "template": {"spec": pod}}
-    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
-    kubectl("create", "-f", "-", given=json.dumps(body))
-    kubectl("wait", "--for=condition=failed", f"job/{name}", "--timeout=50s")
-    assert "BackoffLimitExceeded" in kubectl("describe", f"job/{name}")
 
 
 def apply_workload(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> None:
