@@ -118,12 +118,7 @@ def test_each_phase_runs_alone_and_by_its_alias(world: AzureWorld) -> None:
     assert found["metadata"]["annotations"][EXPIRATION] == "7201"
     assert world.exchange("alone").status == 200
     role = ("ra", *_role(world), "--service-principal-name", "it's alone")
-    deletions = [
-        ("fi", *_named(world, "alone"), *named),
-        ("sa", *account),
-        role,
-        ("app", *named),
-    ]
+    deletions = [("fi", *_named(world, "alone"), *named), ("sa", *account), role, ("app", *named)]
     for step in deletions:
         assert [each["action"] for each in world.succeed("delete", "phase", *step)["steps"]] == [
             "delete"

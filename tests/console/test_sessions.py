@@ -1,10 +1,6 @@
 """One-time links and sessions of the console."""
 
-from podpass.console.sessions import (
-    MAX_LINKS,
-    MAX_SESSIONS,
-    Sessions,
-)
+from podpass.console.sessions import MAX_LINKS, MAX_SESSIONS, Sessions
 
 
 class Time:

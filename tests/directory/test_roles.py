@@ -10,12 +10,7 @@ from sqlalchemy import text
 
 from podpass.database import collecting_errors
 from podpass.directory import errors, resource_ids, roles
-from podpass.directory.model import (
-    Identity,
-    RoleAssignment,
-    RoleDefinition,
-    WriteResult,
-)
+from podpass.directory.model import Identity, RoleAssignment, RoleDefinition, WriteResult
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
 from podpass.lab.services import create_roles

@@ -284,10 +284,7 @@ async def test_role_can_be_assigned_to_an_identity_of_an_earlier_seed(world: Wor
             "vaults:\n- name: new-vault\n  access:\n  - {identity: wbe, role: Key Vault Reader}",
             "seed.yaml:4: vault new-vault: access: no identity 'wbe'; existing identities: app, web",
         ),
-        (
-            TWIN,
-            f"seed.yaml:2: identity web: web already trusts issuer {ISSUER} and subject",
-        ),
+        (TWIN, f"seed.yaml:2: identity web: web already trusts issuer {ISSUER} and subject"),
     ],
 )
 async def test_seed_that_cannot_be_applied_changes_nothing(

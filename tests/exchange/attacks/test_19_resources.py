@@ -86,9 +86,7 @@ async def test_version_1_token_has_the_requested_spelling_as_audience(
         assert claims["iss"] == f"https://sts.windows.net/{shared.TENANT}/"
 
 
-async def test_token_version_depends_on_the_resource_and_not_on_the_endpoint(
-    shared: World,
-) -> None:
+async def test_token_version_depends_on_the_resource_and_not_on_the_endpoint(shared: World) -> None:
     """A validator of v1 tokens must not receive a v2 token because of the endpoint that was used."""
     app = f"api://{shared.APPLICATION}"
     for path, fields in (

@@ -29,10 +29,7 @@ async def test_keys_and_urls_in_the_header_are_ignored(fresh: World) -> None:
         assert (await fresh.present(token)).code == 7000272
         token = foreign.sign(claims, {**extra, "kid": fresh.ring.active.kid})
         assert (await fresh.present(token)).code == 7000274
-    assert {path.rpartition("/")[2] for path in fresh.site.hits} <= {
-        "openid-configuration",
-        "jwks",
-    }
+    assert {path.rpartition("/")[2] for path in fresh.site.hits} <= {"openid-configuration", "jwks"}
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class FakeIssuerKeys:
 
 
 @dataclass
-class AuthenticatorHarness:
+class Harness:
     """A client authenticator with fakes of everything that it uses."""
 
     published: FakeIssuerKeys = field(default_factory=FakeIssuerKeys)
@@ -134,9 +134,9 @@ class AuthenticatorHarness:
 
 
 @pytest.fixture
-def harness() -> AuthenticatorHarness:
+def harness() -> Harness:
     public = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=KEY.public_key())
-    return AuthenticatorHarness(
+    return Harness(
         published=FakeIssuerKeys(keys={"key": [public]}), known={(TENANT.id, SENDER): TRUSTED}
     )
 
@@ -156,9 +156,7 @@ def sign_own_token(key: jose.SigningKey = AUTHORITY.signing, **changes: Any) -> 
 # ------------------------------------------------------------------------------------ federation
 
 
-async def test_federated_assertion_authenticates_by_its_credential(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_federated_assertion_authenticates_by_its_credential(harness: Harness) -> None:
     assert await harness.authenticate_with_assertion(
         f" {sign_assertion()}\n"
     ) == ClientAuthentication(acr=Acr.ASSERTION, credential="web", is_federated=True)
@@ -185,23 +183,19 @@ async def test_federated_assertion_authenticates_by_its_credential(
     ],
 )
 async def test_issuer_keys_are_fetched_only_after_all_other_checks(
-    harness: AuthenticatorHarness, changes: dict[str, Any], number: int, asked: int
+    harness: Harness, changes: dict[str, Any], number: int, asked: int
 ) -> None:
     assert (await harness.expect_refusal(sign_assertion(**changes))).entry.number == number
     assert len(harness.published.asked) == asked
 
 
-async def test_unavailable_issuer_is_reported_and_logged_with_reason(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_unavailable_issuer_is_reported_and_logged_with_reason(harness: Harness) -> None:
     harness.published.down = True
     assert (await harness.expect_refusal(sign_assertion())).entry.number == 501661
     assert harness.record.fields["reason"] == "timeout"
 
 
-async def test_credential_takes_effect_after_the_propagation_delay(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_credential_takes_effect_after_the_propagation_delay(harness: Harness) -> None:
     harness.settings = replace(SETTINGS, propagation_seconds=100)
     harness.now = NOW + 99.9
     token = sign_assertion(exp=NOW + 200)
@@ -213,7 +207,7 @@ async def test_credential_takes_effect_after_the_propagation_delay(
 # -------------------------------------------------------------------------- secret, certificate
 
 
-async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorHarness) -> None:
+async def test_secret_authenticates_without_an_assertion(harness: Harness) -> None:
     assert await harness.authenticate(client_secret="secret") == ClientAuthentication(
         acr=Acr.SECRET, credential="s"
     )
@@ -225,9 +219,7 @@ async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorH
     assert caught.value.entry.number == 7000215
 
 
-async def test_self_issued_assertion_is_verified_with_the_certificate(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_self_issued_assertion_is_verified_with_the_certificate(harness: Harness) -> None:
     harness.record.skip(("before",))
     assert await harness.authenticate_with_assertion(sign_self_issued()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="c"
@@ -240,9 +232,7 @@ async def test_self_issued_assertion_is_verified_with_the_certificate(
 # ------------------------------------------------------------------------------- managed identity
 
 
-async def test_own_managed_identity_token_is_accepted_as_credential(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_own_managed_identity_token_is_accepted_as_credential(harness: Harness) -> None:
     assert await harness.authenticate_with_assertion(sign_own_token()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="mi", is_federated=True
     )
@@ -251,9 +241,7 @@ async def test_own_managed_identity_token_is_accepted_as_credential(
     assert harness.record.fields["sub"] == "object"
 
 
-async def test_credential_for_own_token_has_the_propagation_delay(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_credential_for_own_token_has_the_propagation_delay(harness: Harness) -> None:
     harness.settings = replace(SETTINGS, propagation_seconds=100)
     harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, created=NOW),))
     assert (await harness.expect_refusal(sign_own_token())).entry.number == 70025
@@ -275,13 +263,13 @@ async def test_credential_for_own_token_has_the_propagation_delay(
     ],
 )
 async def test_issuer_with_a_similar_prefix_is_foreign(
-    harness: AuthenticatorHarness, issuer: str, number: int
+    harness: Harness, issuer: str, number: int
 ) -> None:
     found = await harness.expect_refusal(sign_own_token(iss=issuer))
     assert (found.entry.number, found.step in {"assertion", "trust"}) == (number, True)
 
 
-async def test_issuing_identity_must_be_the_subject(harness: AuthenticatorHarness) -> None:
+async def test_issuing_identity_must_be_the_subject(harness: Harness) -> None:
     assert (
         await harness.authenticate_with_assertion(sign_own_token(azp=SENDER.upper()))
     ).credential == "mi"
@@ -292,7 +280,7 @@ async def test_issuing_identity_must_be_the_subject(harness: AuthenticatorHarnes
         assert (await harness.expect_refusal(sign_own_token(azp=azp))).entry.number == 700226
 
 
-def test_claim_is_peeked_only_for_federated_assertions(harness: AuthenticatorHarness) -> None:
+def test_claim_is_peeked_only_for_federated_assertions(harness: Harness) -> None:
     """Tokens of this service and self-issued assertions need the complete identity."""
     token = SIGNER.sign(CLAIMS)
     assert harness.peek_claim_of(client_assertion=f" {token} ") == UnverifiedClaim(

@@ -114,10 +114,7 @@ def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
     kubectl: Kubectl, name: str
 ) -> None:
     deploy(kubectl, name, replicas=0)
-    template = {
-        "labels": {names.USE_LABEL: "true"},
-        "annotations": {names.TOKEN_EXPIRATION: "1"},
-    }
+    template = {"labels": {names.USE_LABEL: "true"}, "annotations": {names.TOKEN_EXPIRATION: "1"}}
     change = {"spec": {"replicas": 1, "template": {"metadata": template}}}
     kubectl("patch", f"deployment/{name}", "-p", json.dumps(change))
     kubectl("wait", "--for=condition=ReplicaFailure", f"deployment/{name}", "--timeout=30s")
@@ -150,11 +147,7 @@ def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
     ],
 )
 def test_kubectl_apply_warns_about_a_forgotten_label(
-    kubectl: Kubectl,
-    name: str,
-    pod_labels: dict[str, str],
-    annotations: dict[str, str],
-    said: str,
+    kubectl: Kubectl, name: str, pod_labels: dict[str, str], annotations: dict[str, str], said: str
 ) -> None:
     """The entries that warn are registered on every local instance."""
     kubectl("create", "serviceaccount", "web")
@@ -177,10 +170,7 @@ def test_kubectl_apply_warns_about_a_forgotten_label(
 
 @pytest.mark.parametrize(
     ("image", "words"),
-    [
-        ("busybox", ("sh", "-c", "echo hi")),
-        ("python:3.12", ("python", "-c", "print('hi')")),
-    ],
+    [("busybox", ("sh", "-c", "echo hi")), ("python:3.12", ("python", "-c", "print('hi')"))],
 )
 def test_kubectl_run_passes_a_command_to_busybox_and_python(
     kubectl: Kubectl, name: str, image: str, words: tuple[str, ...]
@@ -192,10 +182,7 @@ def test_kubectl_run_passes_a_command_to_busybox_and_python(
 
 
 def apply_workload(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> None:
-    pod = {
-        "terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "app", "image": IMAGE}],
-    }
+    pod = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "app", "image": IMAGE}]}
     body = {
         "apiVersion": "apps/v1",
         "kind": kind,

@@ -135,10 +135,7 @@ async def ask_endpoint(
 ) -> tuple[int, Any]:
     """Ask the managed identity endpoint for a token."""
     url = f"http://127.0.0.1:{port}{path}&resource={resource}"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(url, headers=headers) as response,
-    ):
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         text = await response.text()
         return response.status, json.loads(text) if text.startswith("{") else text
 

@@ -76,12 +76,7 @@ JOBS = [
         "https://app.terraform.io",
         {"terraform_run_phase": "apply", "terraform_workspace_name": "prod"},
     ),
-    (
-        "azure-devops:contoso/My Project/connection",
-        "sc://contoso/My Project/connection",
-        None,
-        {},
-    ),
+    ("azure-devops:contoso/My Project/connection", "sc://contoso/My Project/connection", None, {}),
 ]
 
 
