@@ -16,19 +16,9 @@ from tests.lab.instance.instances import Podpass
 from tests.run_program import run_text
 
 WANTED = {
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "KUBECONFIG",
-    "AZURE_CONFIG_DIR",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "JAVA_TOOL_OPTIONS",
-    "PODPASS_ENV",
+    *("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "KUBECONFIG", "AZURE_CONFIG_DIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("NODE_EXTRA_CA_CERTS", "JAVA_TOOL_OPTIONS", "PODPASS_ENV"),
 }
 
 

@@ -35,12 +35,7 @@ async def test_assertion_is_exchanged_for_a_token_of_one_day(world: World) -> No
     claims = verify_token(world, answer)
     assert answer.status == 200
     assert list(answer.body) == [
-        "token_type",
-        "expires_in",
-        "ext_expires_in",
-        "expires_on",
-        "refresh_in",
-        "access_token",
+        *("token_type", "expires_in", "ext_expires_in", "expires_on", "refresh_in", "access_token"),
     ]
     assert answer.body["token_type"] == "Bearer"
     assert answer.body["expires_in"] == answer.body["ext_expires_in"] == 86399

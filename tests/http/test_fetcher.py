@@ -95,13 +95,8 @@ def test_address_that_is_not_public_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "8.8.8.8",
-        "20.190.160.1",
-        "223.255.255.255",
-        "2001:200::1",
-        "2606:4700::1111",
-        "3ffe::1",
-        "64:ff9b::808:808",
+        *("8.8.8.8", "20.190.160.1", "223.255.255.255", "2001:200::1", "2606:4700::1111"),
+        *("3ffe::1", "64:ff9b::808:808"),
     ],
 )
 def test_public_address_is_accepted(address: str) -> None:
@@ -159,19 +154,9 @@ async def test_invalid_url_is_refused_before_any_request(url: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1",
-        "[::1]",
-        "[::ffff:169.254.169.254]",
-        "0.0.0.0",
-        "169.254.169.254",
-        "10.1.2.3",
-        "[fd00:ec2::254]",
-        "localhost",
-        "localhost.",
-        "2130706433",
-        "0x7f000001",
-        "017700000001",
-        "127.1",
+        *("127.0.0.1", "[::1]", "[::ffff:169.254.169.254]", "0.0.0.0", "169.254.169.254"),
+        *("10.1.2.3", "[fd00:ec2::254]", "localhost", "localhost.", "2130706433", "0x7f000001"),
+        *("017700000001", "127.1"),
     ],
 )
 async def test_local_or_private_host_is_refused_in_every_notation(host: str) -> None:

@@ -8,14 +8,8 @@ from tests.control_plane.contract.api import Api, check_refused
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 GROUPS = {
-    "apps",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "batch",
-    "coordination.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "admissionregistration.k8s.io",
+    *("apps", "authentication.k8s.io", "authorization.k8s.io", "batch", "coordination.k8s.io"),
+    *("policy", "rbac.authorization.k8s.io", "admissionregistration.k8s.io"),
 }
 
 

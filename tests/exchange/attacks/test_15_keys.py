@@ -157,20 +157,8 @@ async def test_token_without_key_id_is_refused(fresh: World) -> None:
         (b'{"keys":[{"n":' + b"9" * 600 + b"}]}", {}),
     ],
     ids=[
-        "many",
-        "70kB",
-        "bomb",
-        "gzip",
-        "deflate",
-        "html",
-        "cut",
-        "object",
-        "null",
-        "case",
-        "list",
-        "nothing",
-        "twice",
-        "number",
+        *("many", "70kB", "bomb", "gzip", "deflate", "html", "cut", "object", "null", "case"),
+        *("list", "nothing", "twice", "number"),
     ],
 )
 async def test_invalid_key_set_is_a_failed_request(

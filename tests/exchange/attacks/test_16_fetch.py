@@ -28,17 +28,8 @@ GOOD = {
 REFUSED_NAMES = [
     *(
         [
-            "private",
-            "loopback",
-            "loopback6",
-            "zero",
-            "link-local",
-            "mapped",
-            "unique-local",
-            "nat64",
-            "mixed",
-            "mixed6",
-            "alias",
+            *("private", "loopback", "loopback6", "zero", "link-local", "mapped", "unique-local"),
+            *("nat64", "mixed", "mixed6", "alias"),
         ]
     )
 ]

@@ -108,11 +108,5 @@ def test_response_is_delayed_to_the_next_grid_time(elapsed: float) -> None:
 
 def test_only_refusals_up_to_client_authentication_are_uniform() -> None:
     assert set(STEPS) - token_endpoint.HIDDEN_STEPS == {
-        "wire",
-        "tenant",
-        "request",
-        "time",
-        "grant",
-        "user",
-        "resource",
+        *("wire", "tenant", "request", "time", "grant", "user", "resource"),
     }

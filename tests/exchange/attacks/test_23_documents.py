@@ -13,16 +13,9 @@ DOCUMENTS = ("v2.0/.well-known/openid-configuration", ".well-known/openid-config
 KEYS = ("discovery/v2.0/keys", "discovery/keys")
 MAIN = "https://login.microsoftonline.com"
 HOSTS = [
-    "evil.test",
-    "evil.test:443",
-    "login.microsoftonline.com.evil.test",
-    "login.microsoftonline.com@evil.test",
-    "evil.test/login.microsoftonline.com",
-    "login.microsoftonline.com:8443",
-    "a b",
-    '"><script>',
-    "%00",
-    "",
+    *("evil.test", "evil.test:443", "login.microsoftonline.com.evil.test"),
+    *("login.microsoftonline.com@evil.test", "evil.test/login.microsoftonline.com"),
+    *("login.microsoftonline.com:8443", "a b", '"><script>', "%00", ""),
 ]
 
 

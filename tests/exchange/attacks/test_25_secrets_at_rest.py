@@ -13,25 +13,11 @@ from tests.exchange.world import World
 
 PRIVATE_MARKS = ("PRIVATE KEY", "RSAPrivateKey object", "_private_numbers")
 INSIDE = [
-    "/debug",
-    "/debug/pprof/",
-    "/debug/vars",
-    "/metrics",
-    "/admin",
-    "/env",
-    "/keys",
-    "/seal.key",
-    "/authority.key",
-    "/.git/config",
-    "/..%2f..%2fetc%2fpasswd",
-    "/%2e%2e/keys/authority/000001.pem",
-    "/static/../../keys/authority/000001.pem",
-    "/docs",
-    "/openapi.json",
-    "/server-status",
-    "/graph/v1.0/users",
-    "/v1.0/applications",
-    "/subscriptions",
+    *("/debug", "/debug/pprof/", "/debug/vars", "/metrics", "/admin", "/env", "/keys", "/seal.key"),
+    *("/authority.key", "/.git/config", "/..%2f..%2fetc%2fpasswd"),
+    *("/%2e%2e/keys/authority/000001.pem", "/static/../../keys/authority/000001.pem", "/docs"),
+    *("/openapi.json", "/server-status", "/graph/v1.0/users"),
+    *("/v1.0/applications", "/subscriptions"),
 ]
 
 

@@ -378,15 +378,9 @@ def test_error_names_every_invalid_setting(tmp_path: Path) -> None:
             azurite="z",
         )
     for flag in (
-        "--managed-identities needs",
-        "--dns-address needs",
-        "--dns-upstream needs",
-        "'x': must be IP addresses",
-        "--dns-upstream 'y': must",
-        "--azurite",
-        "--listen",
-        "--tenant-id y",
-        "--propagation-delay -1",
+        *("--managed-identities needs", "--dns-address needs", "--dns-upstream needs"),
+        *("'x': must be IP addresses", "--dns-upstream 'y': must", "--azurite", "--listen"),
+        *("--tenant-id y", "--propagation-delay -1"),
     ):
         assert flag in str(caught.value)
 
