@@ -209,12 +209,8 @@ async def test_identifier_uri_with_the_app_id_is_accepted(graph: Graph) -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        "https://evil.example/x",
-        "https://notcontoso.example",
-        "api://bare",
-        f"api://{OTHER}",
-        "https://graph.microsoft.com",
-        f"ftp://{DOMAIN}",
+        *("https://evil.example/x", "https://notcontoso.example", "api://bare", f"api://{OTHER}"),
+        *("https://graph.microsoft.com", f"ftp://{DOMAIN}"),
     ],
 )
 async def test_identifier_uri_of_another_domain_is_rejected(graph: Graph, uri: str) -> None:

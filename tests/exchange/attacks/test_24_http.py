@@ -153,13 +153,8 @@ async def test_http_0_9_request_gets_no_response(shared: World, sent: bytes) -> 
 @pytest.mark.parametrize(
     "chunks",
     [
-        b"-1\r\n\r\n",
-        b"xyz\r\n\r\n",
-        b"fffffffffffffffff\r\n\r\n",
-        b"1\r\nabc\r\n0\r\n\r\n",
-        b"5\nabcde\n0\n\n" + SMUGGLED,
-        b"0\r\nContent-Length: 9\r\n\r\n",
-        b"0;ext=\0\r\n\r\n",
+        *(b"-1\r\n\r\n", b"xyz\r\n\r\n", b"fffffffffffffffff\r\n\r\n", b"1\r\nabc\r\n0\r\n\r\n"),
+        *(b"5\nabcde\n0\n\n" + SMUGGLED, b"0\r\nContent-Length: 9\r\n\r\n", b"0;ext=\0\r\n\r\n"),
     ],
 )
 async def test_malformed_chunks_are_refused(shared: World, chunks: bytes) -> None:

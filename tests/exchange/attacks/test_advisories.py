@@ -73,18 +73,11 @@ async def test_empty_signature_is_refused_for_every_algorithm(fresh: World) -> N
 @pytest.mark.parametrize(
     "where",
     [
-        "https://evil.test/keys",
-        "http://eastus.oic.test/keys",
-        "https://eastus.oic.test:8443/keys",
-        "https://eastus.oic.test.evil.test/keys",
-        "https://eastus.oic.test@evil.test/keys",
-        "https://169.254.169.254/keys",
-        "file:///etc/passwd",
-        "ftp://eastus.oic.test/keys",
-        "data:application/json,{}",
-        "//evil.test/keys",
-        "/11111111/22222222/openid/v1/jwks",
-        "",
+        *("https://evil.test/keys", "http://eastus.oic.test/keys"),
+        *("https://eastus.oic.test:8443/keys", "https://eastus.oic.test.evil.test/keys"),
+        *("https://eastus.oic.test@evil.test/keys", "https://169.254.169.254/keys"),
+        *("file:///etc/passwd", "ftp://eastus.oic.test/keys", "data:application/json,{}"),
+        *("//evil.test/keys", "/11111111/22222222/openid/v1/jwks", ""),
     ],
 )
 async def test_jwks_uri_on_another_origin_is_refused(fresh: World, where: str) -> None:

@@ -254,18 +254,12 @@ async def test_tool_redirect_may_have_any_port(browser: Browser, redirect: str) 
 @pytest.mark.parametrize(
     "redirect",
     [
-        "https://web.test/signin",
-        "https://web.test/signin?app=1&more=2",
-        "https://web.test/signin?app=1/",
-        "https://web.test./signin?app=1",
-        "https://WEB.test/signin?app=1",
-        "https://web.test:443/signin?app=1",
-        "https://web.test/a/../signin?app=1",
-        "https://evil.test/?https://web.test/signin?app=1",
-        "http://web.test/signin?app=1",
-        "http://localhost:8400/",
-        "http://localhost:8400/cb/",
-        "http://127.0.0.1/cb",
+        *("https://web.test/signin", "https://web.test/signin?app=1&more=2"),
+        *("https://web.test/signin?app=1/", "https://web.test./signin?app=1"),
+        *("https://WEB.test/signin?app=1", "https://web.test:443/signin?app=1"),
+        *("https://web.test/a/../signin?app=1", "https://evil.test/?https://web.test/signin?app=1"),
+        *("http://web.test/signin?app=1", "http://localhost:8400/"),
+        *("http://localhost:8400/cb/", "http://127.0.0.1/cb"),
     ],
 )
 async def test_application_redirect_must_be_registered(
