@@ -83,13 +83,9 @@ def test_all_faults_are_reported_together(make_credential: Make) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"client_id": "not-a-guid"},
-        {"object_id": "AAAAAAAA-0c35-4fd1-9f0e-1f6a54a3a1d0"},
-        {"tenant_id": ""},
-        {"name": "x"},
-        {"name": "a b c"},
-        {"resource_id": None},
-        {"kind": IdentityKind.APPLICATION},
+        *({"client_id": "not-a-guid"}, {"object_id": "AAAAAAAA-0c35-4fd1-9f0e-1f6a54a3a1d0"}),
+        *({"tenant_id": ""}, {"name": "x"}, {"name": "a b c"}),
+        *({"resource_id": None}, {"kind": IdentityKind.APPLICATION}),
     ],
 )
 def test_identity_with_an_invalid_id_or_name_is_refused(

@@ -7,19 +7,7 @@ from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NO_ALGORITHM: list[object] = [
-    "none",
-    "None",
-    "NONE",
-    "nOnE",
-    "",
-    None,
-    [],
-    ["RS256"],
-    ["none"],
-    {},
-    0,
-    True,
-    1,
+    *("none", "None", "NONE", "nOnE", "", None, [], ["RS256"], ["none"], {}, 0, True, 1),
 ]
 ALMOST = ["rs256", "Rs256", "RS256 ", " RS256", "RS256\0", "RS-256", "RS2560", "HS256", "PS256"]
 
