@@ -113,16 +113,7 @@ def test_run_returns_the_exit_code_of_the_command(running: Podpass, code: int) -
 
 def test_run_passes_arguments_and_streams_to_the_command(running: Podpass) -> None:
     done = running(
-        "run",
-        "--",
-        "sh",
-        "-c",
-        'cat; echo "$@" >&2',
-        "sh",
-        "-o",
-        "--data-dir",
-        "--",
-        "x y",
+        *("run", "--", "sh", "-c", 'cat; echo "$@" >&2', "sh", "-o", "--data-dir", "--", "x y"),
         input="in",
     )
     said, printed = done.stderr.splitlines()
