@@ -77,7 +77,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "uniform": ("exchange/uniform.py", [f"{ATTACKS}21_oracle.py"]),
     "own_token": (
         "exchange/client_auth/managed_identity_assertion.py",
-        ["tests/exchange/client_auth/test_authenticator.py"],
+        [f"{EXCHANGE}managed_identity_assertion.py", f"{EXCHANGE}authenticator.py"],
     ),
     "proof": (
         "exchange/client_auth/authenticator.py",
@@ -94,14 +94,16 @@ MODULES: dict[str, tuple[str, list[str]]] = {
             f"{ATTACKS}20_tenants.py::test_multi_tenant_names_are_refused",
             "tests/exchange/test_roles_and_delay.py",
             "tests/exchange/test_clouds.py",
-            f"{EXCHANGE}own_token.py::test_managed_identity_gets_a_token_for_the_exchange",
-            (
-                f"{EXCHANGE}own_token.py::"
-                "test_its_token_is_the_credential_of_an_application_that_trusts_it"
-            ),
+            f"{EXCHANGE}managed_identity_assertion.py",
         ],
     ),
-    "wire": ("exchange/token_request.py", ["tests/exchange/test_token_request.py"]),
+    "wire": (
+        "exchange/token_request.py",
+        [
+            "tests/exchange/test_token_request.py",
+            "tests/exchange/test_app.py::test_error_has_every_member_that_clients_read",
+        ],
+    ),
 }
 # Lines that only contain a message or a log field: no decision depends on them.
 _SAID = re.compile(

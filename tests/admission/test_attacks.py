@@ -10,14 +10,8 @@ from podpass import names
 Function = Callable[..., Any]
 OTHER = {names.CLIENT_ID: "33333333-3333-4333-8333-333333333333", names.TENANT_ID: "other"}
 STEPS = {
-    "spec",
-    "containers",
-    "initContainers",
-    "volumes",
-    "env",
-    "volumeMounts",
-    "-",
-    "restartPolicy",
+    *("spec", "containers", "initContainers", "volumes", "env", "volumeMounts"),
+    *("-", "restartPolicy"),
 }
 
 

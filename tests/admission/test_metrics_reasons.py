@@ -133,12 +133,8 @@ async def test_second_entry_and_other_paths_are_not_counted(
 
 def test_reason_labels_are_all_error_codes_and_internal_error() -> None:
     kinds: list[type[Error]] = [
-        AccountNotFound,
-        AccountUnreadable,
-        BadReview,
-        BodyTooLarge,
-        MemoryBudgetExhausted,
-        WrongResource,
+        *(AccountNotFound, AccountUnreadable, BadReview, BodyTooLarge),
+        *(MemoryBudgetExhausted, WrongResource),
     ]
     # The webhook of `podpass cloud` has refusals of its own, and is another process.
     refusals = [

@@ -33,12 +33,8 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["web", "setup", "azwi-proxy", "azwi-proxy-init", "", "a b"])
 ENV = st.sampled_from(
     [
-        "A",
-        names.ENV_CLIENT_SECRET,
-        names.ENV_CLIENT_ID,
-        names.ENV_TOKEN_FILE,
-        names.ENV_AUTHORITY_HOST,
-        names.ENV_MSI_ENDPOINT,
+        *("A", names.ENV_CLIENT_SECRET, names.ENV_CLIENT_ID, names.ENV_TOKEN_FILE),
+        *(names.ENV_AUTHORITY_HOST, names.ENV_MSI_ENDPOINT),
     ]
 )
 VOLUMES = st.sampled_from(

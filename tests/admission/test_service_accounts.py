@@ -244,15 +244,8 @@ async def test_broken_watch_falls_back_to_live_reads_and_restarts(
 @pytest.mark.parametrize(
     "name",
     [
-        "../../rich/serviceaccounts/web",
-        "web?x=",
-        "web/token",
-        "..",
-        ".",
-        "",
-        "Web",
-        "web\n",
-        "w%2Fb",
+        *("../../rich/serviceaccounts/web", "web?x=", "web/token", "..", ".", "", "Web"),
+        *("web\n", "w%2Fb"),
     ],
 )
 async def test_invalid_account_name_is_not_requested(

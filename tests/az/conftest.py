@@ -46,6 +46,20 @@ def group(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[str]:
     newest(f"group delete -n {name} --yes")
 
 
+@pytest.fixture(scope="module")
+def vault(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[str]:
+    """Create the `VAULT` of a module with RBAC; the administrator has the module's `ROLE` there."""
+    name = request.module.VAULT
+    newest(f"group create -n {name} -l westeurope")
+    scope = newest(f"keyvault create -n {name} -g {name} -l westeurope")["id"]
+    me = newest("ad signed-in-user show")["id"]
+    role = f'"{request.module.ROLE}"'
+    newest(f"role assignment create --assignee {me} --role {role} --scope {scope}")
+    yield name
+    newest(f"group delete -n {name} --yes")
+    newest(f"keyvault purge -n {name}")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "azure"

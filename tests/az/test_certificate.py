@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,7 @@ from podpass.lab.services.vault.key_types import encode_key
 from tests.az.az_cli import AzCli
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def vault(newest: AzCli) -> Iterator[str]:
-    """Create a vault with RBAC, whose certificates, keys and secrets the administrator may manage."""
-    name = "certificates-vault"
-    newest(f"group create -n {name} -l westeurope")
-    scope = newest(f"keyvault create -n {name} -g {name} -l westeurope")["id"]
-    me = newest("ad signed-in-user show")["id"]
-    role = '"Key Vault Administrator"'
-    newest(f"role assignment create --assignee {me} --role {role} --scope {scope}")
-    yield name
-    newest(f"group delete -n {name} --yes")
-    newest(f"keyvault purge -n {name}")
+VAULT, ROLE = "certificates-vault", "Key Vault Administrator"
 
 
 def test_a_certificate_is_created_shown_changed_and_deleted(

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,8 @@ from tests.az.az_cli import AzCli
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
-_OFFICER = '"Key Vault Crypto Officer"'
+VAULT, ROLE = "keys-vault", "Key Vault Crypto Officer"
 DIGEST = base64.b64encode(hashlib.sha256(b"message").digest()).decode()
-
-
-@pytest.fixture(scope="module")
-def vault(newest: AzCli) -> Iterator[str]:
-    """Create a vault with RBAC, whose keys the administrator may manage."""
-    name = "keys-vault"
-    newest(f"group create -n {name} -l westeurope")
-    scope = newest(f"keyvault create -n {name} -g {name} -l westeurope")["id"]
-    me = newest("ad signed-in-user show")["id"]
-    newest(f"role assignment create --assignee {me} --role {_OFFICER} --scope {scope}")
-    yield name
-    newest(f"group delete -n {name} --yes")
-    newest(f"keyvault purge -n {name}")
 
 
 def _at(vault: str, name: str) -> str:

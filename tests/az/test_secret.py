@@ -1,6 +1,5 @@
 """`az keyvault secret`: all operations on a secret, and the required roles."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,7 @@ from tests.az.az_cli import AzCli, names
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
-_OFFICER = '"Key Vault Secrets Officer"'
-
-
-@pytest.fixture(scope="module")
-def vault(newest: AzCli) -> Iterator[str]:
-    """Create a vault with RBAC, whose secrets the administrator may manage."""
-    name = "secrets-vault"
-    newest(f"group create -n {name} -l westeurope")
-    scope = newest(f"keyvault create -n {name} -g {name} -l westeurope")["id"]
-    me = newest("ad signed-in-user show")["id"]
-    newest(f"role assignment create --assignee {me} --role {_OFFICER} --scope {scope}")
-    yield name
-    newest(f"group delete -n {name} --yes")
-    newest(f"keyvault purge -n {name}")
+VAULT, ROLE = "secrets-vault", "Key Vault Secrets Officer"
 
 
 def _at(vault: str, name: str) -> str:

@@ -125,24 +125,14 @@ def test_created_user_signs_in(az: AzCli, instance: Instance, folder: Path) -> N
     domain = instance.status["admin"]["username"].partition("@")[2]
     name, password = f"alice-{az.version}@{domain}".lower(), "Correct-horse1"
     made = az(
-        "ad user create",
-        "--display-name",
-        "Alice",
-        "--user-principal-name",
-        name,
-        "--password",
-        password,
+        *("ad user create", "--display-name", "Alice", "--user-principal-name", name),
+        *("--password", password),
     )
     assert (made["userPrincipalName"], made["displayName"]) == (name, "Alice")
     assert az(f"ad user show --id {name}")["id"] == made["id"]
     assert "exists already" in az.refused(
-        "ad user create",
-        "--display-name",
-        "A",
-        "--user-principal-name",
-        name,
-        "--password",
-        password,
+        *("ad user create", "--display-name", "A", "--user-principal-name", name),
+        *("--password", password),
     )
     alone = az.signed_out(folder)
     alone("login", "--allow-no-subscriptions", "-u", name, "-p", password)

@@ -91,23 +91,15 @@ def release(
     """Install the reference, with a certificate as its rotator writes it."""
     found = HelmRelease(helm, kubectl, tmp_path)
     found.run_checked(
-        "install",
-        RELEASE,
-        str(reference_chart),
-        "--create-namespace",
-        "--set",
-        f"azureTenantID={TENANT}",
+        *("install", RELEASE, str(reference_chart), "--create-namespace"),
+        *("--set", f"azureTenantID={TENANT}"),
     )
     data = {"data": {"tls.crt": BUNDLE, "ca.key": BUNDLE}}
     kubectl("-n", NAMESPACE, "patch", "secret", SECRET, "-p", json.dumps(data))
     bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": BUNDLE}]
     kubectl(
-        "patch",
-        "mutatingwebhookconfiguration",
-        REGISTRATION,
-        "--type=json",
-        "-p",
-        json.dumps(bundle),
+        *("patch", "mutatingwebhookconfiguration", REGISTRATION, "--type=json"),
+        *("-p", json.dumps(bundle)),
     )
     yield found
     found.run_checked("uninstall", RELEASE, "--wait")

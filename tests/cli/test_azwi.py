@@ -178,13 +178,8 @@ def test_link_named_azwi_behaves_like_the_reference_and_prints_its_log_lines(
     assert '"Role assignment already exists"' in done.stderr
     delete = ("delete", "--service-account-name", "link", *issuer, "--role-assignment-id", found[1])
     removed = run_here(
-        "azwi",
-        "sa",
-        *delete,
-        "--auth-method",
-        "instance",
-        "--data-dir",
-        str(world.podpass.data_dir),
+        *("azwi", "sa", *delete, "--auth-method", "instance"),
+        *("--data-dir", str(world.podpass.data_dir)),
     )
     assert removed.returncode == 0
     for text in ("deleted role assignment", "deleted service account", "deleted aad application"):

@@ -16,19 +16,9 @@ from tests.lab.instance.instances import Podpass
 from tests.run_program import run_text
 
 WANTED = {
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "KUBECONFIG",
-    "AZURE_CONFIG_DIR",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "JAVA_TOOL_OPTIONS",
-    "PODPASS_ENV",
+    *("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "KUBECONFIG", "AZURE_CONFIG_DIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("NODE_EXTRA_CA_CERTS", "JAVA_TOOL_OPTIONS", "PODPASS_ENV"),
 }
 
 
@@ -123,16 +113,7 @@ def test_run_returns_the_exit_code_of_the_command(running: Podpass, code: int) -
 
 def test_run_passes_arguments_and_streams_to_the_command(running: Podpass) -> None:
     done = running(
-        "run",
-        "--",
-        "sh",
-        "-c",
-        'cat; echo "$@" >&2',
-        "sh",
-        "-o",
-        "--data-dir",
-        "--",
-        "x y",
+        *("run", "--", "sh", "-c", 'cat; echo "$@" >&2', "sh", "-o", "--data-dir", "--", "x y"),
         input="in",
     )
     said, printed = done.stderr.splitlines()

@@ -126,18 +126,6 @@ def test_applied_files_change_only_the_account_label_and_sidecar_of_a_workload(
     assert labels["aadpodidbinding"] == "web"
 
 
-def test_file_that_the_user_edited_is_not_overwritten(
-    cluster: PodIdentityCluster, converted: Path
-) -> None:
-    edited = converted / "web-serviceaccount.yaml"
-    text = edited.read_text()
-    edited.write_text(text + "# mine\n")
-    done = cluster.detect("-o", str(converted))
-    assert done.returncode == 1
-    assert "exists with another content" in done.stderr
-    assert edited.read_text() == text + "# mine\n"
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

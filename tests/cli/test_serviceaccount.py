@@ -118,12 +118,7 @@ def test_each_phase_runs_alone_and_by_its_alias(world: AzureWorld) -> None:
     assert found["metadata"]["annotations"][EXPIRATION] == "7201"
     assert world.exchange("alone").status == 200
     role = ("ra", *_role(world), "--service-principal-name", "it's alone")
-    deletions = [
-        ("fi", *_named(world, "alone"), *named),
-        ("sa", *account),
-        role,
-        ("app", *named),
-    ]
+    deletions = [("fi", *_named(world, "alone"), *named), ("sa", *account), role, ("app", *named)]
     for step in deletions:
         assert [each["action"] for each in world.succeed("delete", "phase", *step)["steps"]] == [
             "delete"
@@ -253,13 +248,8 @@ def test_deletion_with_option_yes_asks_for_no_confirmation(world: AzureWorld) ->
             "create", *_named(world, name), "--aad-application-name", "yes", "--skip-phases", "ra"
         )
     done = world.run(
-        "delete",
-        *_named(world, "y1"),
-        "--aad-application-name",
-        "yes",
-        "--skip-phases",
-        "ra",
-        "--yes",
+        *("delete", *_named(world, "y1"), "--aad-application-name", "yes", "--skip-phases"),
+        *("ra", "--yes"),
     )
     assert done.returncode == 0
     assert world.applications("yes") == []
@@ -267,14 +257,8 @@ def test_deletion_with_option_yes_asks_for_no_confirmation(world: AzureWorld) ->
 
 def test_phases_are_skipped_by_a_list(world: AzureWorld) -> None:
     result = world.run(
-        "create",
-        *_named(world, "skip"),
-        "--skip-phases",
-        "ra,fi",
-        "--skip-phases",
-        "sa",
-        "-o",
-        "json",
+        *("create", *_named(world, "skip"), "--skip-phases", "ra,fi", "--skip-phases", "sa"),
+        *("-o", "json"),
     )
     assert [each["phase"] for each in json.loads(result.stdout)["steps"]] == ["aad-application"] * 2
     assert "role-assignment: skipped" in result.stderr

@@ -86,13 +86,9 @@ def test_table_counts_conformance_specs_other_specs_and_those_of_each_cause() ->
         SpecList(least_passed=1, others=(), causes=tuple(causes)),
     )
     assert [" ".join(line.split()) for line in found.splitlines()] == [
-        "passed: conformance specs 1 of 3 (33%)",
-        "passed: other specs 1 of 1 (100%)",
-        "failed 0",
-        "no result 1",
-        "not run: cause 1 why",
-        "all specs 4",
-        f"UNSTEADY, failed and then passed alone: {B}",
+        *("passed: conformance specs 1 of 3 (33%)", "passed: other specs 1 of 1 (100%)"),
+        *("failed 0", "no result 1", "not run: cause 1 why"),
+        *("all specs 4", f"UNSTEADY, failed and then passed alone: {B}"),
     ]
 
 

@@ -122,11 +122,14 @@ async def test_prefetch_and_head_and_post_do_not_use_up_a_link(console: RunningC
 async def test_link_and_session_expire() -> None:
     time = Time()
     async with running_console(clock=time) as console:
-        link = console.access.create_link()
-        time.now += LINK_SECONDS
-        assert (await console.send("GET", link)).status == 403
+        early, late = (console.access.create_link() for _ in range(2))
+        time.now += LINK_SECONDS - 1
+        assert (await console.send("GET", early)).status == 200
+        time.now += 1
+        assert (await console.send("GET", late)).status == 403
+        time.now += SESSION_SECONDS - LINK_SECONDS - 1
         assert (await console.get("/")).status == 200
-        time.now += SESSION_SECONDS
+        time.now += 1
         assert (await console.get("/")).status == 401
 
 

@@ -3,7 +3,6 @@
 import json
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,33 +62,6 @@ def test_pod_without_the_label_is_not_mutated(real_instance: Instance) -> None:
     assert real_instance.run_command("plain", "web", ["true"], labels={}) == ("Succeeded", "")
     found = real_instance.core.read_namespaced_pod("plain", "default")
     assert not found.spec.containers[0].env
-
-
-def test_refusal_of_the_webhook_is_shown_to_the_user(real_instance: Instance) -> None:
-    note = {"azure.workload.identity/service-account-token-expiration": "60"}
-    meta = {"name": "brief", "labels": LABEL, "annotations": note}
-    spec = {"serviceAccountName": "web", "containers": [{"name": "c", "image": "i"}]}
-    with pytest.raises(client.ApiException) as refused:
-        real_instance.core.create_namespaced_pod("default", {"metadata": meta, "spec": spec})
-    assert names.WEBHOOK_NAME in str(refused.value.body)
-    assert "service-account-token-expiration" in str(refused.value.body)
-
-
-def test_refusal_creates_an_event_on_the_controller(
-    real_instance: Instance, kubectl: Kubectl
-) -> None:
-    note = {"azure.workload.identity/service-account-token-expiration": "60"}
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop", "controller": True}
-    meta: dict[str, Any] = {"name": "short", "labels": LABEL, "annotations": note}
-    meta["ownerReferences"] = [{**owner, "uid": str(uuid.uuid4())}]
-    spec = {"serviceAccountName": "web", "containers": [{"name": "c", "image": "i"}]}
-    with pytest.raises(client.ApiException):
-        real_instance.core.create_namespaced_pod("default", {"metadata": meta, "spec": spec})
-    about = f"--field-selector=reason={names.REFUSED_REASON}"
-    deadline = time.monotonic() + 30
-    while "replicaset/shop" not in kubectl("get", "events", about):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 async def test_token_signed_by_the_real_api_server_is_exchanged(real_instance: Instance) -> None:
@@ -181,18 +153,6 @@ def _accepts_a_labelled_pod(instance: Instance) -> bool:
     except client.ApiException:
         return False
     return True
-
-
-@pytest.mark.usefixtures("webhook_unavailable")
-def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_unavailable(
-    real_instance: Instance,
-) -> None:
-    wait_until(lambda: not _accepts_a_labelled_pod(real_instance))
-    with pytest.raises(client.ApiException) as refused:
-        real_instance.run_command("hook-down", "web", ["true"])
-    assert refused.value.status == 500
-    assert names.WEBHOOK_NAME in str(refused.value.body)
-    assert real_instance.run_command("unlabelled", "web", ["true"], labels={})[0] == "Succeeded"
 
 
 def test_etcd_refuses_clients_without_a_certificate(real_instance: Instance) -> None:

@@ -11,13 +11,7 @@ import aiohttp
 import pytest
 
 from tests.control_plane import plane
-from tests.control_plane.contract.api import (
-    ADMIN,
-    ALICE,
-    USERS,
-    ContractApi,
-    ContractServer,
-)
+from tests.control_plane.contract.api import ADMIN, ALICE, USERS, Api, ContractServer
 from tests.kubeling.cluster import Reply
 from tests.kubeling.modules import load
 
@@ -68,7 +62,7 @@ async def test_real_server_responds_as_recorded(tmp_path: Path) -> None:
         )
         connector = aiohttp.TCPConnector(ssl=tls)
         async with aiohttp.ClientSession(connector=connector) as session:
-            api = ContractApi(server=server, session=session)
+            api = Api(server=server, session=session)
             problems = await _problems(LiveServer(running.server, api.call))
     assert not problems, "\n".join(problems)
 

@@ -229,14 +229,9 @@ def test_service_account_with_a_fixed_namespace_prefix_is_accepted(subject: str)
 @pytest.mark.parametrize(
     "subject",
     [
-        "system:serviceaccount:*:sa",
-        "system:serviceaccount:e*:sa",
-        "system:serviceaccount:env?*:sa",
-        "system:serviceaccount:*-env:sa",
-        "system:serviceaccount:?:sa",
-        "system:serviceaccount:env-*",
-        "system:*",
-        "*",
+        *("system:serviceaccount:*:sa", "system:serviceaccount:e*:sa"),
+        *("system:serviceaccount:env?*:sa", "system:serviceaccount:*-env:sa"),
+        *("system:serviceaccount:?:sa", "system:serviceaccount:env-*", "system:*", "*"),
     ],
 )
 def test_wide_service_account_needs_the_operators_option(subject: str) -> None:

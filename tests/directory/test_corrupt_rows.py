@@ -531,7 +531,10 @@ ROLE = {"id": guid(1, 2), "value": "Role.1"}
 
 @pytest.mark.parametrize(
     "roles",
-    [[1], ["x"], {"a": 1}, [ROLE, "x"], [ROLE | {"value": 7}], [ROLE | {"value": {"x": 1}}], 7],
+    [
+        *([1], ["x"], {"a": 1}, [ROLE, "x"], [ROLE | {"value": 7}], [ROLE | {"value": {"x": 1}}]),
+        *(7, [{"value": "Role"}]),
+    ],
 )
 async def test_invalid_role_in_an_application_is_a_corrupt_row(
     directory: Directory, roles: object

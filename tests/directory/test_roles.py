@@ -8,21 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from podpass.database import CorruptRowError, collecting_errors
+from podpass.database import collecting_errors
 from podpass.directory import errors, resource_ids, roles
-from podpass.directory.model import (
-    AppRoleAssignment,
-    Identity,
-    IdentityKind,
-    RoleAssignment,
-    RoleDefinition,
-    User,
-    WriteResult,
-)
+from podpass.directory.model import Identity, RoleAssignment, RoleDefinition, WriteResult
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
 from podpass.lab.services import create_roles
-from tests.directory.conftest import TENANT
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT = f"{SUB}/resourceGroups/web/providers/Microsoft.KeyVault/vaults/demo"
@@ -253,27 +244,3 @@ async def test_assignment_without_a_name_is_a_corrupt_row_and_grants_nothing(
     assert row.message == (
         f"the row of p/{owner} at {SUB} in table role_assignments cannot be read"
     )
-
-
-@pytest.mark.parametrize("document", ["{broken", "[]", '{"appRoles": [{"value": "Role"}]}'])
-async def test_application_with_unreadable_roles_is_a_corrupt_row(
-    directory: Directory, document: str
-) -> None:
-    ids: Any = {"client_id": str(uuid.UUID(int=1)), "object_id": str(uuid.UUID(int=2))}
-    api = Identity(
-        tenant_id=TENANT, name="api", kind=IdentityKind.APPLICATION, resource_id=None, **ids
-    )
-    await directory.identities.put(api)
-    holder = User(id=str(uuid.UUID(int=4)), tenant_id=TENANT, name="ada@contoso.example")
-    await directory.users.put(holder)
-    held: Any = {"principal_type": "User", "app_role_id": str(uuid.UUID(int=3))}
-    given: Any = {"id": "", "principal_id": holder.id, "resource_id": api.object_id}
-    await directory.app_roles.put(AppRoleAssignment(**held, **given))
-    broken = text("UPDATE identities SET document = :document")
-    await directory._session.write(
-        lambda write: write.connection.execute(broken, {"document": document})
-    )
-    with pytest.raises(
-        CorruptRowError, match=f"{api.client_id} in table identities cannot be read"
-    ):
-        await directory.app_roles.roles_of(holder.id, api.client_id)

@@ -21,11 +21,6 @@ def test_name_of_3_to_120_valid_characters_is_accepted(make_credential: Make, na
     assert fields(make_credential(name)) == []
 
 
-@pytest.mark.parametrize("name", ["", "ab", "A" * 121, "-abc", "_abc", "a b c", "abc\n", "äbc"])
-def test_invalid_credential_name_is_refused(make_credential: Make, name: str) -> None:
-    assert fields(make_credential(name, subject="s")) == ["name"]
-
-
 AZWI_NAMES = ["cifnXdTmRokvJLrZ6PB3vtY5FSdYOGKA_PqotCd59wU=", "-" + "A" * 42 + "=", "_" * 43 + "="]
 
 
@@ -37,30 +32,10 @@ def test_application_accepts_padded_base64url_as_credential_name(
     assert rules.credential_faults(make_credential(name), IdentityKind.APPLICATION) == []
 
 
-@pytest.mark.parametrize("name", [*AZWI_NAMES, "a==", "abc="])
-def test_managed_identity_refuses_equals_sign_in_credential_name(
-    make_credential: Make, name: str
-) -> None:
-    assert fields(make_credential(name)) == ["name"]
-
-
 @pytest.mark.parametrize("name", ["", "a=", "=ab", "-abc", "_abc", "a b=", "a/b=", "a" * 120 + "="])
 def test_application_refuses_other_credential_names(make_credential: Make, name: str) -> None:
     faults = rules.credential_faults(make_credential(name), IdentityKind.APPLICATION)
     assert [fault.field for fault in faults] == ["name"]
-
-
-@pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
-def test_credential_value_of_600_characters_is_accepted_and_of_601_refused(
-    make_credential: Make, field: str
-) -> None:
-    text = "https://x/" + "y" * 590
-
-    def value(text: str) -> Any:
-        return (text,) if field == "audiences" else text
-
-    assert fields(make_credential(**{field: value(text)})) == []
-    assert fields(make_credential(**{field: value(text + "y")})) == [field]
 
 
 def test_description_over_600_characters_is_refused(make_credential: Make) -> None:
@@ -82,37 +57,11 @@ def test_domain_that_is_a_guid_is_refused() -> None:
         naming.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 
 
-@pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
-@pytest.mark.parametrize("text", ["", " ", "https://x\nforged", "https://x\x00"])
-def test_empty_text_and_control_characters_are_refused(
-    make_credential: Make, field: str, text: str
-) -> None:
-    assert fields(make_credential(**{field: (text,) if field == "audiences" else text})) == [field]
-
-
 @pytest.mark.parametrize("audiences", [(), ("a", "b")])
 def test_credential_without_exactly_one_audience_is_refused(
     make_credential: Make, audiences: tuple[str, ...]
 ) -> None:
     assert fields(make_credential(audiences=audiences)) == ["audiences"]
-
-
-@pytest.mark.parametrize(
-    "issuer",
-    [
-        "http://issuer.example/",
-        "issuer.example",
-        "https://",
-        "https:///x",
-        "ftp://x/",
-        "https://good@evil.example/",
-        "https://[::1",
-        "https://x:99999/",
-        "https://x:0/",
-    ],
-)
-def test_issuer_that_is_not_an_https_url_is_refused(make_credential: Make, issuer: str) -> None:
-    assert fields(make_credential(issuer=issuer)) == ["issuer"]
 
 
 @pytest.mark.parametrize("subject", ["system:serviceaccount:default:*", "repo:a/?:ref"])
@@ -131,41 +80,12 @@ def test_all_faults_are_reported_together(make_credential: Make) -> None:
     assert caught.value.hint == "fix name, issuer, subject, audiences"
 
 
-def test_leading_and_trailing_spaces_are_accepted_unchanged(make_credential: Make) -> None:
-    assert fields(make_credential(issuer=" https://x/ ", subject=" s ", audiences=(" a ",))) == []
-
-
-def test_credential_over_the_limit_of_20_is_refused(make_credential: Make) -> None:
-    twenty = [make_credential(f"name-{number}") for number in range(20)]
-    rules.check_together(twenty)
-    with pytest.raises(errors.TooManyCredentials) as caught:
-        rules.check_together([*twenty, make_credential("one-more")])
-    assert caught.value.facts["limit"] == 20
-
-
-def test_issuer_and_subject_are_unique_together_and_case_sensitive(make_credential: Make) -> None:
-    first = make_credential("one", subject="s")
-    rules.check_together([first, make_credential("two", subject="S")])
-    with pytest.raises(errors.TrustNotUnique) as caught:
-        rules.check_together([first, make_credential("two", subject="s")])
-    assert (caught.value.facts["name"], caught.value.facts["other"]) == ("two", "one")
-
-
-def test_duplicate_credential_name_is_refused(make_credential: Make) -> None:
-    with pytest.raises(errors.Conflict):
-        rules.check_together([make_credential(subject="a"), make_credential(subject="b")])
-
-
 @pytest.mark.parametrize(
     "changes",
     [
-        {"client_id": "not-a-guid"},
-        {"object_id": "AAAAAAAA-0c35-4fd1-9f0e-1f6a54a3a1d0"},
-        {"tenant_id": ""},
-        {"name": "x"},
-        {"name": "a b c"},
-        {"resource_id": None},
-        {"kind": IdentityKind.APPLICATION},
+        *({"client_id": "not-a-guid"}, {"object_id": "AAAAAAAA-0c35-4fd1-9f0e-1f6a54a3a1d0"}),
+        *({"tenant_id": ""}, {"name": "x"}, {"name": "a b c"}),
+        *({"resource_id": None}, {"kind": IdentityKind.APPLICATION}),
     ],
 )
 def test_identity_with_an_invalid_id_or_name_is_refused(

@@ -1,7 +1,7 @@
 """Fixtures: a live token service, a live issuer, and keys that all tests share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,8 @@ from podpass.database import Database
 from podpass.directory.store.directory import Directory
 from podpass.exchange.signing.key_set import AuthorityKeys
 from tests.exchange import world as worlds
-from tests.exchange.world import World
+from tests.exchange.world import Start, World
 from tests.saved_work import kept_keys
-
-Start = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,24 @@
 """The names of the cloud that a service emulates, and its origin in documents and tokens."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from podpass import names
 from podpass.clouds import CLOUDS, PUBLIC, Cloud, find_cloud
 from podpass.directory import resources
 from podpass.exchange.origins import Origins
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
+from tests.exchange.world import Start, World
 
 OTHERS = [cloud for cloud in CLOUDS.values() if cloud is not PUBLIC]
 
 
-async def get(world: "World", path: str, host: str = "") -> dict[str, object]:
+async def get(world: World, path: str, host: str = "") -> dict[str, object]:
     headers = {"Host": host} if host else {}
     return (await world.send(path, method="GET", headers=headers)).body
 
 
 @pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
 async def test_documents_tokens_and_keys_have_the_names_of_the_cloud(
-    start: "Start", cloud: Cloud
+    start: Start, cloud: Cloud
 ) -> None:
     origins = tuple(f"https://{alias}" for alias in cloud.aliases)
     world = await start(origins=origins, cloud=cloud.name, graph_origin="https://localhost:1")
@@ -93,7 +88,7 @@ def test_instance_discovery_accepts_the_authority_of_every_cloud(cloud: Cloud) -
         assert origins.for_endpoint(f"http://{alias}/t/oauth2/v2.0/authorize") is None
 
 
-async def test_instance_discovery_lists_every_cloud(world: "World") -> None:
+async def test_instance_discovery_lists_every_cloud(world: World) -> None:
     query = "api-version=1.1&authorization_endpoint=https://login.microsoftonline.us/t/oauth2/v2.0/authorize"
     body = await get(world, f"/common/discovery/instance?{query}")
     where = "https://login.microsoftonline.us/t/v2.0/.well-known/openid-configuration"
@@ -105,7 +100,7 @@ async def test_instance_discovery_lists_every_cloud(world: "World") -> None:
     assert china["aliases"] == ["login.partner.microsoftonline.cn", "login.chinacloudapi.cn"]
 
 
-ORIGINS = Origins(("https://login.test", "https://localhost:8443"))
+ORIGINS = Origins(("https://login.test", "https://localhost:8443", "https://localhost:9443"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +109,9 @@ ORIGINS = Origins(("https://login.test", "https://localhost:8443"))
         ("login.test", "https://login.test"),
         ("LOGIN.test:443", "https://login.test"),
         ("localhost:8443", "https://localhost:8443"),
+        ("localhost:9443", "https://localhost:9443"),
         ("localhost", "https://localhost:8443"),
+        ("localhost:1", "https://login.test"),
         ("evil.test", "https://login.test"),
         ("login.test.evil.test", "https://login.test"),
         ("login.test@evil.test", "https://login.test"),

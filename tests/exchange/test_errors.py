@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -35,11 +35,9 @@ from tests.exchange.client_auth.test_secrets import (
     to_key_credential,
 )
 from tests.exchange.sign_in.browser import AZ
+from tests.exchange.world import Answer, World
 
-if TYPE_CHECKING:
-    from tests.exchange.world import Answer, World
-
-Cause = Callable[["World"], Awaitable["Answer"]]
+Cause = Callable[[World], Awaitable[Answer]]
 KEY = to_key_credential(DER)
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 
@@ -58,36 +56,34 @@ def path(tail: str, **changes: str | None) -> Cause:
 
 
 def claims(**changes: Any) -> Cause:
-    return lambda world: world.request_token(client_assertion=world.mint(**changes))
+    return lambda world: world.present(world.mint(**changes))
 
 
 def header(**changes: Any) -> Cause:
-    return lambda world: world.request_token(client_assertion=world.mint(changes))
+    return lambda world: world.present(world.mint(changes))
 
 
-async def request_as_disabled_identity(world: "World") -> "Answer":
+async def request_as_disabled_identity(world: World) -> Answer:
     await change_identity(world, enabled=False)
     return await world.request_token()
 
 
-async def request_without_credentials(world: "World") -> "Answer":
+async def request_without_credentials(world: World) -> Answer:
     await change_identity(world, credentials=())
     return await world.request_token()
 
 
-async def change_identity(world: "World", **changes: Any) -> None:
+async def change_identity(world: World, **changes: Any) -> None:
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
     await world.directory.identities.put(dataclasses.replace(identity, **changes))
 
 
-async def request_with_other_case(world: "World") -> "Answer":
-    return await world.request_token(
-        client_assertion=world.mint(sub=world.SUBJECT.replace("web", "Web"))
-    )
+async def request_with_other_case(world: World) -> Answer:
+    return await world.present(world.mint(sub=world.SUBJECT.replace("web", "Web")))
 
 
-async def request_with_other_claims(world: "World") -> "Answer":
+async def request_with_other_claims(world: World) -> Answer:
     issuer = "https://app.terraform.io"
     flexible = FederatedCredential(
         name="flexible",
@@ -97,60 +93,58 @@ async def request_with_other_claims(world: "World") -> "Answer":
         expression="claims['sub'] matches 'organization:a:*'",
     )
     await world.directory.identities.put_credential(world.TENANT, world.CLIENT, flexible)
-    return await world.request_token(
-        client_assertion=world.mint(iss=issuer, sub="organization:b:x")
-    )
+    return await world.present(world.mint(iss=issuer, sub="organization:b:x"))
 
 
-async def request_while_issuer_is_down(world: "World") -> "Answer":
+async def request_while_issuer_is_down(world: World) -> Answer:
     world.site.answers["/11111111/22222222/.well-known/openid-configuration"] = (503, b"", {})
     return await world.request_token()
 
 
-async def request_with_withdrawn_key(world: "World") -> "Answer":
+async def request_with_withdrawn_key(world: World) -> Answer:
     token = world.mint()
     old = world.ring.active.kid
     world.ring.rotate()
     world.ring.retire(old)
-    return await world.request_token(client_assertion=token)
+    return await world.present(token)
 
 
-async def request_with_forged_signature(world: "World") -> "Answer":
+async def request_with_forged_signature(world: World) -> Answer:
     head, body, _ = world.mint().split(".")
-    return await world.request_token(client_assertion=f"{head}.{body}.{jose.b64encode(bytes(256))}")
+    return await world.present(f"{head}.{body}.{jose.b64encode(bytes(256))}")
 
 
-async def request_with_closed_directory(world: "World") -> "Answer":
+async def request_with_closed_directory(world: World) -> Answer:
     await world.directory.close()
     return await world.request_token()
 
 
-async def discover_unknown_instance(world: "World") -> "Answer":
+async def discover_unknown_instance(world: World) -> Answer:
     query = "api-version=1.1&authorization_endpoint=https://evil.test/common/oauth2/v2.0/authorize"
     return await world.send(f"/common/discovery/instance?{query}", method="GET")
 
 
-async def send_get(world: "World") -> "Answer":
+async def send_get(world: World) -> Answer:
     return await world.send(method="GET")
 
 
-async def request_without_principal(world: "World") -> "Answer":
+async def request_without_principal(world: World) -> Answer:
     await world.change(world.APPLICATION, has_principal=False)
     return await world.request_token(client_id=world.APPLICATION)
 
 
-async def request_with_expired_secret(world: "World") -> "Answer":
+async def request_with_expired_secret(world: World) -> Answer:
     await add_credentials(world, passwords=(create_password(SECRET, expires=1.0),))
     return await request_with_secret(world)
 
 
-async def request_with_expired_certificate(world: "World") -> "Answer":
+async def request_with_expired_certificate(world: World) -> Answer:
     await add_credentials(world, keys=(dataclasses.replace(KEY, expires=1.0),))
     return await request_with_assertion(world, sign_assertion(world))
 
 
 def certificate_assertion(**changes: Any) -> Cause:
-    async def cause(world: "World") -> "Answer":
+    async def cause(world: World) -> Answer:
         await add_credentials(world)
         return await request_with_assertion(world, sign_assertion(world, **changes))
 
@@ -160,7 +154,7 @@ def certificate_assertion(**changes: Any) -> Cause:
 def signed_in(**changes: str) -> Cause:
     """Return the parameters of a user's sign-in, whose client authenticates in the same way."""
 
-    async def cause(world: "World") -> "Answer":
+    async def cause(world: World) -> Answer:
         fields = {
             "grant_type": "password",
             "client_id": world.APPLICATION,
@@ -173,12 +167,12 @@ def signed_in(**changes: str) -> Cause:
     return cause
 
 
-async def request_without_assignment(world: "World") -> "Answer":
+async def request_without_assignment(world: World) -> Answer:
     await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
     return await world.request_token(scope=f"api://{world.APPLICATION}/.default")
 
 
-async def request_with_corrupt_row(world: "World") -> "Answer":
+async def request_with_corrupt_row(world: World) -> Answer:
     file = world.ca_file.parent / "keys" / "authority" / "directory.db"
     corrupt(file, "UPDATE identities SET kind = 'x' WHERE name = 'web'")
     world.directory._session.clear_caches()
@@ -270,7 +264,7 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
 
 @pytest.mark.parametrize(("number", "status", "error", "cause"), CAUSES)
 async def test_each_cause_returns_its_number(
-    world: "World", number: int, status: int, error: str, cause: Cause
+    world: World, number: int, status: int, error: str, cause: Cause
 ) -> None:
     answer = await cause(world)
     assert (answer.code, answer.status, answer.body["error"]) == (number, status, error)
@@ -338,7 +332,7 @@ FAULTS: list[tuple[int, Fault]] = [
 ]
 
 
-async def request_with_errors(world: "World", *faults: Fault) -> int:
+async def request_with_errors(world: World, *faults: Fault) -> int:
     def of(name: str) -> dict[str, Any]:
         return {key: value for fault in faults for key, value in fault.get(name, {}).items()}
 
@@ -356,7 +350,7 @@ async def request_with_errors(world: "World", *faults: Fault) -> int:
     return (await world.request_token(f"/{tenant}/oauth2/v2.0/token", **fields)).code
 
 
-async def test_earlier_of_two_errors_is_returned(world: "World") -> None:
+async def test_earlier_of_two_errors_is_returned(world: World) -> None:
     world.now -= 10_000 * 200
     for first, a in FAULTS:
         assert await request_with_errors(world, a) == first, a
@@ -372,7 +366,7 @@ def test_error_order_follows_the_steps() -> None:
 @pytest.mark.parametrize("sign", [";", "&amp;", "%26", " ", "/"])
 @pytest.mark.parametrize("place", ["grant_type", "client_id", "scope", "tenant"])
 async def test_no_part_of_an_assertion_is_returned_or_logged(
-    world: "World", caplog: pytest.LogCaptureFixture, place: str, sign: str
+    world: World, caplog: pytest.LogCaptureFixture, place: str, sign: str
 ) -> None:
     """A form with a wrong separator has the token in the place of a name, which must not be shown."""
     logger = logging.getLogger("podpass")

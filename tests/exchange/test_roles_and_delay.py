@@ -1,23 +1,19 @@
 """App roles in tokens, applications that require assignment, and the delay of new credentials."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from podpass.directory import builtin_principals
 from podpass.directory.model import AppRoleAssignment
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.exchange import client_credentials
 from tests.exchange.client_auth.test_secrets import add_credentials, request_with_secret
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
+from tests.exchange.world import Start, World
 
 ROLE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 DEFAULT_ACCESS = "00000000-0000-0000-0000-000000000000"
 
 
-async def add_app_role(world: "World", *, required: bool = False) -> str:
+async def add_app_role(world: World, *, required: bool = False) -> str:
     """Add an app role to the application, which may require assignment."""
     role = {"id": ROLE, "value": "Things.Read.All", "isEnabled": True}
     principal = {"appRoleAssignmentRequired": True} if required else {}
@@ -26,7 +22,7 @@ async def add_app_role(world: "World", *, required: bool = False) -> str:
 
 
 async def assign_app_role(
-    world: "World", role: str, resource: str | None = None, principal: str | None = None
+    world: World, role: str, resource: str | None = None, principal: str | None = None
 ) -> None:
     application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
     assert application is not None
@@ -41,7 +37,7 @@ async def assign_app_role(
     )
 
 
-async def test_graph_token_contains_the_graph_permission(world: "World") -> None:
+async def test_graph_token_contains_the_graph_permission(world: World) -> None:
     role, value = next(iter(builtin_principals.GRAPH_ROLES.items()))
     await assign_app_role(
         world, role, resource=builtin_principals.object_id(world.TENANT, GRAPH_APP_ID)
@@ -50,14 +46,14 @@ async def test_graph_token_contains_the_graph_permission(world: "World") -> None
     assert answer.claims()["roles"] == [value]
 
 
-async def test_only_graph_has_app_roles_among_built_in_resources(world: "World") -> None:
+async def test_only_graph_has_app_roles_among_built_in_resources(world: World) -> None:
     """Fails if another built-in resource has app roles: its assignments are not looked up."""
     for principal in builtin_principals.list_principals(world.TENANT):
         has_roles = principal["appId"] not in client_credentials._WITHOUT_ROLES
         assert bool(principal["appRoles"]) is has_roles
 
 
-async def test_roles_are_only_in_tokens_for_their_resource(world: "World") -> None:
+async def test_roles_are_only_in_tokens_for_their_resource(world: World) -> None:
     scope = await add_app_role(world)
     assert "roles" not in (await world.request_token(scope=scope)).claims()
     await assign_app_role(world, ROLE)
@@ -65,7 +61,7 @@ async def test_roles_are_only_in_tokens_for_their_resource(world: "World") -> No
     assert "roles" not in (await world.request_token()).claims()
 
 
-async def test_application_that_requires_assignment_refuses_other_clients(world: "World") -> None:
+async def test_application_that_requires_assignment_refuses_other_clients(world: World) -> None:
     scope = await add_app_role(world, required=True)
     answer = await world.request_token(scope=scope)
     assert (answer.code, answer.body["error"]) == (501051, "invalid_grant")
@@ -81,7 +77,7 @@ async def test_application_that_requires_assignment_refuses_other_clients(world:
     assert "roles" not in (await world.request_token(scope=scope)).claims()
 
 
-async def test_new_credential_has_no_effect_before_the_delay(start: "Start") -> None:
+async def test_new_credential_has_no_effect_before_the_delay(start: Start) -> None:
     world = await start(propagation_seconds=60)
     world.now = await credential_created_at(world)
     assert (await world.request_token()).code == 70025
@@ -91,26 +87,26 @@ async def test_new_credential_has_no_effect_before_the_delay(start: "Start") -> 
     assert (await world.request_token()).status == 200
 
 
-async def test_pending_credential_does_not_affect_the_active_one(start: "Start") -> None:
+async def test_pending_credential_does_not_affect_the_active_one(start: Start) -> None:
     world = await start_with_pending_credential(start)
     assert (await world.request_token()).status == 200
-    assert (await world.request_token(client_assertion=world.mint(sub="other"))).code == 700213
+    assert (await world.present(world.mint(sub="other"))).code == 700213
 
 
-async def test_credential_before_its_delay_counts_as_missing(start: "Start") -> None:
+async def test_credential_before_its_delay_counts_as_missing(start: Start) -> None:
     """The error is that of a credential that does not match, not of an identity without credentials."""
     world = await start_with_pending_credential(start)
     world.directory._session.clear_caches()
-    assert (await world.request_token(client_assertion=world.mint(sub="other"))).code == 700213
+    assert (await world.present(world.mint(sub="other"))).code == 700213
 
 
-async def test_secrets_and_certificates_take_effect_immediately(start: "Start") -> None:
+async def test_secrets_and_certificates_take_effect_immediately(start: Start) -> None:
     world = await start(propagation_seconds=60)
     await add_credentials(world)
     assert (await request_with_secret(world)).status == 200
 
 
-async def start_with_pending_credential(start: "Start") -> "World":
+async def start_with_pending_credential(start: Start) -> World:
     """Start a world in which one credential is in effect, and a new one is not yet."""
     world = await start(propagation_seconds=60)
     world.now = await credential_created_at(world) + 60
@@ -121,7 +117,7 @@ async def start_with_pending_credential(start: "Start") -> "World":
     return world
 
 
-async def credential_created_at(world: "World") -> float:
+async def credential_created_at(world: World) -> float:
     """Return the time at which the directory stored the credential, by the directory's clock."""
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None

@@ -1,8 +1,9 @@
 """The token endpoint: rate limits, metrics, and Retry-After."""
 
 import time
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trustme
@@ -18,9 +19,6 @@ from podpass.settings import AuthoritySettings
 from tests.exchange.attacks.forge import publish
 from tests.exchange.sign_in.browser import AZ
 from tests.exchange.world import World, listen
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 FREE = Rate(per_second=0, burst=0)
 TWO = Rate(per_second=0.01, burst=2)
@@ -108,7 +106,7 @@ async def test_address_with_only_refused_requests_is_blocked(
     limiter = await rate_limited.start(_limits(refused=TWO, penalty_seconds=60.0))
     for _ in range(3):
         assert limiter.allow_connection("127.0.0.1")
-        assert (await world.request_token(client_assertion="a.b.c")).code == 50027
+        assert (await world.present("a.b.c")).code == 50027
     assert not limiter.allow_connection("127.0.0.1")
 
 
@@ -168,7 +166,7 @@ async def test_address_that_receives_tokens_is_not_blocked(
     limiter = await rate_limited.start(_limits(refused=TWO, penalty_seconds=60.0))
     assert (await world.request_token()).status == 200
     for _ in range(5):
-        await world.request_token(client_assertion="a.b.c")
+        await world.present("a.b.c")
     assert limiter.allow_connection("127.0.0.1")
 
 
@@ -176,7 +174,7 @@ async def test_each_response_is_counted_once_by_outcome(
     world: World, rate_limited: RateLimitedListener
 ) -> None:
     await rate_limited.start(_limits(client=Rate(per_second=0.01, burst=1)))
-    await world.request_token(client_assertion="a.b.c")
+    await world.present("a.b.c")
     await world.request_token(
         f"/{world.TENANT}/oauth2/token", scope=None, resource="https://vault.azure.net"
     )

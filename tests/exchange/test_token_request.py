@@ -4,7 +4,6 @@ import base64
 import json
 import time
 import uuid
-from typing import Any
 
 import pytest
 
@@ -189,16 +188,9 @@ def test_capabilities_are_read_from_the_claims_parameter(
 @pytest.mark.parametrize(
     "claims",
     [
-        "{",
-        "[]",
-        "null",
-        '"CP1"',
-        '{"access_token":{},"access_token":{}}',
-        '{"a":NaN}',
-        r'{"a":"\ud800"}',
-        "[" * 2000,
-        '{"a":' * 600 + "1" + "}" * 600,
-        '{"a":"' + "x" * 4096 + '"}',
+        *("{", "[]", "null", '"CP1"', '{"access_token":{},"access_token":{}}', '{"a":NaN}'),
+        *(r'{"a":"\ud800"}', "[" * 2000),
+        *('{"a":' * 600 + "1" + "}" * 600, '{"a":"' + "x" * 4096 + '"}'),
     ],
 )
 def test_malformed_claims_parameter_is_refused(claims: str) -> None:
@@ -257,31 +249,6 @@ def test_other_request_id_is_replaced_by_a_new_one(
     assert is_guid(first)
     assert GUID not in (first, second)
     assert first != second
-
-
-def test_error_body_has_every_member() -> None:
-    body: dict[str, Any] = json.loads(
-        token_request.error_body(
-            AadstsError(90014, claim="iss"),
-            login="https://login.test",
-            trace_id="trace",
-            correlation_id="correlation",
-            now=1_750_000_000.9,
-        )
-    )
-    text = body.pop("error_description")
-    assert body == {
-        "error": AadstsError(90014, claim="iss").error,
-        "error_codes": [90014],
-        "timestamp": "2025-06-15 15:06:40Z",
-        "trace_id": "trace",
-        "correlation_id": "correlation",
-        "error_uri": "https://login.test/error?code=90014",
-    }
-    assert text.startswith("AADSTS90014: ")
-    assert text.endswith(
-        " Trace ID: trace Correlation ID: correlation Timestamp: 2025-06-15 15:06:40Z"
-    )
 
 
 def test_error_timestamp_is_utc_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,10 @@ class World:
         """Request a token with the valid form and the given changes."""
         return await self.send(path or TOKEN_PATH, body=urlencode(self.form(**changes)))
 
+    async def present(self, assertion: str, **changes: str | None) -> Answer:
+        """Request a token with an assertion, in an otherwise valid form."""
+        return await self.request_token(client_assertion=assertion, **changes)
+
     async def post(self, path: str, **fields: str | None) -> Answer:
         """Post a form with only these fields."""
         present = {name: value for name, value in fields.items() if value is not None}
@@ -205,6 +209,9 @@ class World:
         data = body.encode() if isinstance(body, str) else body
         async with self.session.request(method, self.url + path, data=data, headers=head) as answer:
             return Answer(status=answer.status, body=await answer.json(), headers=answer.headers)
+
+
+Start = Callable[..., Awaitable[World]]
 
 
 def identities() -> Iterator[Identity]:

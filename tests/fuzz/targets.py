@@ -329,27 +329,8 @@ def http(data: bytes) -> None:
 TARGETS: dict[str, FuzzTarget] = {
     each.__name__: each
     for each in (
-        address,
-        base64url,
-        certificate,
-        certificate_policy,
-        claims,
-        content_coding,
-        discovery,
-        expression,
-        form,
-        growth,
-        headers,
-        http,
-        jar,
-        json_object,
-        jwks,
-        layer,
-        library_file,
-        names,
-        pod,
-        review,
-        token,
-        url,
+        *(address, base64url, certificate, certificate_policy, claims, content_coding, discovery),
+        *(expression, form, growth, headers, http, jar, json_object, jwks, layer, library_file),
+        *(names, pod, review, token, url),
     )
 }

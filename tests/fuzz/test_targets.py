@@ -16,20 +16,8 @@ SEEDS = {
 # `.ci/run` also runs `make fuzz` with thousands of inputs for each target.
 EXAMPLES = {"http": 20, "growth": 5}
 SPLICES = [
-    b"",
-    b"\0",
-    b"\xff",
-    b".",
-    b"=",
-    b"&",
-    b"%00",
-    b"%",
-    b"\r\n",
-    b"\n",
-    b'"',
-    b"\\u0000",
-    b"@",
-    b"/..",
+    *(b"", b"\0", b"\xff", b".", b"=", b"&", b"%00", b"%", b"\r\n", b"\n", b'"', b"\\u0000"),
+    *(b"@", b"/.."),
 ]
 
 

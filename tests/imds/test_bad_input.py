@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -63,6 +65,25 @@ ANSWERS = {
 }
 
 
+Answering = Callable[..., AbstractAsyncContextManager[Sidecar]]
+
+
+@pytest.fixture
+def answering(world: World, ca: trustme.CA, token_file: Path) -> Answering:
+    """Return a function that runs a sidecar whose authority is the given server."""
+
+    @asynccontextmanager
+    async def run(
+        server: RawServer, issued_by: trustme.CA = ca, **options: Any
+    ) -> AsyncIterator[Sidecar]:
+        async with raw_server(server, issued_by) as authority:
+            there = authority_at(f"https://localhost:{authority.port}", world, token_file)
+            async with running_sidecar(world, there, options) as made:
+                yield made
+
+    return run
+
+
 async def _ask(sidecar: Sidecar, caplog: pytest.LogCaptureFixture, message: str) -> None:
     """Send a token request that must fail with this message, and check that the sidecar still answers."""
     assertion = sidecar.token_file.read_text("latin-1") if sidecar.token_file.is_file() else "-"
@@ -87,15 +108,10 @@ async def _ask(sidecar: Sidecar, caplog: pytest.LogCaptureFixture, message: str)
 
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_invalid_response_of_the_authority_is_reported(
-    world: World, ca: trustme.CA, token_file: Path, caplog: pytest.LogCaptureFixture, name: str
+    answering: Answering, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     answer, message = ANSWERS[name]
-    async with (
-        raw_server(RawServer(answer), ca) as authority,
-        running_sidecar(
-            world, authority_at(f"https://localhost:{authority.port}", world, token_file)
-        ) as sidecar,
-    ):
+    async with answering(RawServer(answer)) as sidecar:
         await _ask(sidecar, caplog, message)
 
 
@@ -105,35 +121,23 @@ async def test_invalid_response_of_the_authority_is_reported(
     ids=("without a length", "with a length"),
 )
 async def test_huge_response_of_the_authority_is_not_read_to_its_end(
-    world: World, ca: trustme.CA, token_file: Path, caplog: pytest.LogCaptureFixture, head: bytes
+    answering: Answering, caplog: pytest.LogCaptureFixture, head: bytes
 ) -> None:
     """Fails by its time limit without the bound: this answer never ends."""
     made = RawServer(head, repeat=b" " * 65536)
-    async with (
-        raw_server(made, ca) as authority,
-        running_sidecar(
-            world, authority_at(f"https://localhost:{authority.port}", world, token_file)
-        ) as sidecar,
-    ):
+    async with answering(made) as sidecar:
         await _ask(sidecar, caplog, "the response is longer than 262144 bytes")
 
 
 @pytest.mark.parametrize("answer", [b"", OK, OK + b"Content-Length: 9\r\n\r\n{}"])
 async def test_slow_authority_is_reported_after_the_timeout(
-    world: World,
-    ca: trustme.CA,
-    token_file: Path,
+    answering: Answering,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     answer: bytes,
 ) -> None:
     monkeypatch.setattr(entra_client, "_SECONDS", 0.2)
-    async with (
-        raw_server(RawServer(answer, is_silent=True), ca) as authority,
-        running_sidecar(
-            world, authority_at(f"https://localhost:{authority.port}", world, token_file)
-        ) as sidecar,
-    ):
+    async with answering(RawServer(answer, is_silent=True)) as sidecar:
         await _ask(sidecar, caplog, "did not answer within 0 seconds")
 
 
@@ -148,42 +152,26 @@ async def test_request_succeeds_after_the_unavailable_authority_is_available_aga
 
 
 async def test_certificate_of_another_ca_is_not_trusted(
-    world: World, token_file: Path, caplog: pytest.LogCaptureFixture
+    answering: Answering, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with (
-        raw_server(RawServer(_json("{}")), trustme.CA()) as authority,
-        running_sidecar(
-            world, authority_at(f"https://localhost:{authority.port}", world, token_file)
-        ) as sidecar,
-    ):
+    authority = RawServer(_json("{}"))
+    async with answering(authority, trustme.CA()) as sidecar:
         await _ask(sidecar, caplog, "its certificate is not trusted: ")
         assert authority.requests == []
 
 
 async def test_error_that_repeats_the_assertion_is_redacted(
-    world: World, ca: trustme.CA, token_file: Path, caplog: pytest.LogCaptureFixture
+    answering: Answering, token_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = f"AADSTS700211: no record for {token_file.read_text()}"
     answer = _json(f'{{"error":"invalid_client","error_description":"{said}"}}', REFUSED)
-    async with (
-        raw_server(RawServer(answer), ca) as authority,
-        running_sidecar(
-            world, authority_at(f"https://localhost:{authority.port}", world, token_file)
-        ) as sidecar,
-    ):
+    async with answering(RawServer(answer)) as sidecar:
         await _ask(sidecar, caplog, "AADSTS700211: no record for [token]")
 
 
-async def test_json_with_another_content_type_is_a_token(
-    world: World, ca: trustme.CA, token_file: Path
-) -> None:
+async def test_json_with_another_content_type_is_a_token(answering: Answering) -> None:
     answer = _json('{"access_token":"x","expires_in":"3600"}', HTML)
-    async with (
-        raw_server(RawServer(answer), ca) as authority,
-        running_sidecar(
-            world, authority_at(f"https://localhost:{authority.port}", world, token_file)
-        ) as sidecar,
-    ):
+    async with answering(RawServer(answer)) as sidecar:
         assert (await sidecar.token())[0] == 200
 
 
@@ -323,18 +311,9 @@ async def test_long_head_is_refused_and_the_connection_closed(sidecar: Sidecar) 
     writer.close()
 
 
-async def test_error_with_half_of_a_surrogate_pair_is_valid_json(
-    world: World, ca: trustme.CA, token_file: Path
-) -> None:
+async def test_error_with_half_of_a_surrogate_pair_is_valid_json(answering: Answering) -> None:
     answer, _ = ANSWERS["half of a surrogate pair"]
-    async with (
-        raw_server(RawServer(answer), ca) as authority,
-        running_sidecar(
-            world,
-            authority_at(f"https://localhost:{authority.port}", world, token_file),
-            {"imds_errors": True},
-        ) as sidecar,
-    ):
+    async with answering(RawServer(answer), imds_errors=True) as sidecar:
         status, text, _ = await sidecar.token()
     assert status == 400
     assert json.loads(text)["error_description"].startswith("AADSTS7000: no ? app")

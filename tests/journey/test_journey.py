@@ -34,11 +34,8 @@ def test_several_accounts_share_one_identity(instance: Instance) -> None:
 
 def test_one_pod_uses_several_identities(instance: Instance) -> None:
     phase, printed = instance.run_pod(
-        "one-to-n",
-        "web",
-        "journey-vault",
-        f"journey-vault={CLIENT}",
-        f"second-vault={SECOND_CLIENT}",
+        *("one-to-n", "web", "journey-vault"),
+        *(f"journey-vault={CLIENT}", f"second-vault={SECOND_CLIENT}"),
     )
     assert (phase, printed) == ("Succeeded", "hello\nhello from the second\n")
 

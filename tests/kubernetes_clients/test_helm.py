@@ -13,12 +13,9 @@ CHART = str(Path(__file__).with_name("chart"))
 CORE = "/api/v1/namespaces/default"
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
 PATHS = (
-    f"{CORE}/configmaps/shop-settings",
-    f"{CORE}/secrets/shop-secret",
-    f"{CORE}/serviceaccounts/shop",
-    f"{CORE}/services/shop",
-    f"{RBAC}/roles/shop",
-    f"{RBAC}/rolebindings/shop",
+    *(f"{CORE}/configmaps/shop-settings", f"{CORE}/secrets/shop-secret"),
+    *(f"{CORE}/serviceaccounts/shop", f"{CORE}/services/shop"),
+    *(f"{RBAC}/roles/shop", f"{RBAC}/rolebindings/shop"),
 )
 
 

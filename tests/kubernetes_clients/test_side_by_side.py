@@ -23,17 +23,9 @@ ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 CLIENT_ID = "azure.workload.identity/client-id"
 # Metrics that ours lacks: tests/vectors/features.toml.
 GO_ALONE = (
-    "go_",
-    "workqueue_",
-    "rest_client_",
-    "certwatcher_",
-    "controller_runtime_reconcile_",
-    "controller_runtime_terminal_",
-    "controller_runtime_active_",
-    "controller_runtime_max_",
-    "process_network_",
-    "process_virtual_memory_max_",
-    "target",
+    *("go_", "workqueue_", "rest_client_", "certwatcher_", "controller_runtime_reconcile_"),
+    *("controller_runtime_terminal_", "controller_runtime_active_", "controller_runtime_max_"),
+    *("process_network_", "process_virtual_memory_max_", "target"),
 )
 SCOPE = "otel_scope_"
 LENGTH = "azure.workload.identity/service-account-token-expiration"

@@ -55,12 +55,8 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
     (kubeconfig := folder / "kubeconfig").write_text(yaml.safe_dump(config))
     with (folder / "log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
-            str(program),
-            f"--kubeconfig={kubeconfig}",
-            f"--webhook-cert-dir={certificates}",
-            "--health-addr=127.0.0.1:0",
-            "--metrics-addr=127.0.0.1:0",
-            "--log-level=all",
+            *(str(program), f"--kubeconfig={kubeconfig}", f"--webhook-cert-dir={certificates}"),
+            *("--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0", "--log-level=all"),
             env={
                 "AZURE_TENANT_ID": "tenant",
                 "POD_NAMESPACE": NAMESPACE,

@@ -17,17 +17,9 @@ _NOT_FOUND = [404, "ResourceNotFound"]
 
 def _facts(instance: Instance, program: str, *arguments: str) -> Any:
     python = install_python(
-        "azure-identity",
-        "azure-keyvault-secrets",
-        "azure-mgmt-authorization",
-        "azure-mgmt-containerservice",
-        "azure-mgmt-dns",
-        "azure-mgmt-keyvault",
-        "azure-mgmt-msi",
-        "azure-mgmt-resource",
-        "azure-mgmt-resource-subscriptions",
-        "msgraph-sdk",
-        "aiohttp",
+        *("azure-identity", "azure-keyvault-secrets", "azure-mgmt-authorization"),
+        *("azure-mgmt-containerservice", "azure-mgmt-dns", "azure-mgmt-keyvault", "azure-mgmt-msi"),
+        *("azure-mgmt-resource", "azure-mgmt-resource-subscriptions", "msgraph-sdk", "aiohttp"),
     )
     command = [*python, str(PROGRAMS / program), *arguments]
     return json.loads(instance.run_on_host("web", command))

@@ -139,15 +139,8 @@ def test_phase_with_all_its_flags_is_accepted(phase: str, flags: dict[str, str])
         ),
     ],
     ids=[
-        "application",
-        "derived",
-        "account",
-        "path",
-        "namespace",
-        "issuer",
-        "scope",
-        "identity",
-        "group",
+        *("application", "derived", "account", "path", "namespace", "issuer", "scope"),
+        *("identity", "group"),
     ],
 )
 def test_value_that_is_too_long_or_a_path_is_refused(

@@ -472,16 +472,8 @@ def move_clock(podpass: Podpass, _name: str) -> None:
 
 
 CHANGES = [
-    change_nothing,
-    create_identity,
-    change_seeded_identity,
-    change_secret,
-    create_vault,
-    create_objects,
-    delete_account,
-    create_pod,
-    inject_fault,
-    move_clock,
+    *(change_nothing, create_identity, change_seeded_identity, change_secret, create_vault),
+    *(create_objects, delete_account, create_pod, inject_fault, move_clock),
 ]
 
 

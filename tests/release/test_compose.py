@@ -100,15 +100,8 @@ def test_services_share_an_instance_and_read_a_secret(
     }
     done = run_text(
         [
-            "bwrap",
-            "--die-with-parent",
-            "--unshare-net",
-            "--dev-bind",
-            "/",
-            "/",
-            sys.executable,
-            "-c",
-            _COMPOSE,
+            *("bwrap", "--die-with-parent", "--unshare-net", "--dev-bind", "/", "/"),
+            *(sys.executable, "-c", _COMPOSE),
         ],
         input=json.dumps(commands),
     )

@@ -65,8 +65,7 @@ def test_valid_token_returns_its_caller(key: jose.SigningKey) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "x", "a.b", "a.b.c.d.e", "..", "." * 20000, '{"payload":""}', "ü.b.c"],
+    "text", ["", "x", "a.b", "a.b.c.d.e", "..", "." * 20000, '{"payload":""}', "ü.b.c"]
 )
 def test_malformed_compact_token_is_refused(text: str) -> None:
     with pytest.raises(TokenRefused) as caught:
@@ -215,9 +214,7 @@ def test_token_without_caller_claims_is_refused(
 V2_ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
 API = "99999999-aaaa-4bbb-8ccc-000000000001"
 BOTH = TokenRequirements(
-    tenant_id=TENANT,
-    audiences=frozenset({API}),
-    authorities=("https://login.microsoftonline.com",),
+    tenant_id=TENANT, audiences=frozenset({API}), authorities=("https://login.microsoftonline.com",)
 )
 V2: dict[str, Any] = {
     "iss": V2_ISSUER,

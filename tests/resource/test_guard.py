@@ -35,11 +35,7 @@ CLAIMS = {
     "oid": "11111111-aaaa-4bbb-8ccc-000000000002",
     "tid": TENANT,
 }
-V2 = {
-    "aud": API,
-    "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0",
-    "azp": CLAIMS["appid"],
-}
+V2 = {"aud": API, "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0", "azp": CLAIMS["appid"]}
 
 
 class Published:

@@ -36,10 +36,7 @@ async def fake_authority(
     monkeypatch.setenv("SSL_CERT_FILE", str(world.ca_file))
     served = FakeAuthority(world.authority.document())
     sock = bind("127.0.0.1", 0)
-    async with (
-        serving(served, sock, vault_tls),
-        connect_proxy(sock.getsockname()[1]) as proxy,
-    ):
+    async with serving(served, sock, vault_tls), connect_proxy(sock.getsockname()[1]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         yield served
 

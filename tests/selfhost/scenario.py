@@ -95,11 +95,8 @@ class Scenario:
             await request_from_all("begun")
             await asyncio.sleep(_KEYS_SECONDS)
             await asyncio.to_thread(
-                run_podpass,
-                "authority",
-                "rotate",
-                "--at-once",
-                *self.testbed.config.database_flags(),
+                *(run_podpass, "authority", "rotate"),
+                *("--at-once", *self.testbed.config.database_flags()),
             )
             await asyncio.sleep(1.5)
             await request_from_all("key rotated")

@@ -92,9 +92,7 @@ def _limit_files(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_connection_limit_is_reduced_to_the_file_limit(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_connection_limit_is_reduced_to_the_file_limit(caplog: pytest.LogCaptureFixture) -> None:
     with _limit_files(1000):
         assert limit_connections(936) == 936
         assert not caplog.records

@@ -183,13 +183,8 @@ def test_selector_without_a_signer_is_refused() -> None:
 @pytest.mark.parametrize(
     "flag",
     [
-        "--tls-min-version=1.4",
-        "--metrics-backend=statsd",
-        "--log-level=warn",
-        "--disable-cert-rotation=maybe",
-        "--refusal-events=maybe",
-        "--nonsense",
-        "--audience",
+        *("--tls-min-version=1.4", "--metrics-backend=statsd", "--log-level=warn"),
+        *("--disable-cert-rotation=maybe", "--refusal-events=maybe", "--nonsense", "--audience"),
     ],
 )
 def test_invalid_webhook_flag_is_named(flag: str) -> None:
@@ -232,14 +227,9 @@ def test_listen_address_and_shutdown_times_are_read() -> None:
 @pytest.mark.parametrize(
     "flag",
     [
-        "--webhook-addr=nowhere",
-        "--health-addr=:70000",
-        "--metrics-addr=9000",
-        "--webhook-addr=0",
-        "--shutdown-delay-seconds=-1",
-        "--shutdown-delay-seconds=nan",
-        "--shutdown-delay-seconds=soon",
-        "--shutdown-delay-seconds=301",
+        *("--webhook-addr=nowhere", "--health-addr=:70000", "--metrics-addr=9000"),
+        *("--webhook-addr=0", "--shutdown-delay-seconds=-1", "--shutdown-delay-seconds=nan"),
+        *("--shutdown-delay-seconds=soon", "--shutdown-delay-seconds=301"),
     ],
 )
 def test_invalid_address_or_time_is_named(flag: str) -> None:

@@ -51,12 +51,8 @@ identities:
 """
     )
     where = [
-        "--database",
-        testbed.config.database,
-        "--tenant-id",
-        TENANT.id,
-        "--subscription-id",
-        SUB,
+        *("--database", testbed.config.database, "--tenant-id", TENANT.id),
+        *("--subscription-id", SUB),
     ]
     run_podpass("authority", "seed", "-f", str(file), *where)
 

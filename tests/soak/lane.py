@@ -232,23 +232,9 @@ async def _delete_group(directory: Directory, lane: Lane) -> None:
 
 
 SCRIPT: tuple[Callable[[Directory, Lane], Awaitable[None]], ...] = (
-    _group,
-    _identities,
-    _application,
-    _vault,
-    _cluster,
-    _user,
-    _definition,
-    _assign_at_vault,
-    _assign_at_subscription,
-    _app_role,
-    _replace_credentials,
-    _disable_application,
-    _delete_identity,
-    _delete_vault,
-    _delete_definition,
-    _delete_application,
-    _delete_group,
+    *(_group, _identities, _application, _vault, _cluster, _user, _definition, _assign_at_vault),
+    *(_assign_at_subscription, _app_role, _replace_credentials, _disable_application),
+    *(_delete_identity, _delete_vault, _delete_definition, _delete_application, _delete_group),
 )
 
 

@@ -59,12 +59,8 @@ SUITES = (
         package="kopf",
         extra=(
             *(
-                "aresponses",
-                "astpath[xpath]",
-                "certbuilder",
-                "certvalidator",
-                "freezegun",
-                "kubernetes",
+                *("aresponses", "astpath[xpath]", "certbuilder", "certvalidator"),
+                *("freezegun", "kubernetes"),
             ),
             *("looptime", "lxml", "oscrypto", "pykube-ng", "pytest-aiohttp", "pytest-mock"),
         ),

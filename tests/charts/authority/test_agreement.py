@@ -135,14 +135,9 @@ _TAKEN_RESOURCES: list[dict[str, Any]] = [
     *(
         {"name": "ledger", "uris": [uri, "api://second"]}
         for uri in (
-            "api://ledger",
-            "api:///ledger",
-            "urn:ledger",
-            "HTTPS://ledger.example/",
-            "https://ledger.example:8443/a/b?#",
-            "https://[::1]/a",
-            "a+b.c-d:x",
-            "api://" + "a" * 249,
+            *("api://ledger", "api:///ledger", "urn:ledger", "HTTPS://ledger.example/"),
+            *("https://ledger.example:8443/a/b?#", "https://[::1]/a"),
+            *("a+b.c-d:x", "api://" + "a" * 249),
         )
     ),
 ]
@@ -176,23 +171,9 @@ _REFUSED_RESOURCES: list[Any] = [
     *(
         {"name": "ledger", "uris": [uri]}
         for uri in (
-            "",
-            1,
-            "ledger",
-            "1a:ledger",
-            "://ledger",
-            "api:",
-            "api://",
-            "api:///",
-            "api://?a",
-            "api://ledger?a=b",
-            "api://ledger#a",
-            "api://ledger#?",
-            "api://*",
-            "api://led ger",
-            "api://led\tger",
-            "api://l\u00e9dger",
-            "api://" + "a" * 250,
+            *("", 1, "ledger", "1a:ledger", "://ledger", "api:", "api://", "api:///", "api://?a"),
+            *("api://ledger?a=b", "api://ledger#a", "api://ledger#?", "api://*", "api://led ger"),
+            *("api://led\tger", "api://l\u00e9dger", "api://" + "a" * 250),
         )
     ),
 ]

@@ -59,7 +59,7 @@ class ContractServer:
 
 
 @dataclass(kw_only=True)
-class ContractApi:
+class Api:
     """The client of one test; `space` is the namespace of the test."""
 
     server: ContractServer

@@ -16,7 +16,7 @@ from kubeling.cluster import UserInfo
 
 from podpass.http.server import server_tls
 from tests.control_plane.background_loop import BackgroundLoop
-from tests.control_plane.contract.api import ADMIN, USERS, ContractApi, ContractServer, unique_name
+from tests.control_plane.contract.api import ADMIN, USERS, Api, ContractServer, unique_name
 from tests.control_plane.contract.custom_resources import (
     CustomApi,
     definition,
@@ -89,11 +89,11 @@ def _real(folder: Path) -> Iterator[ContractServer]:
 
 
 @pytest.fixture
-async def api(server: ContractServer, request: pytest.FixtureRequest) -> AsyncIterator[ContractApi]:
+async def api(server: ContractServer, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
     """Return a client of the server with a namespace that is ready for pods."""
     tls = ssl.create_default_context(cafile=str(server.ca_file))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
-        found = ContractApi(server=server, session=session, namespace=unique_name())
+        found = Api(server=server, session=session, namespace=unique_name())
         test = request.node.originalname
         if test in OTHERS and server.kind == REAL:
             version = (await found.get("/version"))["gitVersion"]
@@ -111,7 +111,7 @@ async def api(server: ContractServer, request: pytest.FixtureRequest) -> AsyncIt
 
 
 @pytest.fixture
-async def jobs(api: ContractApi) -> AsyncIterator[CustomApi]:
+async def jobs(api: Api) -> AsyncIterator[CustomApi]:
     """Serve a custom kind for one test."""
     made = await establish(api, definition(unique_group()))
     yield made

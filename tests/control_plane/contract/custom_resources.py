@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tests.control_plane.contract.api import ContractApi, unique_name
+from tests.control_plane.contract.api import Api, unique_name
 from tests.kubeling.cluster import Reply
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -122,7 +122,7 @@ def unique_group() -> str:
 class CustomApi:
     """An established definition, and a client of its objects in the namespace of the test."""
 
-    api: ContractApi
+    api: Api
     group: str
     plural: str = "jobs"
     kind: str = "Job"
@@ -156,7 +156,7 @@ class CustomApi:
         return await self.api.call("PUT", self.definition_path, live)
 
 
-async def establish(api: ContractApi, body: dict[str, Any]) -> CustomApi:
+async def establish(api: Api, body: dict[str, Any]) -> CustomApi:
     """Create a definition, and wait until its objects are served in every version."""
     names = body["spec"]["names"]
     made = CustomApi(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from podpass.http.server import bind, read_body, respond, serving
-from tests.control_plane.contract.api import ContractApi, config_map, unique_name
+from tests.control_plane.contract.api import Api, config_map, unique_name
 from tests.kubeling.cluster import Reply
 from tests.webhook_entries import build_entry, create_certificate
 
@@ -56,10 +56,10 @@ class RecordingWebhook:
         )
 
 
-class ContractWebhooks:
+class Webhooks:
     """The webhooks of one test."""
 
-    def __init__(self, api: ContractApi, folder: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, api: Api, folder: Path, stack: AsyncExitStack) -> None:
         self._api, self._stack = api, stack
         self.bundle, self._tls = create_certificate(folder, "127.0.0.1")
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import ContractApi, check_refused, config_map, deployment
+from tests.control_plane.contract.api import Api, check_refused, config_map, deployment
 
 
 @pytest.fixture
-async def path(api: ContractApi) -> str:
+async def path(api: Api) -> str:
     path = api.path("configmaps", "m")
     assert (await api.apply(path, config_map(a="1"), "one")).status == 201
     return path
@@ -19,26 +19,26 @@ def _managers(body: Any) -> dict[str, str]:
     return {entry["manager"]: entry["operation"] for entry in body["metadata"]["managedFields"]}
 
 
-async def test_first_apply_creates_and_the_next_updates(api: ContractApi, path: str) -> None:
+async def test_first_apply_creates_and_the_next_updates(api: Api, path: str) -> None:
     reply = await api.apply(path, config_map(a="2"), "one")
     assert reply.status == 200
     assert reply.body["data"] == {"a": "2"}
     assert _managers(reply.body) == {"one": "Apply"}
 
 
-async def test_field_that_is_no_longer_applied_is_removed(api: ContractApi, path: str) -> None:
+async def test_field_that_is_no_longer_applied_is_removed(api: Api, path: str) -> None:
     reply = await api.apply(path, config_map(b="2"), "one")
     assert reply.body["data"] == {"b": "2"}
 
 
-async def test_two_managers_keep_their_fields(api: ContractApi, path: str) -> None:
+async def test_two_managers_keep_their_fields(api: Api, path: str) -> None:
     reply = await api.apply(path, config_map(b="2"), "two")
     assert reply.body["data"] == {"a": "1", "b": "2"}
     assert _managers(reply.body) == {"one": "Apply", "two": "Apply"}
 
 
 async def test_other_value_of_an_owned_field_is_a_conflict_that_names_the_field(
-    api: ContractApi, path: str
+    api: Api, path: str
 ) -> None:
     body = check_refused(
         await api.apply(path, config_map(a="2"), "two"), 409, "Conflict", ".data.a"
@@ -48,23 +48,19 @@ async def test_other_value_of_an_owned_field_is_a_conflict_that_names_the_field(
     assert '"one"' in cause["message"]
 
 
-async def test_force_changes_the_field_owner(api: ContractApi, path: str) -> None:
+async def test_force_changes_the_field_owner(api: Api, path: str) -> None:
     reply = await api.apply(path, config_map(a="2"), "two", "&force=true")
     assert reply.body["data"] == {"a": "2"}
     assert _managers(reply.body) == {"two": "Apply"}
 
 
-async def test_field_applied_with_the_same_value_has_both_managers(
-    api: ContractApi, path: str
-) -> None:
+async def test_field_applied_with_the_same_value_has_both_managers(api: Api, path: str) -> None:
     assert (await api.apply(path, config_map(a="1"), "two")).status == 200
     left = await api.apply(path, config_map(), "one")
     assert left.body["data"] == {"a": "1"}
 
 
-async def test_apply_conflicts_with_fields_that_an_update_has_set(
-    api: ContractApi, path: str
-) -> None:
+async def test_apply_conflicts_with_fields_that_an_update_has_set(api: Api, path: str) -> None:
     await api.patch(path + "?fieldManager=editor", {"data": {"a": "9"}})
     body = check_refused(
         await api.apply(path, config_map(a="1"), "one"), 409, "Conflict", ".data.a"
@@ -72,13 +68,13 @@ async def test_apply_conflicts_with_fields_that_an_update_has_set(
     assert "editor" in body["details"]["causes"][0]["message"]
 
 
-async def test_apply_without_field_manager_is_refused(api: ContractApi) -> None:
+async def test_apply_without_field_manager_is_refused(api: Api) -> None:
     path = api.path("configmaps", "m")
     reply = await api.patch(path, config_map(), "application/apply-patch+yaml")
     check_refused(reply, 422, "Invalid", "fieldManager")
 
 
-async def test_apply_with_managed_fields_is_refused(api: ContractApi, path: str) -> None:
+async def test_apply_with_managed_fields_is_refused(api: Api, path: str) -> None:
     found = await api.get(path)
     check_refused(
         await api.apply(path, found | {"kind": "ConfigMap", "apiVersion": "v1"}, "one"),
@@ -87,7 +83,7 @@ async def test_apply_with_managed_fields_is_refused(api: ContractApi, path: str)
     )
 
 
-async def test_apply_accepts_yaml(api: ContractApi) -> None:
+async def test_apply_accepts_yaml(api: Api) -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata:\n  a: b\n"
     reply = await api.apply(api.path("configmaps", "yaml"), text, "one")
     assert (reply.status, reply.body["data"]) == (201, {"a": "b"})
@@ -99,7 +95,7 @@ def _applied(*containers: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-async def test_lists_with_keys_are_owned_item_by_item(api: ContractApi) -> None:
+async def test_lists_with_keys_are_owned_item_by_item(api: Api) -> None:
     path = api.path("deployments", "d")
     await api.apply(path, _applied({"name": "c", "image": "i"}), "one")
     side = {
@@ -115,7 +111,7 @@ async def test_lists_with_keys_are_owned_item_by_item(api: ContractApi) -> None:
     assert [(each["name"], each["image"]) for each in found] == [("c", "i2"), ("side", "s")]
 
 
-async def test_owned_fields_are_sorted_with_the_dot_first(api: ContractApi) -> None:
+async def test_owned_fields_are_sorted_with_the_dot_first(api: Api) -> None:
     """Clients may compare `fieldsV1` as text."""
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}
     ports = [{"protocol": "UDP", "port": 8080, "name": "b"}, {"port": 80, "name": "a"}]
@@ -140,7 +136,7 @@ def _fields(made: Any) -> str:
     return json.dumps(entry["fieldsV1"], separators=(",", ":"))
 
 
-async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: ContractApi) -> None:
+async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: Api) -> None:
     path = api.path("deployments", "d")
     await api.apply(path, _applied({"name": "c", "image": "i"}), "one")
     reply = await api.apply(path, _applied({"name": "c", "image": "other"}), "two")
@@ -148,7 +144,7 @@ async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: ContractApi) 
     check_refused(reply, 409, "Conflict", field)
 
 
-async def test_dry_run_of_apply_stores_nothing(api: ContractApi, path: str) -> None:
+async def test_dry_run_of_apply_stores_nothing(api: Api, path: str) -> None:
     reply = await api.apply(path, config_map(a="2"), "one", "&dryRun=All")
     assert reply.body["data"] == {"a": "2"}
     assert (await api.get(path))["data"] == {"a": "1"}

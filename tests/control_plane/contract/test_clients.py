@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kubernetes import client, config, dynamic, watch
 
-from tests.control_plane.contract.api import ContractApi, config_map, deployment, pod
+from tests.control_plane.contract.api import Api, config_map, deployment, pod
 from tests.lab.instance.kubectl import PATH, binaries
 from tests.run_program import Done, run_text
 
@@ -18,7 +18,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def kubectl(api: ContractApi, tmp_path: Path) -> Run:
+def kubectl(api: Api, tmp_path: Path) -> Run:
     """Return kubectl, from the package index or the machine, in the test's namespace."""
     found = binaries()
     binary = found["package"] or found["machine"]
@@ -41,7 +41,7 @@ def _output(done: Done) -> str:
     return done.stdout.strip()
 
 
-async def test_kubectl_creates_lists_and_deletes(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_creates_lists_and_deletes(api: Api, kubectl: Run) -> None:
     assert api
     assert _output(kubectl("create", "-f", "-", given=pod())) == "pod/p created"
     lines = _output(kubectl("get", "pods")).splitlines()
@@ -53,7 +53,7 @@ async def test_kubectl_creates_lists_and_deletes(api: ContractApi, kubectl: Run)
 
 @pytest.mark.parametrize("server_side", [False, True], ids=["client", "server"])
 async def test_kubectl_applies_again_and_shows_the_difference(
-    api: ContractApi, kubectl: Run, server_side: bool
+    api: Api, kubectl: Run, server_side: bool
 ) -> None:
     assert api
     how = ["--server-side"] if server_side else []
@@ -66,13 +66,13 @@ async def test_kubectl_applies_again_and_shows_the_difference(
     assert _output(kubectl("get", "cm", "m", "-o", "jsonpath={.data.a}")) == "2"
 
 
-async def test_kubectl_explains_fields(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_explains_fields(api: Api, kubectl: Run) -> None:
     assert api
     text = _output(kubectl("explain", "pod.spec.serviceAccountName"))
     assert "FIELD: serviceAccountName <string>" in text
 
 
-async def test_kubectl_describes_with_events(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_describes_with_events(api: Api, kubectl: Run) -> None:
     made = await api.create("pods", pod())
     involved = {
         "kind": "Pod",
@@ -92,7 +92,7 @@ async def test_kubectl_describes_with_events(api: ContractApi, kubectl: Run) -> 
     assert "Tested" in text
 
 
-async def test_kubectl_waits_for_a_condition(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_waits_for_a_condition(api: Api, kubectl: Run) -> None:
     await api.create("pods", pod())
     waiting = asyncio.to_thread(kubectl, "wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
     task = asyncio.create_task(waiting)
@@ -102,7 +102,7 @@ async def test_kubectl_waits_for_a_condition(api: ContractApi, kubectl: Run) -> 
     assert _output(await task) == "pod/p condition met"
 
 
-async def test_kubectl_follows_a_rollout_and_rolls_back(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_follows_a_rollout_and_rolls_back(api: Api, kubectl: Run) -> None:
     assert api
     _output(kubectl("apply", "-f", "-", given=deployment(replicas=0)))
     _output(kubectl("set", "image", "deployment/d", "c=second"))
@@ -114,7 +114,7 @@ async def test_kubectl_follows_a_rollout_and_rolls_back(api: ContractApi, kubect
     assert _output(kubectl("get", "deployment", "d", "-o", image)) == "i"
 
 
-async def test_kubectl_auth_can_i_returns_permissions(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_auth_can_i_returns_permissions(api: Api, kubectl: Run) -> None:
     assert _output(kubectl("auth", "can-i", "create", "pods")) == "yes"
     reply = kubectl("auth", "can-i", "create", "pods", "--as", "missing")
     assert (reply.returncode, reply.stdout.strip()) == (1, "no")
@@ -123,7 +123,7 @@ async def test_kubectl_auth_can_i_returns_permissions(api: ContractApi, kubectl:
     assert api
 
 
-async def test_kubectl_creates_a_token_and_uses_it(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_creates_a_token_and_uses_it(api: Api, kubectl: Run) -> None:
     token = _output(kubectl("create", "token", "default", "--duration", "10m"))
     reply = await api.call(
         "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, token=token
@@ -131,7 +131,7 @@ async def test_kubectl_creates_a_token_and_uses_it(api: ContractApi, kubectl: Ru
     assert reply.body["status"]["userInfo"]["username"].endswith(":default")
 
 
-async def test_kubectl_labels_annotates_and_patches(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_labels_annotates_and_patches(api: Api, kubectl: Run) -> None:
     await api.create("configmaps", config_map(a="1"))
     _output(kubectl("label", "cm", "m", "x=y"))
     _output(kubectl("annotate", "cm", "m", "note=this"))
@@ -140,7 +140,7 @@ async def test_kubectl_labels_annotates_and_patches(api: ContractApi, kubectl: R
     assert (found["metadata"]["labels"], found.get("data")) == ({"x": "y"}, None)
 
 
-async def test_kubectl_reports_an_unknown_field(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_reports_an_unknown_field(api: Api, kubectl: Run) -> None:
     assert api
     done = kubectl("create", "-f", "-", given=pod(restartPolicy="Sometimes"))
     assert done.returncode == 1
@@ -150,12 +150,12 @@ async def test_kubectl_reports_an_unknown_field(api: ContractApi, kubectl: Run) 
 
 
 @pytest.fixture
-def library(api: ContractApi) -> Any:
+def library(api: Api) -> Any:
     connect: Any = config.new_client_from_config
     return connect(str(api.server.kubeconfig()))
 
 
-async def test_official_library_creates_reads_and_lists(api: ContractApi, library: Any) -> None:
+async def test_official_library_creates_reads_and_lists(api: Api, library: Any) -> None:
     core: Any = client.CoreV1Api(library)
     made = core.create_namespaced_pod(api.namespace, pod())
     assert made.spec.containers[0].name == "c"
@@ -166,7 +166,7 @@ async def test_official_library_creates_reads_and_lists(api: ContractApi, librar
     assert refused.value.status == 409
 
 
-async def test_official_library_watches(api: ContractApi, library: Any) -> None:
+async def test_official_library_watches(api: Api, library: Any) -> None:
     core: Any = client.CoreV1Api(library)
     core.create_namespaced_config_map(api.namespace, config_map())
     watcher: Any = watch
@@ -180,9 +180,7 @@ async def test_official_library_watches(api: ContractApi, library: Any) -> None:
     assert seen == [("ADDED", "m")]
 
 
-async def test_dynamic_client_of_the_library_discovers_kinds(
-    api: ContractApi, library: Any
-) -> None:
+async def test_dynamic_client_of_the_library_discovers_kinds(api: Api, library: Any) -> None:
     connect: Any = dynamic.DynamicClient
     accounts = connect(library).resources.get(api_version="v1", kind="ServiceAccount")
     body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web"}}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import ContractApi, check_refused
+from tests.control_plane.contract.api import Api, check_refused
 from tests.control_plane.contract.custom_resources import (
     DEFINITIONS,
     CustomApi,
@@ -31,7 +31,7 @@ def _schema(**spec: Any) -> dict[str, Any]:
     return body
 
 
-async def test_new_definition_is_established_with_its_names(api: ContractApi) -> None:
+async def test_new_definition_is_established_with_its_names(api: Api) -> None:
     body = definition(unique_group())
     reply = await api.call("POST", DEFINITIONS, body)
     assert reply.status == 201
@@ -57,7 +57,7 @@ async def test_new_definition_is_established_with_its_names(api: ContractApi) ->
     await api.call("DELETE", path)
 
 
-async def test_kind_is_in_discovery(api: ContractApi, jobs: CustomApi) -> None:
+async def test_kind_is_in_discovery(api: Api, jobs: CustomApi) -> None:
     group = await api.get(f"/apis/{jobs.group}")
     assert [each["version"] for each in group["versions"]] == ["v1"]
     found = {each["name"]: each for each in (await api.get(f"/apis/{jobs.group}/v1"))["resources"]}
@@ -83,7 +83,7 @@ async def test_kind_is_in_discovery(api: ContractApi, jobs: CustomApi) -> None:
     }
 
 
-async def test_kind_is_in_aggregated_discovery(api: ContractApi, jobs: CustomApi) -> None:
+async def test_kind_is_in_aggregated_discovery(api: Api, jobs: CustomApi) -> None:
     groups = (await api.get("/apis", accept=AGGREGATED))["items"]
     (found,) = [each for each in groups if each["metadata"]["name"] == jobs.group]
     (resource,) = found["versions"][0]["resources"]
@@ -95,7 +95,7 @@ async def test_kind_is_in_aggregated_discovery(api: ContractApi, jobs: CustomApi
     }
 
 
-async def test_schema_is_in_openapi(api: ContractApi, jobs: CustomApi) -> None:
+async def test_schema_is_in_openapi(api: Api, jobs: CustomApi) -> None:
     path = f"apis/{jobs.group}/v1"
     root = await api.wait_for("/openapi/v3", lambda reply: path in reply.body["paths"])
     document = await api.get(root.body["paths"][path]["serverRelativeURL"])
@@ -154,7 +154,7 @@ async def test_schema_is_in_openapi(api: ContractApi, jobs: CustomApi) -> None:
         ),
     ],
 )
-async def test_invalid_definition_is_refused(api: ContractApi, changes: Any) -> None:
+async def test_invalid_definition_is_refused(api: Api, changes: Any) -> None:
     body = definition(unique_group(), **changes)
     check_refused(await api.call("POST", DEFINITIONS, body), 422, "Invalid")
 
@@ -195,11 +195,11 @@ async def test_invalid_definition_is_refused(api: ContractApi, changes: Any) -> 
         ),
     ],
 )
-async def test_schema_that_is_not_structural_is_refused(api: ContractApi, spec: Any) -> None:
+async def test_schema_that_is_not_structural_is_refused(api: Api, spec: Any) -> None:
     check_refused(await api.call("POST", DEFINITIONS, _schema(**spec)), 422, "Invalid")
 
 
-async def test_metadata_in_a_schema_may_restrict_only_names(api: ContractApi) -> None:
+async def test_metadata_in_a_schema_may_restrict_only_names(api: Api) -> None:
     body = _schema(type="object")
     schema = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     short = {"type": "string", "maxLength": 3}
@@ -210,7 +210,7 @@ async def test_metadata_in_a_schema_may_restrict_only_names(api: ContractApi) ->
     check_refused(await api.call("POST", path, body), 422, "Invalid")
 
 
-async def test_name_must_be_plural_and_group(api: ContractApi) -> None:
+async def test_name_must_be_plural_and_group(api: Api) -> None:
     body = definition(unique_group()) | {"metadata": {"name": "other"}}
     check_refused(await api.call("POST", DEFINITIONS, body), 422, "Invalid", "metadata.name")
 
@@ -220,15 +220,13 @@ async def test_name_must_be_plural_and_group(api: ContractApi) -> None:
     [("nodot", "spec.group"), ("a.k8s.io", "metadata.annotations[api-approved.kubernetes.io]")],
 )
 async def test_group_must_be_a_domain_that_is_not_protected(
-    api: ContractApi, group: str, field: str
+    api: Api, group: str, field: str
 ) -> None:
     reply = await api.call("POST", DEFINITIONS, definition(group))
     check_refused(reply, 422, "Invalid", field)
 
 
-async def test_names_of_another_definition_are_not_accepted(
-    api: ContractApi, jobs: CustomApi
-) -> None:
+async def test_names_of_another_definition_are_not_accepted(api: Api, jobs: CustomApi) -> None:
     names = {"plural": "others", "kind": "Job", "shortNames": ["oth"]}
     body = definition(jobs.group, "others", "Job", names=names)
     assert (await api.call("POST", DEFINITIONS, body)).status == 201
@@ -258,13 +256,13 @@ async def test_scope_and_kind_cannot_change(jobs: CustomApi, change: Any, field:
     check_refused(await jobs.change_definition(change), 422, "Invalid", field)
 
 
-async def test_update_must_name_the_revision(api: ContractApi, jobs: CustomApi) -> None:
+async def test_update_must_name_the_revision(api: Api, jobs: CustomApi) -> None:
     body = definition(jobs.group)
     reply = await api.call("PUT", jobs.definition_path, body)
     check_refused(reply, 422, "Invalid", "metadata.resourceVersion")
 
 
-async def test_versions_are_ordered_by_stability(api: ContractApi) -> None:
+async def test_versions_are_ordered_by_stability(api: Api) -> None:
     versions = [
         small_version("v1alpha1"),
         small_version("v1", storage=True),
@@ -279,7 +277,7 @@ async def test_versions_are_ordered_by_stability(api: ContractApi) -> None:
     await api.call("DELETE", made.definition_path)
 
 
-async def test_object_is_stored_in_one_version_and_read_in_all(api: ContractApi) -> None:
+async def test_object_is_stored_in_one_version_and_read_in_all(api: Api) -> None:
     old = small_version("v1alpha1", old=TEXT, both=TEXT)
     old |= {"deprecated": True, "deprecationWarning": "use v1"}
     new = small_version("v1", storage=True, new=TEXT | {"default": "n"}, both=TEXT)
@@ -310,7 +308,7 @@ async def test_former_storage_version_must_stay(jobs: CustomApi) -> None:
     assert reply.body["metadata"]["generation"] == 2
 
 
-async def test_deleted_definition_waits_for_its_objects(api: ContractApi, jobs: CustomApi) -> None:
+async def test_deleted_definition_waits_for_its_objects(api: Api, jobs: CustomApi) -> None:
     body = jobs.body()
     body["metadata"]["finalizers"] = ["example.com/wait"]
     assert (await api.call("POST", jobs.path(), body)).status == 201
@@ -331,7 +329,7 @@ async def test_deleted_definition_waits_for_its_objects(api: ContractApi, jobs: 
     await api.wait_for(jobs.path(), lambda reply: reply.status == 404)
 
 
-async def test_definition_with_cel_rules_is_accepted(api: ContractApi) -> None:
+async def test_definition_with_cel_rules_is_accepted(api: Api) -> None:
     rule = {"rule": "self.a > 1", "message": "too small"}
     body = _schema(
         type="object", properties={"a": {"type": "integer"}}, **{"x-kubernetes-validations": [rule]}

@@ -12,7 +12,7 @@ from tests.control_plane.contract.api import (
     APPLY,
     JSON,
     STRATEGIC,
-    ContractApi,
+    Api,
     check_refused,
 )
 from tests.control_plane.contract.custom_resources import (
@@ -36,9 +36,7 @@ def _fields(body: Any, manager: str) -> Any:
     return found["fieldsV1"]
 
 
-async def test_object_gets_defaults_and_loses_undeclared_fields(
-    api: ContractApi, jobs: CustomApi
-) -> None:
+async def test_object_gets_defaults_and_loses_undeclared_fields(api: Api, jobs: CustomApi) -> None:
     template = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -61,9 +59,7 @@ async def test_object_gets_defaults_and_loses_undeclared_fields(
     assert all(any(f'\\"{name}\\"' in each for each in reply.warnings) for name in unknown)
 
 
-async def test_strict_validation_refuses_undeclared_fields(
-    api: ContractApi, jobs: CustomApi
-) -> None:
+async def test_strict_validation_refuses_undeclared_fields(api: Api, jobs: CustomApi) -> None:
     path = f"{jobs.path()}?fieldValidation=Strict"
     body = check_refused(await api.call("POST", path, jobs.body(no=1)), 400, "BadRequest")
     assert 'unknown field "spec.no"' in body["message"]
@@ -107,7 +103,7 @@ async def test_null_is_kept_only_where_the_schema_allows_it(
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
 )
 async def test_invalid_object_is_refused_with_the_field(
-    api: ContractApi, jobs: CustomApi, spec: Any, field: str, reason: str
+    api: Api, jobs: CustomApi, spec: Any, field: str, reason: str
 ) -> None:
     reply = await api.call("POST", jobs.path(), jobs.body(**spec))
     body = check_refused(reply, 422, "Invalid", field)
@@ -116,13 +112,13 @@ async def test_invalid_object_is_refused_with_the_field(
     assert details == {"name": "a", "group": jobs.group, "kind": "Job"}
 
 
-async def test_invalid_time_is_refused(api: ContractApi, jobs: CustomApi) -> None:
+async def test_invalid_time_is_refused(api: Api, jobs: CustomApi) -> None:
     reply = await api.call("POST", jobs.path(), jobs.body(when="tomorrow"))
     check_refused(reply, 422, "Invalid", "spec.when")
     assert (await jobs.create(when="2020-01-01T00:00:00Z"))["spec"]["when"]
 
 
-async def test_body_of_another_type_is_refused(api: ContractApi, jobs: CustomApi) -> None:
+async def test_body_of_another_type_is_refused(api: Api, jobs: CustomApi) -> None:
     wrong_kind = await api.call("POST", jobs.path(), jobs.body() | {"kind": "Other"})
     check_refused(wrong_kind, 422, "Invalid", "kind")
     without = jobs.body()
@@ -134,7 +130,7 @@ async def test_body_of_another_type_is_refused(api: ContractApi, jobs: CustomApi
     check_refused(await api.call("POST", jobs.path(), labels), 400, "BadRequest")
 
 
-async def test_merge_and_json_patch_change_an_object(api: ContractApi, jobs: CustomApi) -> None:
+async def test_merge_and_json_patch_change_an_object(api: Api, jobs: CustomApi) -> None:
     await jobs.create()
     reply = await api.patch(jobs.path("a"), {"spec": {"image": "z", "replicas": None}})
     assert reply.body["spec"] == DEFAULTS | {"image": "z"}
@@ -147,7 +143,7 @@ async def test_merge_and_json_patch_change_an_object(api: ContractApi, jobs: Cus
 
 
 async def test_strategic_merge_patch_is_an_unsupported_media_type(
-    api: ContractApi, jobs: CustomApi
+    api: Api, jobs: CustomApi
 ) -> None:
     await jobs.create()
     for path in (jobs.path("a"), jobs.path("a", "scale")):
@@ -156,7 +152,7 @@ async def test_strategic_merge_patch_is_an_unsupported_media_type(
         assert "application/apply-patch+yaml" in body["message"] or path.endswith("scale")
 
 
-async def test_update_must_name_the_revision(api: ContractApi, jobs: CustomApi) -> None:
+async def test_update_must_name_the_revision(api: Api, jobs: CustomApi) -> None:
     missing = await api.call("PUT", jobs.path("a"), jobs.body())
     check_refused(missing, 404, "NotFound")
     live = await jobs.create()
@@ -168,9 +164,7 @@ async def test_update_must_name_the_revision(api: ContractApi, jobs: CustomApi) 
     check_refused(await api.call("PUT", jobs.path("a"), live), 409, "Conflict")
 
 
-async def test_status_and_spec_are_written_by_different_paths(
-    api: ContractApi, jobs: CustomApi
-) -> None:
+async def test_status_and_spec_are_written_by_different_paths(api: Api, jobs: CustomApi) -> None:
     await jobs.create()
     both = {
         "metadata": {"labels": {"a": "b"}},
@@ -191,7 +185,7 @@ async def test_status_and_spec_are_written_by_different_paths(
 
 
 async def test_scale_reads_and_writes_the_paths_of_the_definition(
-    api: ContractApi, jobs: CustomApi
+    api: Api, jobs: CustomApi
 ) -> None:
     await jobs.create(replicas=5)
     await api.patch(jobs.path("a", "status"), {"status": {"replicas": 2, "selector": "a=b"}})
@@ -224,9 +218,7 @@ async def test_created_fields_belong_to_the_creator(jobs: CustomApi) -> None:
     }
 
 
-async def test_apply_merges_by_the_list_types_of_the_schema(
-    api: ContractApi, jobs: CustomApi
-) -> None:
+async def test_apply_merges_by_the_list_types_of_the_schema(api: Api, jobs: CustomApi) -> None:
     spec: dict[str, Any] = {"steps": [{"name": "x", "run": "1"}], "tags": ["t"], "args": ["a"]}
     spec |= {"selector": {"a": "1"}, "labels": {"l": "1"}, "free": {"deep": {"er": 1}}}
     reply = await api.apply(jobs.path("a"), jobs.body(**spec), "one")
@@ -261,13 +253,13 @@ async def test_apply_merges_by_the_list_types_of_the_schema(
     assert reply.body["spec"].keys().isdisjoint({"args", "selector", "labels", "free"})
 
 
-async def test_undeclared_field_cannot_be_applied(api: ContractApi, jobs: CustomApi) -> None:
+async def test_undeclared_field_cannot_be_applied(api: Api, jobs: CustomApi) -> None:
     reply = await api.patch(f"{jobs.path('a')}?fieldManager=one", jobs.body(no=1), APPLY)
     assert reply.status == 500
     assert ".spec.no: field not declared in schema" in reply.body["message"]
 
 
-async def test_printer_columns_are_in_the_table(api: ContractApi, jobs: CustomApi) -> None:
+async def test_printer_columns_are_in_the_table(api: Api, jobs: CustomApi) -> None:
     await jobs.create(steps=[{"name": "w", "run": "0"}, {"name": "x", "run": "1"}])
     table = await api.get(jobs.path(), accept=TABLE)
     columns = [
@@ -287,7 +279,7 @@ async def test_printer_columns_are_in_the_table(api: ContractApi, jobs: CustomAp
     assert age.endswith("s")
 
 
-async def test_only_declared_fields_can_be_selected(api: ContractApi, jobs: CustomApi) -> None:
+async def test_only_declared_fields_can_be_selected(api: Api, jobs: CustomApi) -> None:
     await jobs.create("a", mode="a")
     await jobs.create("b", mode="b")
     found = await api.get(f"{jobs.path()}?fieldSelector=spec.mode%3Db")
@@ -299,7 +291,7 @@ async def test_only_declared_fields_can_be_selected(api: ContractApi, jobs: Cust
     check_refused(reply, 400, "BadRequest")
 
 
-async def test_watch_reports_each_change_with_the_type(api: ContractApi, jobs: CustomApi) -> None:
+async def test_watch_reports_each_change_with_the_type(api: Api, jobs: CustomApi) -> None:
     made = await jobs.create()
     await api.patch(jobs.path("a"), {"spec": {"image": "z"}})
     await api.call("DELETE", jobs.path("a"))
@@ -311,7 +303,7 @@ async def test_watch_reports_each_change_with_the_type(api: ContractApi, jobs: C
     }
 
 
-async def test_watch_ends_when_the_definition_is_deleted(api: ContractApi, jobs: CustomApi) -> None:
+async def test_watch_ends_when_the_definition_is_deleted(api: Api, jobs: CustomApi) -> None:
     live = await api.get(jobs.path())
     query = f"watch=true&timeoutSeconds=600&resourceVersion={live['metadata']['resourceVersion']}"
     url = f"{api.server.url}{jobs.path()}?{query}"
@@ -322,9 +314,7 @@ async def test_watch_ends_when_the_definition_is_deleted(api: ContractApi, jobs:
         await asyncio.wait_for(stream.read(), 60)
 
 
-async def test_deletion_of_a_custom_resource_returns_a_status(
-    api: ContractApi, jobs: CustomApi
-) -> None:
+async def test_deletion_of_a_custom_resource_returns_a_status(api: Api, jobs: CustomApi) -> None:
     uid = (await jobs.create())["metadata"]["uid"]
     reply = await api.call("DELETE", jobs.path("a"))
     details = {"name": "a", "group": jobs.group, "kind": "jobs", "uid": uid}
@@ -332,7 +322,7 @@ async def test_deletion_of_a_custom_resource_returns_a_status(
 
 
 async def test_finalizer_without_a_domain_is_accepted_with_a_warning(
-    api: ContractApi, jobs: CustomApi
+    api: Api, jobs: CustomApi
 ) -> None:
     body = jobs.body()
     body["metadata"]["finalizers"] = ["finalizer.keda.sh"]
@@ -344,7 +334,7 @@ async def test_finalizer_without_a_domain_is_accepted_with_a_warning(
     assert (await api.call("GET", jobs.path("a"))).status == 404
 
 
-async def test_value_that_does_not_change_is_not_validated_again(api: ContractApi) -> None:
+async def test_value_that_does_not_change_is_not_validated_again(api: Api) -> None:
     versions = [small_version("v1", storage=True, old=TEXT, new=TEXT)]
     made = await establish(api, definition(unique_group(), versions=versions))
     body = made.body("g", old="long", new="a")
@@ -368,7 +358,7 @@ async def test_value_that_does_not_change_is_not_validated_again(api: ContractAp
     await api.call("DELETE", made.definition_path)
 
 
-async def test_role_allows_a_custom_kind(api: ContractApi, jobs: CustomApi) -> None:
+async def test_role_allows_a_custom_kind(api: Api, jobs: CustomApi) -> None:
     body = check_refused(await api.call("GET", jobs.path(), token=ALICE), 403, "Forbidden")
     assert f'cannot list resource "jobs" in API group "{jobs.group}"' in body["message"]
     rule = {"apiGroups": [jobs.group], "resources": ["jobs"], "verbs": ["list"]}
@@ -385,7 +375,7 @@ async def test_role_allows_a_custom_kind(api: ContractApi, jobs: CustomApi) -> N
 
 
 async def test_deletion_of_a_namespace_deletes_its_custom_resources(
-    api: ContractApi, jobs: CustomApi
+    api: Api, jobs: CustomApi
 ) -> None:
     await jobs.create()
     await api.call("DELETE", f"/api/v1/namespaces/{api.namespace}")
@@ -393,7 +383,7 @@ async def test_deletion_of_a_namespace_deletes_its_custom_resources(
     await api.wait_for(f"/api/v1/namespaces/{api.namespace}", lambda reply: reply.status == 404)
 
 
-async def test_cluster_scoped_kind_has_no_namespace(api: ContractApi) -> None:
+async def test_cluster_scoped_kind_has_no_namespace(api: Api) -> None:
     versions = [small_version("v1", storage=True, a=TEXT)]
     body = definition(unique_group(), scope="Cluster", versions=versions)
     made = await establish(api, body)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.control_plane.contract.api import (
-    ContractApi,
+    Api,
     check_refused,
     config_map,
     deployment,
@@ -18,7 +18,7 @@ def _is_deleted(reply: Any) -> bool:
     return bool(reply.status == 404)
 
 
-async def test_deletion_returns_a_success_status_that_names_the_object(api: ContractApi) -> None:
+async def test_deletion_returns_a_success_status_that_names_the_object(api: Api) -> None:
     made = await api.create("configmaps", config_map())
     reply = await api.call("DELETE", api.path("configmaps", "m"))
     assert (reply.status, reply.body["kind"], reply.body["status"]) == (200, "Status", "Success")
@@ -27,9 +27,7 @@ async def test_deletion_returns_a_success_status_that_names_the_object(api: Cont
     check_refused(await api.call("DELETE", api.path("configmaps", "m")), 404, "NotFound")
 
 
-async def test_bound_pod_has_a_grace_period_and_an_unbound_pod_is_deleted_at_once(
-    api: ContractApi,
-) -> None:
+async def test_bound_pod_has_a_grace_period_and_an_unbound_pod_is_deleted_at_once(api: Api) -> None:
     await api.create("pods", pod("waits"))
     await api.create("pods", pod("runs", nodeName="node-1"))
     await api.call("DELETE", api.path("pods", "waits"))
@@ -42,9 +40,7 @@ async def test_bound_pod_has_a_grace_period_and_an_unbound_pod_is_deleted_at_onc
     assert (await api.call("GET", api.path("pods", "runs"))).status == 404
 
 
-async def test_object_with_a_finalizer_stays_until_the_finalizer_is_removed(
-    api: ContractApi,
-) -> None:
+async def test_object_with_a_finalizer_stays_until_the_finalizer_is_removed(api: Api) -> None:
     body = config_map()
     body["metadata"]["finalizers"] = ["example.com/hold"]
     await api.create("configmaps", body)
@@ -57,14 +53,14 @@ async def test_object_with_a_finalizer_stays_until_the_finalizer_is_removed(
     assert (await api.call("GET", path)).status == 404
 
 
-async def test_a_finalizer_without_a_domain_is_refused(api: ContractApi) -> None:
+async def test_a_finalizer_without_a_domain_is_refused(api: Api) -> None:
     body = config_map()
     body["metadata"]["finalizers"] = ["hold"]
     reply = await api.call("POST", api.path("configmaps"), body)
     check_refused(reply, 422, "Invalid", "metadata.finalizers[0]")
 
 
-async def test_deletion_with_another_uid_is_a_conflict(api: ContractApi) -> None:
+async def test_deletion_with_another_uid_is_a_conflict(api: Api) -> None:
     made = await api.create("configmaps", config_map())
     path = api.path("configmaps", "m")
     wrong = {"preconditions": {"uid": "00000000-0000-4000-8000-000000000000"}}
@@ -73,14 +69,14 @@ async def test_deletion_with_another_uid_is_a_conflict(api: ContractApi) -> None
     assert (await api.call("DELETE", path, right)).status == 200
 
 
-async def test_a_dry_run_of_a_deletion_deletes_nothing(api: ContractApi) -> None:
+async def test_a_dry_run_of_a_deletion_deletes_nothing(api: Api) -> None:
     await api.create("configmaps", config_map())
     path = api.path("configmaps", "m")
     assert (await api.call("DELETE", path + "?dryRun=All")).status == 200
     assert (await api.call("GET", path)).status == 200
 
 
-async def test_delete_collection_deletes_only_selected_objects(api: ContractApi) -> None:
+async def test_delete_collection_deletes_only_selected_objects(api: Api) -> None:
     for name, side in (("a", "left"), ("b", "left"), ("c", "right")):
         body = config_map(name)
         body["metadata"]["labels"] = {"side": side}
@@ -91,7 +87,7 @@ async def test_delete_collection_deletes_only_selected_objects(api: ContractApi)
     assert [item["metadata"]["name"] for item in left["items"]] == ["c"]
 
 
-async def test_dependent_is_deleted_with_its_owner(api: ContractApi) -> None:
+async def test_dependent_is_deleted_with_its_owner(api: Api) -> None:
     owner = await api.create("configmaps", config_map("owner"))
     reference = {
         "apiVersion": "v1",
@@ -106,7 +102,7 @@ async def test_dependent_is_deleted_with_its_owner(api: ContractApi) -> None:
     await api.wait_for(api.path("configmaps", "owned"), _is_deleted)
 
 
-async def test_orphaned_dependent_stays(api: ContractApi) -> None:
+async def test_orphaned_dependent_stays(api: Api) -> None:
     await api.create("deployments", deployment(replicas=0))
     found = await api.wait_for(api.path("replicasets"), lambda reply: len(reply.body["items"]) == 1)
     name = found.body["items"][0]["metadata"]["name"]
@@ -116,7 +112,7 @@ async def test_orphaned_dependent_stays(api: ContractApi) -> None:
     assert "ownerReferences" not in left["metadata"]
 
 
-async def test_foreground_deletion_deletes_the_owner_last(api: ContractApi) -> None:
+async def test_foreground_deletion_deletes_the_owner_last(api: Api) -> None:
     await api.create("deployments", deployment(replicas=1))
     await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 1)
     path = api.path("deployments", "d") + "?propagationPolicy=Foreground"
@@ -127,9 +123,7 @@ async def test_foreground_deletion_deletes_the_owner_last(api: ContractApi) -> N
 
 
 @pytest.mark.parametrize("policy", ["Background", "Foreground"])
-async def test_objects_that_own_each_other_in_a_circle_are_deleted(
-    api: ContractApi, policy: str
-) -> None:
+async def test_objects_that_own_each_other_in_a_circle_are_deleted(api: Api, policy: str) -> None:
     made = {name: await api.create("configmaps", config_map(name)) for name in ("a", "b", "c")}
     for name, owner in (("a", "c"), ("b", "a"), ("c", "b")):
         reference = {
@@ -146,9 +140,7 @@ async def test_objects_that_own_each_other_in_a_circle_are_deleted(
         await api.wait_for(api.path("configmaps", name), _is_deleted)
 
 
-async def test_terminating_namespace_deletes_its_objects_and_accepts_no_new_ones(
-    api: ContractApi,
-) -> None:
+async def test_terminating_namespace_deletes_its_objects_and_accepts_no_new_ones(api: Api) -> None:
     space = unique_name("ends")
     await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
     body = config_map()
@@ -184,5 +176,5 @@ async def test_terminating_namespace_deletes_its_objects_and_accepts_no_new_ones
 
 
 @pytest.mark.parametrize("name", ["default", "kube-system"])
-async def test_system_namespaces_cannot_be_deleted(api: ContractApi, name: str) -> None:
+async def test_system_namespaces_cannot_be_deleted(api: Api, name: str) -> None:
     check_refused(await api.call("DELETE", f"/api/v1/namespaces/{name}"), 403, "Forbidden")

@@ -5,14 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import (
-    JSON,
-    MERGE,
-    STRATEGIC,
-    ContractApi,
-    check_refused,
-    config_map,
-)
+from tests.control_plane.contract.api import JSON, MERGE, STRATEGIC, Api, check_refused, config_map
 from tests.kubeling.cluster import Reply
 
 STRICT, IGNORE = "?dryRun=All&fieldValidation=Strict", "?dryRun=All&fieldValidation=Ignore"
@@ -51,7 +44,7 @@ def warnings(reply: Reply) -> list[str]:
     return [json.loads(each.removeprefix("299 - ")) for each in reply.warnings]
 
 
-async def test_problems_of_json_are_listed_in_the_order_of_the_document(api: ContractApi) -> None:
+async def test_problems_of_json_are_listed_in_the_order_of_the_document(api: Api) -> None:
     path = api.path("deployments")
     refused = await api.call("POST", path + STRICT, DEPLOYMENT)
     check_refused(refused, 400, "BadRequest")
@@ -63,7 +56,7 @@ async def test_problems_of_json_are_listed_in_the_order_of_the_document(api: Con
     assert (ignored.status, ignored.warnings) == (201, [])
 
 
-async def test_repeated_keys_of_yaml_are_listed_with_their_lines(api: ContractApi) -> None:
+async def test_repeated_keys_of_yaml_are_listed_with_their_lines(api: Api) -> None:
     path, text = api.path("configmaps"), CONFIG_MAP % "nope"
     refused = await api.call("POST", path + STRICT, text, content_type=YAML)
     check_refused(refused, 400, "BadRequest")
@@ -74,7 +67,7 @@ async def test_repeated_keys_of_yaml_are_listed_with_their_lines(api: ContractAp
     assert warnings(warned) == [*IN_CONFIG_MAP, 'unknown field "metadata.nope"']
 
 
-async def test_apply_reports_repeated_keys_and_refuses_unknown_fields(api: ContractApi) -> None:
+async def test_apply_reports_repeated_keys_and_refuses_unknown_fields(api: Api) -> None:
     path, text = api.path("configmaps", "m"), CONFIG_MAP % "annotations"
     refused = await api.apply(path, text, "me", "&fieldValidation=Strict")
     check_refused(refused, 400, "BadRequest")
@@ -109,7 +102,7 @@ IN_JSON_PATCH = [
     ids=["merge", "strategic", "json"],
 )
 async def test_problems_of_a_patch_are_listed_before_those_of_the_patched_object(
-    api: ContractApi, media_type: str, patch: str, in_patch: list[str]
+    api: Api, media_type: str, patch: str, in_patch: list[str]
 ) -> None:
     await api.create("configmaps", config_map(a="1"))
     path, wanted = (
@@ -132,9 +125,7 @@ async def test_problems_of_a_patch_are_listed_before_those_of_the_patched_object
     ],
     ids=["merge", "strategic", "json"],
 )
-async def test_patch_to_a_wrong_type_is_invalid(
-    api: ContractApi, media_type: str, patch: Any
-) -> None:
+async def test_patch_to_a_wrong_type_is_invalid(api: Api, media_type: str, patch: Any) -> None:
     await api.create("configmaps", config_map(a="1"))
     refused = await api.patch(api.path("configmaps", "m"), patch, media_type)
     check_refused(refused, 422, "Invalid", "patch")

@@ -9,7 +9,7 @@ import pytest
 from podpass.crypto import jose
 from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer, fetch_keys
 from podpass.http.fetcher import Fetcher, FetchError, FetchRules
-from tests.control_plane.contract.api import ContractApi
+from tests.control_plane.contract.api import Api
 from tests.control_plane.plane import ISSUER
 
 DOCUMENT, KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
@@ -31,7 +31,7 @@ JWK_SET = "application/jwk-set+json"
     ],
 )
 async def test_documents_are_served_as_one_media_type(
-    api: ContractApi, accept: str, document: int, keys: int
+    api: Api, accept: str, document: int, keys: int
 ) -> None:
     assert (await api.call("GET", DOCUMENT, accept=accept)).status == document
     found = await api.call("GET", KEYS, accept=accept)
@@ -40,14 +40,14 @@ async def test_documents_are_served_as_one_media_type(
         assert found.headers["content-type"] == JWK_SET
 
 
-async def _token(api: ContractApi) -> str:
+async def _token(api: Api) -> str:
     path = api.path("serviceaccounts", "default", "token")
     reply: Any = await api.call("POST", path, {"spec": {}})
     return str(reply.body["status"]["token"])
 
 
 async def test_token_of_any_account_reads_the_keys_of_an_issuer_that_does_not_resolve(
-    api: ContractApi, tmp_path: Path
+    api: Api, tmp_path: Path
 ) -> None:
     token = await _token(api)
     (tmp_path / "token").write_text(token)

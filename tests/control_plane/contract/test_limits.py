@@ -4,14 +4,14 @@ import gzip
 
 import pytest
 
-from tests.control_plane.contract.api import JSON, MERGE, ContractApi, check_refused, config_map
+from tests.control_plane.contract.api import JSON, MERGE, Api, check_refused, config_map
 
 MAX_BYTES = 3 * 1024 * 1024
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_body_over_the_limit_is_refused_with_413(api: ContractApi, method: str) -> None:
+async def test_body_over_the_limit_is_refused_with_413(api: Api, method: str) -> None:
     body = b'{"metadata":{"name":"m"}}'
     path, kind = api.path("configmaps"), "application/json"
     reply = await api.call("POST", path, body.ljust(MAX_BYTES), content_type=kind)
@@ -23,7 +23,7 @@ async def test_body_over_the_limit_is_refused_with_413(api: ContractApi, method:
     assert refused["message"] == f"Request entity too large: limit is {MAX_BYTES}"
 
 
-async def test_json_patch_has_at_most_ten_thousand_operations(api: ContractApi) -> None:
+async def test_json_patch_has_at_most_ten_thousand_operations(api: Api) -> None:
     await api.create("configmaps", config_map())
     path = api.path("configmaps", "m")
     test = {"op": "test", "path": "/metadata/name", "value": "m"}
@@ -36,7 +36,7 @@ async def test_json_patch_has_at_most_ten_thousand_operations(api: ContractApi) 
     )
 
 
-async def test_body_nested_ten_thousand_times_is_refused(api: ContractApi) -> None:
+async def test_body_nested_ten_thousand_times_is_refused(api: Api) -> None:
     """The real server reads 10,000 levels, the embedded one 250: both answer, and stay up."""
     body = '{"metadata":{"name":"m"},"x":' + '{"a":' * 10_001 + "1" + "}" * 10_002
     reply = await api.call("POST", api.path("configmaps"), body)
@@ -44,7 +44,7 @@ async def test_body_nested_ten_thousand_times_is_refused(api: ContractApi) -> No
     assert (await api.call("GET", "/readyz")).status == 200
 
 
-async def test_compressed_body_is_not_decoded(api: ContractApi) -> None:
+async def test_compressed_body_is_not_decoded(api: Api) -> None:
     body = gzip.compress(b'{"metadata":{"name":"m"}}')
     reply = await api.call("POST", api.path("configmaps"), body, content_encoding="gzip")
     check_refused(reply, 400, "BadRequest")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.control_plane.contract.api import ContractApi, check_refused, config_map, deployment, pod
+from tests.control_plane.contract.api import Api, check_refused, config_map, deployment, pod
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
@@ -10,7 +10,7 @@ PARTIALS = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
 @pytest.fixture
-async def maps(api: ContractApi) -> str:
+async def maps(api: Api) -> str:
     for number in range(5):
         body = config_map(f"m{number}")
         body["metadata"]["labels"] = {"half": "low" if number < 2 else "high", "n": str(number)}
@@ -35,12 +35,12 @@ def _names(body: dict[str, list[dict[str, dict[str, str]]]]) -> list[str]:
     ],
 )
 async def test_label_selector_selects_objects(
-    api: ContractApi, maps: str, selector: str, names: list[str]
+    api: Api, maps: str, selector: str, names: list[str]
 ) -> None:
     assert _names(await api.get(f"{maps}?labelSelector={selector}")) == names
 
 
-async def test_field_selector_selects_objects(api: ContractApi, maps: str) -> None:
+async def test_field_selector_selects_objects(api: Api, maps: str) -> None:
     assert _names(await api.get(f"{maps}?fieldSelector=metadata.name=m3")) == ["m3"]
     await api.create("pods", pod())
     pods = api.path("pods")
@@ -53,13 +53,11 @@ async def test_field_selector_selects_objects(api: ContractApi, maps: str) -> No
 @pytest.mark.parametrize(
     "query", ["labelSelector=a b", "labelSelector=a in", "fieldSelector=data.a=b"]
 )
-async def test_invalid_selector_is_refused(api: ContractApi, query: str) -> None:
+async def test_invalid_selector_is_refused(api: Api, query: str) -> None:
     check_refused(await api.call("GET", f"{api.path('configmaps')}?{query}"), 400, "BadRequest")
 
 
-async def test_pages_are_consecutive_and_name_the_remaining_count(
-    api: ContractApi, maps: str
-) -> None:
+async def test_pages_are_consecutive_and_name_the_remaining_count(api: Api, maps: str) -> None:
     query = f"{maps}?labelSelector=half&limit=2"
     plain = f"{maps}?limit=4"
     first = await api.get(plain)
@@ -74,33 +72,31 @@ async def test_pages_are_consecutive_and_name_the_remaining_count(
     assert "remainingItemCount" not in selected["metadata"]
 
 
-async def test_later_pages_show_the_state_of_the_first_page(api: ContractApi, maps: str) -> None:
+async def test_later_pages_show_the_state_of_the_first_page(api: Api, maps: str) -> None:
     first = await api.get(f"{maps}?limit=4")
     await api.call("DELETE", api.path("configmaps", "m4"))
     rest = await api.get(f"{maps}?limit=4&continue={first['metadata']['continue']}")
     assert _names(rest) == ["m3", "m4"]
 
 
-async def test_invalid_continue_token_is_refused(api: ContractApi, maps: str) -> None:
+async def test_invalid_continue_token_is_refused(api: Api, maps: str) -> None:
     check_refused(await api.call("GET", f"{maps}?limit=1&continue=nonsense"), 400, "BadRequest")
 
 
-async def test_invalid_resource_version_is_refused(api: ContractApi, maps: str) -> None:
+async def test_invalid_resource_version_is_refused(api: Api, maps: str) -> None:
     reply = await api.call("GET", f"{maps}?resourceVersion=abc")
     assert (reply.status, reply.body["status"]) == (400, "Failure")
     reply = await api.call("GET", f"{maps}?resourceVersionMatch=Exact")
     check_refused(reply, 422, "Invalid", "resourceVersionMatch")
 
 
-async def test_list_over_all_namespaces_contains_this_namespace(
-    api: ContractApi, maps: str
-) -> None:
+async def test_list_over_all_namespaces_contains_this_namespace(api: Api, maps: str) -> None:
     assert maps
     found = await api.get(f"/api/v1/configmaps?fieldSelector=metadata.namespace={api.namespace}")
     assert len(_names(found)) == 5
 
 
-async def test_pods_are_returned_as_a_table(api: ContractApi) -> None:
+async def test_pods_are_returned_as_a_table(api: Api) -> None:
     await api.create("pods", pod())
     table = await api.get(api.path("pods"), accept=TABLE)
     assert (table["kind"], table["apiVersion"]) == ("Table", "meta.k8s.io/v1")
@@ -119,13 +115,13 @@ async def test_pods_are_returned_as_a_table(api: ContractApi) -> None:
     [("None", None), ("Metadata", "PartialObjectMetadata"), ("Object", "ConfigMap")],
 )
 async def test_table_row_contains_the_requested_part_of_its_object(
-    api: ContractApi, maps: str, include: str, kind: str | None
+    api: Api, maps: str, include: str, kind: str | None
 ) -> None:
     table = await api.get(f"{maps}?includeObject={include}", accept=TABLE)
     assert {(row.get("object") or {}).get("kind") for row in table["rows"]} == {kind}
 
 
-async def test_deployments_are_returned_as_a_table(api: ContractApi) -> None:
+async def test_deployments_are_returned_as_a_table(api: Api) -> None:
     await api.create("deployments", deployment(replicas=0))
     table = await api.get(api.path("deployments", "d"), accept=TABLE)
     columns = [each["name"] for each in table["columnDefinitions"] if each["priority"] == 0]
@@ -133,18 +129,18 @@ async def test_deployments_are_returned_as_a_table(api: ContractApi) -> None:
     assert table["rows"][0]["cells"][:4] == ["d", "0/0", 0, 0]
 
 
-async def test_metadata_only_list_is_returned_on_request(api: ContractApi, maps: str) -> None:
+async def test_metadata_only_list_is_returned_on_request(api: Api, maps: str) -> None:
     one = await api.get(api.path("configmaps", "m1"), accept=PARTIAL)
     assert (one["kind"], "data" in one) == ("PartialObjectMetadata", False)
     many = await api.get(maps, accept=PARTIALS)
     assert many["kind"] == "PartialObjectMetadataList"
 
 
-async def test_unknown_media_type_is_not_acceptable(api: ContractApi) -> None:
+async def test_unknown_media_type_is_not_acceptable(api: Api) -> None:
     check_refused(await api.call("GET", api.path("pods"), accept="text/csv"), 406, "NotAcceptable")
 
 
-async def test_timeout_of_a_request_must_be_a_duration(api: ContractApi) -> None:
+async def test_timeout_of_a_request_must_be_a_duration(api: Api) -> None:
     path = api.path("configmaps")
     for timeout in ("0s", "3m", "1m30.5s", "0", ".5h"):
         assert (await api.call("GET", f"{path}?timeout={timeout}")).status == 200

@@ -10,7 +10,7 @@ from tests.control_plane.contract.api import (
     ADMIN,
     NODE,
     NODE_NAME,
-    ContractApi,
+    Api,
     check_refused,
     pod,
     unique_name,
@@ -25,7 +25,7 @@ BINDING = "contract-nodes"
 
 
 @pytest.fixture(autouse=True)
-async def node_role(api: ContractApi) -> None:
+async def node_role(api: Api) -> None:
     """Bind the role of nodes: only the node authorizer of a whole cluster does without it."""
     body = {
         "metadata": {"name": BINDING},
@@ -42,7 +42,7 @@ async def node_role(api: ContractApi) -> None:
     assert reply.status in (201, 409), reply.text
 
 
-async def _pod(api: ContractApi, *volumes: Any, node: str = NODE_NAME) -> dict[str, Any]:
+async def _pod(api: Api, *volumes: Any, node: str = NODE_NAME) -> dict[str, Any]:
     """Create a pod on a node; return the reference that binds a token to it."""
     made = await api.create(
         "pods", pod(nodeName=node, automountServiceAccountToken=False, volumes=list(volumes))
@@ -59,7 +59,7 @@ def _projected(*audiences: str) -> dict[str, Any]:
 
 
 async def _request(
-    api: ContractApi, ref: Any, *audiences: str, account: str = "default", token: str = NODE
+    api: Api, ref: Any, *audiences: str, account: str = "default", token: str = NODE
 ) -> Reply:
     """Request a token; a server that has not seen the pod or the role yet is asked again."""
     body = {"spec": {"audiences": list(audiences), "boundObjectRef": ref}}
@@ -74,13 +74,13 @@ def _is_stale(reply: Reply) -> bool:
     return message == 'pod "p" not found' or "cannot create resource" in message
 
 
-def _message(api: ContractApi, reply: Reply) -> str:
+def _message(api: Api, reply: Reply) -> str:
     message = str(check_refused(reply, 403, "Forbidden")["message"])
     assert reply.body["details"] == {"name": "default", "kind": "serviceaccounts"}
     return message.replace(api.namespace, "NAMESPACE")
 
 
-async def _unauthorized(api: ContractApi, quoted: str) -> str:
+async def _unauthorized(api: Api, quoted: str) -> str:
     """Return the message for an audience that neither a volume nor RBAC allows.
 
     The embedded server has the words of 1.37; those of 1.34 are longer.
@@ -96,7 +96,7 @@ async def _unauthorized(api: ContractApi, quoted: str) -> str:
     )
 
 
-async def test_node_gets_a_token_for_an_audience_of_the_pods_volumes(api: ContractApi) -> None:
+async def test_node_gets_a_token_for_an_audience_of_the_pods_volumes(api: Api) -> None:
     ref = await _pod(api, _projected(AUDIENCE, "other"))
     for audience in (AUDIENCE, "other"):
         reply = await _request(api, ref, audience)
@@ -116,7 +116,7 @@ async def test_node_gets_a_token_for_an_audience_of_the_pods_volumes(api: Contra
     ids=["stolen", "quote", "wildcard", "newline", "unprintable"],
 )
 async def test_node_gets_no_token_for_another_audience(
-    api: ContractApi, audience: str, quoted: str
+    api: Api, audience: str, quoted: str
 ) -> None:
     ref = await _pod(api, _projected(AUDIENCE))
     message = _message(api, await _request(api, ref, audience))
@@ -125,14 +125,12 @@ async def test_node_gets_no_token_for_another_audience(
     assert reply.status == 201, reply.text
 
 
-async def test_node_gets_no_token_for_the_api_server_that_the_pod_does_not_mount(
-    api: ContractApi,
-) -> None:
+async def test_node_gets_no_token_for_the_api_server_that_the_pod_does_not_mount(api: Api) -> None:
     ref = await _pod(api, _projected(AUDIENCE))
     assert _message(api, await _request(api, ref)) == await _unauthorized(api, '""')
 
 
-async def test_node_gets_a_token_for_the_api_server_that_the_pod_mounts(api: ContractApi) -> None:
+async def test_node_gets_a_token_for_the_api_server_that_the_pod_mounts(api: Api) -> None:
     source = {"serviceAccountToken": {"path": "token"}}
     ref = await _pod(api, {"name": "api", "projected": {"sources": [source]}})
     reply = await _request(api, ref)
@@ -142,14 +140,14 @@ async def test_node_gets_a_token_for_the_api_server_that_the_pod_mounts(api: Con
     ]
 
 
-async def test_node_gets_no_token_with_two_audiences(api: ContractApi) -> None:
+async def test_node_gets_no_token_with_two_audiences(api: Api) -> None:
     ref = await _pod(api, _projected(AUDIENCE, "other"))
     assert _message(api, await _request(api, ref, AUDIENCE, "other")) == (
         'serviceaccounts "default" is forbidden: node may only request 0 or 1 audiences'
     )
 
 
-async def test_node_gets_a_token_for_an_audience_of_a_csi_driver(api: ContractApi) -> None:
+async def test_node_gets_a_token_for_an_audience_of_a_csi_driver(api: Api) -> None:
     driver = unique_name("driver")
     spec = {"tokenRequests": [{"audience": AUDIENCE}], "volumeLifecycleModes": ["Ephemeral"]}
     made = await api.call("POST", DRIVERS, {"metadata": {"name": driver}, "spec": spec})
@@ -184,7 +182,7 @@ async def test_node_gets_a_token_for_an_audience_of_a_csi_driver(api: ContractAp
     ids=["driver", "drivers", "claim"],
 )
 async def test_missing_object_of_a_volume_is_named(
-    api: ContractApi, volumes: list[dict[str, Any]], reason: str
+    api: Api, volumes: list[dict[str, Any]], reason: str
 ) -> None:
     named = [{"name": f"v{at}", **volume} for at, volume in enumerate(volumes)]
     ref = await _pod(api, *named, _projected(AUDIENCE))
@@ -195,7 +193,7 @@ async def test_missing_object_of_a_volume_is_named(
     )
 
 
-async def test_node_gets_a_token_for_an_audience_that_rbac_allows(api: ContractApi) -> None:
+async def test_node_gets_a_token_for_an_audience_that_rbac_allows(api: Api) -> None:
     ref = await _pod(api, _projected(AUDIENCE))
     name = unique_name("audiences")
     rule = {
@@ -237,7 +235,7 @@ async def test_node_gets_a_token_for_an_audience_that_rbac_allows(api: ContractA
     ],
 )
 async def test_node_gets_only_tokens_that_are_bound_to_a_pod(
-    api: ContractApi, change: Any, reason: str
+    api: Api, change: Any, reason: str
 ) -> None:
     ref = await _pod(api, _projected(AUDIENCE))
     given = None if change is None else ref | change
@@ -245,7 +243,7 @@ async def test_node_gets_only_tokens_that_are_bound_to_a_pod(
     assert message == f'serviceaccounts "default" is forbidden: {reason}'
 
 
-async def test_node_gets_no_token_of_a_pod_on_another_node(api: ContractApi) -> None:
+async def test_node_gets_no_token_of_a_pod_on_another_node(api: Api) -> None:
     ref = await _pod(api, _projected(AUDIENCE), node="n2")
     assert _message(api, await _request(api, ref, AUDIENCE)) == (
         'serviceaccounts "default" is forbidden: '
@@ -253,7 +251,7 @@ async def test_node_gets_no_token_of_a_pod_on_another_node(api: ContractApi) -> 
     )
 
 
-async def test_missing_pod_is_reported_before_a_missing_account(api: ContractApi) -> None:
+async def test_missing_pod_is_reported_before_a_missing_account(api: Api) -> None:
     ref = {"kind": "Pod", "apiVersion": "v1", "name": "none", "uid": UID}
     found = check_refused(await _request(api, ref, AUDIENCE, account="missing"), 404, "NotFound")
     assert found["message"] == 'pod "none" not found'

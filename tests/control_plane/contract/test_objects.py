@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import STRATEGIC, ContractApi, check_refused, deployment, pod
+from tests.control_plane.contract.api import STRATEGIC, Api, check_refused, deployment, pod
 
 
 def _binding(node: str) -> dict[str, Any]:
@@ -12,7 +12,7 @@ def _binding(node: str) -> dict[str, Any]:
     return {"metadata": {"name": "p"}, "target": target}
 
 
-async def test_second_binding_of_a_pod_is_a_conflict(api: ContractApi) -> None:
+async def test_second_binding_of_a_pod_is_a_conflict(api: Api) -> None:
     await api.create("pods", pod())
     path = api.path("pods", "p", "binding")
     reply = await api.call("POST", path, _binding("node-1"))
@@ -24,7 +24,7 @@ async def test_second_binding_of_a_pod_is_a_conflict(api: ContractApi) -> None:
     check_refused(await api.call("POST", path, _binding("node-2")), 409, "Conflict")
 
 
-async def test_pod_status_is_changed_by_its_subresource_only(api: ContractApi) -> None:
+async def test_pod_status_is_changed_by_its_subresource_only(api: Api) -> None:
     await api.create("pods", pod())
     change = {"status": {"phase": "Running"}, "spec": {"activeDeadlineSeconds": 5}}
     reply = await api.patch(api.path("pods", "p", "status"), change, STRATEGIC)
@@ -34,14 +34,14 @@ async def test_pod_status_is_changed_by_its_subresource_only(api: ContractApi) -
     assert reply.body["status"]["phase"] == "Running"
 
 
-async def test_log_of_an_unbound_pod_is_refused(api: ContractApi) -> None:
+async def test_log_of_an_unbound_pod_is_refused(api: Api) -> None:
     await api.create("pods", pod())
     reply = await api.call("GET", api.path("pods", "p", "log"))
     assert (reply.status, reply.text) == (204, "")
     check_refused(await api.call("GET", api.path("pods", "q", "log")), 404, "NotFound")
 
 
-async def test_log_of_an_unknown_container_is_refused(api: ContractApi) -> None:
+async def test_log_of_an_unknown_container_is_refused(api: Api) -> None:
     await api.create("pods", pod())
     path = api.path("pods", "p", "log")
     check_refused(await api.call("GET", f"{path}?container=x"), 400, "BadRequest")
@@ -53,7 +53,7 @@ async def test_log_of_an_unknown_container_is_refused(api: ContractApi) -> None:
 
 
 @pytest.mark.parametrize("version", ["policy/v1", "policy/v1beta1"])
-async def test_an_eviction_deletes_a_pod(api: ContractApi, version: str) -> None:
+async def test_an_eviction_deletes_a_pod(api: Api, version: str) -> None:
     await api.create("pods", pod())
     path = api.path("pods", "p", "eviction")
     body = {"apiVersion": version, "kind": "Eviction", "metadata": {"name": "p"}}
@@ -64,9 +64,7 @@ async def test_an_eviction_deletes_a_pod(api: ContractApi, version: str) -> None
     assert (await api.call("GET", api.path("pods", "p"))).status == 404
 
 
-async def test_eviction_that_a_disruption_budget_forbids_is_refused_with_429(
-    api: ContractApi,
-) -> None:
+async def test_eviction_that_a_disruption_budget_forbids_is_refused_with_429(api: Api) -> None:
     await api.create("deployments", deployment())
     found = await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 1)
     name = found.body["items"][0]["metadata"]["name"]
@@ -83,7 +81,7 @@ async def test_eviction_that_a_disruption_budget_forbids_is_refused_with_429(
     check_refused(reply, 429, "TooManyRequests")
 
 
-async def test_deployment_creates_its_pods_and_is_scaled(api: ContractApi) -> None:
+async def test_deployment_creates_its_pods_and_is_scaled(api: Api) -> None:
     await api.create("deployments", deployment(replicas=2))
     found = await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 2)
     owner = found.body["items"][0]["metadata"]["ownerReferences"][0]
@@ -96,7 +94,7 @@ async def test_deployment_creates_its_pods_and_is_scaled(api: ContractApi) -> No
     await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 3)
 
 
-async def test_job_creates_its_pod(api: ContractApi) -> None:
+async def test_job_creates_its_pod(api: Api) -> None:
     container = {"name": "c", "image": "i"}
     template = {
         "spec": {"restartPolicy": "Never", "containers": [container], "schedulerName": "none"}
@@ -107,7 +105,7 @@ async def test_job_creates_its_pod(api: ContractApi) -> None:
     assert labels["batch.kubernetes.io/job-name"] == "j"
 
 
-async def test_lease_is_renewed_only_with_its_current_version(api: ContractApi) -> None:
+async def test_lease_is_renewed_only_with_its_current_version(api: Api) -> None:
     spec = {
         "holderIdentity": "one",
         "leaseDurationSeconds": 15,
@@ -121,7 +119,7 @@ async def test_lease_is_renewed_only_with_its_current_version(api: ContractApi) 
     assert (await api.get(path))["spec"]["renewTime"] == "2026-01-01T00:00:00.000000Z"
 
 
-async def test_event_is_stored_only_in_the_namespace_of_its_object(api: ContractApi) -> None:
+async def test_event_is_stored_only_in_the_namespace_of_its_object(api: Api) -> None:
     body = {
         "metadata": {"name": "e"},
         "involvedObject": {"kind": "Pod", "name": "p", "namespace": api.namespace},
@@ -139,14 +137,14 @@ async def test_event_is_stored_only_in_the_namespace_of_its_object(api: Contract
     check_refused(reply, 422, "Invalid", "involvedObject.namespace")
 
 
-async def test_recreated_account_has_another_uid(api: ContractApi) -> None:
+async def test_recreated_account_has_another_uid(api: Api) -> None:
     made = await api.create("serviceaccounts", {"metadata": {"name": "web"}})
     await api.call("DELETE", api.path("serviceaccounts", "web"))
     again = await api.create("serviceaccounts", {"metadata": {"name": "web"}})
     assert made["metadata"]["uid"] != again["metadata"]["uid"]
 
 
-async def test_new_namespace_gets_the_default_account_and_the_ca_bundle(api: ContractApi) -> None:
+async def test_new_namespace_gets_the_default_account_and_the_ca_bundle(api: Api) -> None:
     assert (await api.get(api.path("serviceaccounts", "default")))["metadata"][
         "namespace"
     ] == api.namespace
@@ -156,7 +154,7 @@ async def test_new_namespace_gets_the_default_account_and_the_ca_bundle(api: Con
     await api.wait_for(api.path("serviceaccounts", "default"), lambda reply: reply.status == 200)
 
 
-async def test_ephemeral_containers_are_added_by_their_subresource_only(api: ContractApi) -> None:
+async def test_ephemeral_containers_are_added_by_their_subresource_only(api: Api) -> None:
     await api.create("pods", pod())
     change = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "d"}]}}
     check_refused(await api.patch(api.path("pods", "p"), change, STRATEGIC), 422, "Invalid", "spec")
@@ -166,14 +164,14 @@ async def test_ephemeral_containers_are_added_by_their_subresource_only(api: Con
 
 
 @pytest.mark.parametrize("kind", ["Opaque", "kubernetes.io/tls"])
-async def test_type_of_a_secret_cannot_change(api: ContractApi, kind: str) -> None:
+async def test_type_of_a_secret_cannot_change(api: Api, kind: str) -> None:
     data = {"tls.crt": "", "tls.key": ""}
     await api.create("secrets", {"metadata": {"name": "s"}, "type": kind, "data": data})
     reply = await api.patch(api.path("secrets", "s"), {"type": "example.com/other"})
     check_refused(reply, 422, "Invalid", "type")
 
 
-async def test_service_gets_and_loses_addresses_with_its_type(api: ContractApi) -> None:
+async def test_service_gets_and_loses_addresses_with_its_type(api: Api) -> None:
     ports = [{"port": 80, "protocol": "TCP"}]
     outside = {"type": "ExternalName", "externalName": "example.com"}
     body = {"metadata": {"name": "s"}, "spec": outside | {"ports": ports}}
@@ -203,7 +201,7 @@ def _replication_controller(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "rc"}, "spec": {"template": template, **spec}}
 
 
-async def test_replication_controller_has_defaults_and_creates_its_pods(api: ContractApi) -> None:
+async def test_replication_controller_has_defaults_and_creates_its_pods(api: Api) -> None:
     made = await api.create("replicationcontrollers", _replication_controller())
     labels = {"app": "rc"}
     assert (made["metadata"]["labels"], made["metadata"]["generation"]) == (labels, 1)
@@ -228,7 +226,7 @@ async def test_replication_controller_has_defaults_and_creates_its_pods(api: Con
     ] * 2
 
 
-async def test_replication_controller_without_matching_labels_is_refused(api: ContractApi) -> None:
+async def test_replication_controller_without_matching_labels_is_refused(api: Api) -> None:
     path = api.path("replicationcontrollers")
     reply = await api.call("POST", path, _replication_controller(selector={"app": "other"}))
     check_refused(reply, 422, "Invalid", "spec.template.metadata.labels")
@@ -242,7 +240,7 @@ async def test_replication_controller_without_matching_labels_is_refused(api: Co
 
 
 async def test_deleting_a_replication_controller_without_propagation_policy_orphans_its_pods(
-    api: ContractApi,
+    api: Api,
 ) -> None:
     await api.create("replicationcontrollers", _replication_controller())
     await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 1)
@@ -254,7 +252,7 @@ async def test_deleting_a_replication_controller_without_propagation_policy_orph
     assert "deletionTimestamp" not in orphan["metadata"]
 
 
-async def test_table_of_replication_controllers_has_their_selector(api: ContractApi) -> None:
+async def test_table_of_replication_controllers_has_their_selector(api: Api) -> None:
     await api.create("replicationcontrollers", _replication_controller(replicas=0))
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
     table = await api.get(api.path("replicationcontrollers"), accept=accept)

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.control_plane.contract.api import ADMIN, TIMEOUT_SECONDS, ContractApi, config_map
+from tests.control_plane.contract.api import ADMIN, TIMEOUT_SECONDS, Api, config_map
 
 ONE = "&fieldSelector=metadata.name=m"
 
@@ -17,7 +17,7 @@ def _types_and_values(events: list[Any]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-async def before(api: ContractApi) -> str:
+async def before(api: Api) -> str:
     """Create, change and delete an object; return the version before that."""
     found = await api.get(api.path("configmaps"))
     version = str(found["metadata"]["resourceVersion"])
@@ -27,34 +27,30 @@ async def before(api: ContractApi) -> str:
     return version
 
 
-async def test_changes_arrive_in_order(api: ContractApi, before: str) -> None:
+async def test_changes_arrive_in_order(api: Api, before: str) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     assert _types_and_values(events) == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
 
 
-async def test_resource_versions_of_events_increase_and_are_unique(
-    api: ContractApi, before: str
-) -> None:
+async def test_resource_versions_of_events_increase_and_are_unique(api: Api, before: str) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
     assert versions == sorted(set(versions))
 
 
-async def test_watch_continues_from_a_resource_version(api: ContractApi, before: str) -> None:
+async def test_watch_continues_from_a_resource_version(api: Api, before: str) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     later = events[0]["object"]["metadata"]["resourceVersion"]
     rest = await api.watch(api.path("configmaps"), f"&resourceVersion={later}{ONE}")
     assert _types_and_values(rest) == [("MODIFIED", "2"), ("DELETED", "2")]
 
 
-async def test_watch_without_resource_version_starts_with_existing_objects(
-    api: ContractApi,
-) -> None:
+async def test_watch_without_resource_version_starts_with_existing_objects(api: Api) -> None:
     await api.create("configmaps", config_map(a="1"))
     assert _types_and_values(await api.watch(api.path("configmaps"), ONE)) == [("ADDED", "1")]
 
 
-async def test_object_that_no_longer_matches_is_reported_as_deleted(api: ContractApi) -> None:
+async def test_object_that_no_longer_matches_is_reported_as_deleted(api: Api) -> None:
     body = config_map(a="1")
     body["metadata"]["labels"] = {"in": "yes"}
     made = await api.create("configmaps", body)
@@ -68,7 +64,7 @@ async def test_object_that_no_longer_matches_is_reported_as_deleted(api: Contrac
     assert _types_and_values(events) == [("DELETED", "1"), ("ADDED", "3")]
 
 
-async def test_initial_events_end_with_a_bookmark_on_request(api: ContractApi) -> None:
+async def test_initial_events_end_with_a_bookmark_on_request(api: Api) -> None:
     await api.create("configmaps", config_map(a="1"))
     query = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
     events = await api.watch(api.path("configmaps"), query + ONE)
@@ -77,14 +73,14 @@ async def test_initial_events_end_with_a_bookmark_on_request(api: ContractApi) -
     assert annotations == {"k8s.io/initial-events-end": "true"}
 
 
-async def test_list_at_a_future_resource_version_is_refused(api: ContractApi) -> None:
+async def test_list_at_a_future_resource_version_is_refused(api: Api) -> None:
     reply = await api.call("GET", f"{api.path('configmaps')}?resourceVersion=99999999999")
     assert reply.status == 504
     causes = reply.body["details"]["causes"]
     assert [cause["reason"] for cause in causes] == ["ResourceVersionTooLarge"]
 
 
-async def test_metadata_only_watch_contains_only_metadata(api: ContractApi, before: str) -> None:
+async def test_metadata_only_watch_contains_only_metadata(api: Api, before: str) -> None:
     accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
     query = f"watch=true&timeoutSeconds=1&resourceVersion={before}{ONE}"
     reply = await api.call("GET", f"{api.path('configmaps')}?{query}", accept=accept)
@@ -98,7 +94,7 @@ def _token_protocol(token: str) -> str:
     return f"base64url.bearer.authorization.k8s.io.{encoded}"
 
 
-async def test_changes_arrive_by_websocket_from_a_browser(api: ContractApi, before: str) -> None:
+async def test_changes_arrive_by_websocket_from_a_browser(api: Api, before: str) -> None:
     """A browser sends its token as a subprotocol, which the server does not confirm."""
     path = f"{api.path('configmaps')}?watch=1&timeoutSeconds=60&resourceVersion={before}{ONE}"
     url = api.server.url.replace("https", "wss") + path
@@ -124,7 +120,7 @@ async def test_changes_arrive_by_websocket_from_a_browser(api: ContractApi, befo
     ids=["no token", "no other subprotocol", "unknown token", "two tokens"],
 )
 async def test_websocket_without_one_valid_token_is_refused(
-    api: ContractApi, protocols: tuple[str, ...], status: int
+    api: Api, protocols: tuple[str, ...], status: int
 ) -> None:
     url = api.server.url.replace("https", "wss") + api.path("configmaps") + "?watch=1"
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:

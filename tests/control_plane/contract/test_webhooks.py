@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.control_plane.contract.api import ContractApi, check_refused, config_map
+from tests.control_plane.contract.api import Api, check_refused, config_map
 from tests.control_plane.contract.hooks import (
     VALIDATING,
-    ContractWebhooks,
+    Webhooks,
     label_response,
     labelled_config_map,
     patch_response,
@@ -21,9 +21,9 @@ from tests.kubeling.cluster import Reply
 
 
 @pytest.fixture
-async def hooks(api: ContractApi, tmp_path: Path) -> AsyncIterator[ContractWebhooks]:
+async def hooks(api: Api, tmp_path: Path) -> AsyncIterator[Webhooks]:
     async with AsyncExitStack() as stack:
-        yield ContractWebhooks(api, tmp_path, stack)
+        yield Webhooks(api, tmp_path, stack)
 
 
 @pytest.fixture
@@ -34,13 +34,11 @@ def closed_url() -> str:
         return f"https://127.0.0.1:{unused.getsockname()[1]}/hook"
 
 
-async def _post(api: ContractApi, body: Any = None, query: str = "") -> Reply:
+async def _post(api: Api, body: Any = None, query: str = "") -> Reply:
     return await api.call("POST", api.path("configmaps") + query, body or labelled_config_map())
 
 
-async def test_review_names_user_operation_and_resource(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_review_names_user_operation_and_resource(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     await hooks.register(hooks.spec(one.url, timeoutSeconds=7))
     assert (await _post(api)).status == 201
@@ -56,9 +54,7 @@ async def test_review_names_user_operation_and_resource(
     assert one.queries == ["timeout=7s"]
 
 
-async def test_review_contains_the_request_options(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_review_contains_the_request_options(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     await hooks.register(hooks.spec(one.url))
     await _post(api)
@@ -67,7 +63,7 @@ async def test_review_contains_the_request_options(
     assert [asked["options"] for asked in one.asked] == [plain, plain | {"fieldManager": "me"}]
 
 
-async def test_review_of_a_patch_is_an_update(api: ContractApi, hooks: ContractWebhooks) -> None:
+async def test_review_of_a_patch_is_an_update(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     spec = hooks.spec(one.url)
     spec["rules"][0]["operations"] = ["UPDATE"]
@@ -83,7 +79,7 @@ async def test_review_of_a_patch_is_an_update(api: ContractApi, hooks: ContractW
     }
 
 
-async def test_patched_object_is_stored(api: ContractApi, hooks: ContractWebhooks) -> None:
+async def test_patched_object_is_stored(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start(label_response("by", "hook"))
     await hooks.register(hooks.spec(one.url))
     await _post(api)
@@ -92,7 +88,7 @@ async def test_patched_object_is_stored(api: ContractApi, hooks: ContractWebhook
 
 
 async def test_webhooks_are_called_in_order_and_receive_earlier_patches(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     one, two = await hooks.start(label_response("one")), await hooks.start(label_response("two"))
     await hooks.register(hooks.spec(one.url, "b.example.com"), hooks.spec(two.url, "a.example.com"))
@@ -103,7 +99,7 @@ async def test_webhooks_are_called_in_order_and_receive_earlier_patches(
 
 
 async def test_webhook_with_reinvocation_policy_is_called_again_after_a_later_change(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     one, two = await hooks.start(), await hooks.start(label_response("two"))
     first = hooks.spec(one.url, "a.example.com", reinvocationPolicy="IfNeeded")
@@ -115,7 +111,7 @@ async def test_webhook_with_reinvocation_policy_is_called_again_after_a_later_ch
 
 
 async def test_webhook_with_reinvocation_policy_never_is_called_once(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     one, two = await hooks.start(), await hooks.start(label_response("two"))
     first = hooks.spec(one.url, "a.example.com", reinvocationPolicy="Never")
@@ -124,16 +120,14 @@ async def test_webhook_with_reinvocation_policy_never_is_called_once(
     assert len(one.asked) == 1
 
 
-async def test_warnings_are_returned_to_the_client(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_warnings_are_returned_to_the_client(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start({"allowed": True, "warnings": ["mind the gap", "and the door"]})
     await hooks.register(hooks.spec(one.url))
     assert (await _post(api)).warnings == ['299 - "mind the gap"', '299 - "and the door"']
 
 
 async def test_long_warnings_are_truncated_and_multiline_warnings_are_not_sent(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     one = await hooks.start({"allowed": True, "warnings": ["two\nlines", "short"]})
     await hooks.register(hooks.spec(one.url))
@@ -143,7 +137,7 @@ async def test_long_warnings_are_truncated_and_multiline_warnings_are_not_sent(
 
 
 async def test_many_warnings_are_truncated_and_the_last_ones_are_not_sent(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     warnings = [f"{number:02}{'x' * 300}" for number in range(30)]
     one = await hooks.start({"allowed": True, "warnings": warnings})
@@ -153,7 +147,7 @@ async def test_many_warnings_are_truncated_and_the_last_ones_are_not_sent(
 
 
 async def test_warnings_that_are_invalid_in_a_header_are_not_sent(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     warnings = ["", "a", "a", "tab\there", 'a "quote"', "a\\slash", "\u00e9"]
     one = await hooks.start({"allowed": True, "warnings": warnings})
@@ -162,9 +156,7 @@ async def test_warnings_that_are_invalid_in_a_header_are_not_sent(
     assert (await _post(api)).warnings == wanted
 
 
-async def test_refusal_keeps_its_code_and_message(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_refusal_keeps_its_code_and_message(api: Api, hooks: Webhooks) -> None:
     status = {"code": 403, "message": "not on a Friday", "reason": "Forbidden"}
     one = await hooks.start({"allowed": False, "status": status, "warnings": ["second thought"]})
     await hooks.register(hooks.spec(one.url))
@@ -176,7 +168,7 @@ async def test_refusal_keeps_its_code_and_message(
     assert reply.warnings == ['299 - "second thought"']
 
 
-async def test_refusal_contains_its_causes(api: ContractApi, hooks: ContractWebhooks) -> None:
+async def test_refusal_contains_its_causes(api: Api, hooks: Webhooks) -> None:
     causes = [{"field": "a", "message": "b", "reason": "Odd"}]
     details = {"name": "n", "kind": "k", "causes": causes, "retryAfterSeconds": 3}
     status = {"code": 422, "message": "no", "reason": "Invalid", "details": details}
@@ -193,7 +185,7 @@ async def test_refusal_contains_its_causes(api: ContractApi, hooks: ContractWebh
     ids=["status", "code", "warnings", "warning"],
 )
 async def test_response_with_wrong_types_is_a_failure(
-    api: ContractApi, hooks: ContractWebhooks, odd: dict[str, Any]
+    api: Api, hooks: Webhooks, odd: dict[str, Any]
 ) -> None:
     one = await hooks.start({"allowed": False, **odd})
     await hooks.register(hooks.spec(one.url))
@@ -203,7 +195,7 @@ async def test_response_with_wrong_types_is_a_failure(
 
 @pytest.mark.parametrize("status", [None, {"message": "no"}, {"code": 200}])
 async def test_refusal_without_a_code_is_a_bad_request(
-    api: ContractApi, hooks: ContractWebhooks, status: dict[str, Any] | None
+    api: Api, hooks: Webhooks, status: dict[str, Any] | None
 ) -> None:
     one = await hooks.start({"allowed": False} | ({"status": status} if status else {}))
     await hooks.register(hooks.spec(one.url))
@@ -213,7 +205,7 @@ async def test_refusal_without_a_code_is_a_bad_request(
 
 
 async def test_unavailable_webhook_follows_its_failure_policy(
-    api: ContractApi, hooks: ContractWebhooks, closed_url: str
+    api: Api, hooks: Webhooks, closed_url: str
 ) -> None:
     ignored = hooks.spec(closed_url, "a.example.com", failurePolicy="Ignore")
     await hooks.register(ignored)
@@ -229,21 +221,19 @@ async def test_unavailable_webhook_follows_its_failure_policy(
     assert (await _post(api, config_map("unlabelled"))).status == 201
 
 
-async def test_default_failure_policy_is_fail(
-    api: ContractApi, hooks: ContractWebhooks, closed_url: str
-) -> None:
+async def test_default_failure_policy_is_fail(api: Api, hooks: Webhooks, closed_url: str) -> None:
     await hooks.register(hooks.spec(closed_url))
     assert (await _post(api)).status == 500
 
 
 async def test_webhook_certificate_of_another_ca_is_a_failure(
-    api: ContractApi, hooks: ContractWebhooks, tmp_path: Path
+    api: Api, hooks: Webhooks, tmp_path: Path
 ) -> None:
     one = await hooks.start()
     async with AsyncExitStack() as stack:
         folder = tmp_path / "other"
         folder.mkdir()
-        other = ContractWebhooks(api, folder, stack)
+        other = Webhooks(api, folder, stack)
         client = {"url": one.url, "caBundle": other.bundle}
         await hooks.register(hooks.spec(one.url, clientConfig=client))
         body = check_refused(await _post(api), 500, "InternalError")
@@ -252,9 +242,7 @@ async def test_webhook_certificate_of_another_ca_is_a_failure(
     assert not one.asked
 
 
-async def test_a_webhook_that_takes_too_long_is_a_failure(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_a_webhook_that_takes_too_long_is_a_failure(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     one.seconds = 3
     await hooks.register(hooks.spec(one.url, timeoutSeconds=1))
@@ -263,9 +251,7 @@ async def test_a_webhook_that_takes_too_long_is_a_failure(
     assert body["message"].endswith(f'Post "{one.url}?timeout=1s": context deadline exceeded')
 
 
-async def test_patch_that_cannot_be_applied_is_an_internal_error(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_patch_that_cannot_be_applied_is_an_internal_error(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start(patch_response({"op": "remove", "path": "/data/none"}))
     await hooks.register(hooks.spec(one.url))
     check_refused(await _post(api), 500, "InternalError")
@@ -275,14 +261,14 @@ async def test_patch_that_cannot_be_applied_is_an_internal_error(
     "half", [{"patchType": "JSONPatch"}, {"patch": "W10="}], ids=["type", "patch"]
 )
 async def test_patch_without_type_or_type_without_patch_is_a_failure(
-    api: ContractApi, hooks: ContractWebhooks, half: dict[str, Any]
+    api: Api, hooks: Webhooks, half: dict[str, Any]
 ) -> None:
     one = await hooks.start({"allowed": True, **half})
     await hooks.register(hooks.spec(one.url))
     check_refused(await _post(api), 500, "InternalError")
 
 
-async def test_patch_in_v1beta1_needs_no_type(api: ContractApi, hooks: ContractWebhooks) -> None:
+async def test_patch_in_v1beta1_needs_no_type(api: Api, hooks: Webhooks) -> None:
     answer = label_response("by", "hook")
     del answer["patchType"]
     one = await hooks.start(answer)
@@ -290,17 +276,13 @@ async def test_patch_in_v1beta1_needs_no_type(api: ContractApi, hooks: ContractW
     assert (await _post(api)).body["metadata"]["labels"]["by"] == "hook"
 
 
-async def test_response_with_another_uid_is_a_failure(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_response_with_another_uid_is_a_failure(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start({"allowed": True, "uid": "00000000-0000-4000-8000-000000000000"})
     await hooks.register(hooks.spec(one.url))
     check_refused(await _post(api), 500, "InternalError")
 
 
-async def test_selectors_decide_which_webhooks_are_called(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_selectors_decide_which_webhooks_are_called(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     elsewhere = {
         "matchExpressions": [
@@ -318,9 +300,7 @@ async def test_selectors_decide_which_webhooks_are_called(
     assert not two.asked
 
 
-async def test_selector_also_matches_the_old_labels(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_selector_also_matches_the_old_labels(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     spec = hooks.spec(one.url)
     spec["rules"][0]["operations"] = ["UPDATE", "DELETE"]
@@ -337,9 +317,7 @@ async def test_selector_also_matches_the_old_labels(
     assert one.asked[-1]["oldObject"]["metadata"]["name"] == "m"
 
 
-async def test_dry_run_calls_webhooks_without_side_effects(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_dry_run_calls_webhooks_without_side_effects(api: Api, hooks: Webhooks) -> None:
     one = await hooks.start()
     await hooks.register(hooks.spec(one.url))
     assert (await _post(api, query="?dryRun=All")).status == 201
@@ -348,7 +326,7 @@ async def test_dry_run_calls_webhooks_without_side_effects(
 
 @pytest.mark.parametrize("effects", ["Some", "Unknown"])
 async def test_a_webhook_with_side_effects_cannot_be_registered(
-    api: ContractApi, hooks: ContractWebhooks, effects: str
+    api: Api, hooks: Webhooks, effects: str
 ) -> None:
     assert api
     reply = await hooks.try_to_register(hooks.spec("https://127.0.0.1:1/hook", sideEffects=effects))
@@ -368,7 +346,7 @@ async def test_a_webhook_with_side_effects_cannot_be_registered(
     ids=["plain", "nowhere", "patience", "policy", "name", "versions"],
 )
 async def test_invalid_webhook_configuration_is_refused(
-    api: ContractApi, hooks: ContractWebhooks, changes: dict[str, Any], field: str
+    api: Api, hooks: Webhooks, changes: dict[str, Any], field: str
 ) -> None:
     assert api
     reply = await hooks.try_to_register(hooks.spec("https://127.0.0.1:1/hook", **changes))
@@ -376,7 +354,7 @@ async def test_invalid_webhook_configuration_is_refused(
 
 
 async def test_match_condition_is_evaluated_before_the_webhook_is_called(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     one = await hooks.start()
     condition = {"name": "named", "expression": 'object.metadata.name == "yes"'}
@@ -386,9 +364,7 @@ async def test_match_condition_is_evaluated_before_the_webhook_is_called(
     assert [asked["name"] for asked in one.asked] == ["yes"]
 
 
-async def test_validating_webhook_receives_the_mutated_object(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_validating_webhook_receives_the_mutated_object(api: Api, hooks: Webhooks) -> None:
     one, two = await hooks.start(label_response("one")), await hooks.start()
     await hooks.register(hooks.spec(one.url))
     await hooks.register(hooks.spec(two.url), to=VALIDATING)
@@ -404,7 +380,7 @@ async def test_validating_webhook_receives_the_mutated_object(
     "answer", [label_response("x"), {"allowed": True, "patchType": "JSONPatch"}]
 )
 async def test_validating_webhook_that_returns_a_patch_is_a_failure(
-    api: ContractApi, hooks: ContractWebhooks, answer: dict[str, Any]
+    api: Api, hooks: Webhooks, answer: dict[str, Any]
 ) -> None:
     one = await hooks.start(answer)
     await hooks.register(hooks.spec(one.url), to=VALIDATING)
@@ -412,7 +388,7 @@ async def test_validating_webhook_that_returns_a_patch_is_a_failure(
 
 
 async def test_webhook_of_pods_receives_defaults_and_token_volume(
-    api: ContractApi, hooks: ContractWebhooks
+    api: Api, hooks: Webhooks
 ) -> None:
     one = await hooks.start()
     spec = hooks.spec(one.url)

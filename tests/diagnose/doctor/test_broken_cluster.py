@@ -170,9 +170,7 @@ async def test_outdated_pod_is_reported_without_permission_to_create_pods(lab: L
     assert OTHER in finding.message
 
 
-async def test_fix_after_a_client_id_change_is_a_conditional_restart(
-    lab: Lab,
-) -> None:
+async def test_fix_after_a_client_id_change_is_a_conditional_restart(lab: Lab) -> None:
     await lab.account()
     await lab.pod()
     await lab.annotate(client_id=OTHER)

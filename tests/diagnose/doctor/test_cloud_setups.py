@@ -20,18 +20,17 @@ Break = Callable[[CloudWorld, Workload], None]
 BreakLater = Callable[[CloudWorld, Workload], Awaitable[object]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SetUp:
     """One broken set-up.
 
-    `before` changes the workload before its objects are created, `after` changes the objects; `finding` is
-    the id of the check that must name it first, `says` a part of the message. `fix` is a part of its fix,
-    with the ids of the workload in braces. `only` if nothing else may be found.
+    `before` changes the workload before its objects are created, `after` changes the objects; `says` is a
+    part of the message. `fix` is a part of its fix, with the ids of the workload in braces. `only` if
+    nothing else may be found.
     """
 
     id: str
-    finding: str
-    says: str
+    says: str = ""
     before: Break = lambda _world, _workload: None
     after: BreakLater | None = None
     fix: str = ""
@@ -136,307 +135,256 @@ _REAL = "kube-apiserver"
 _SET_CLIENT_ID = "--overwrite azure.workload.identity/client-id={client}"
 _UNKNOWN = "99999999-aaaa-4bbb-8ccc-000000000001"
 _BY_POLICY = _set(vault="policies", role=None)
-SETUPS = (
-    SetUp(
-        id="unknown-client-id",
-        finding="identity-unknown",
-        says="no application and no managed identity",
-        before=_set(client_id=_UNKNOWN),
-        fix=_SET_CLIENT_ID,
+# The id of the check that must name each set-up first.
+SETUPS = {
+    "identity-unknown": (
+        SetUp(
+            "unknown-client-id",
+            "no application and no managed identity",
+            _set(client_id=_UNKNOWN),
+            fix=_SET_CLIENT_ID,
+        ),
+        SetUp(
+            "principal-id-as-client-id",
+            "the object id of the service principal of principal-id-as-client-id; its client id is",
+            _set(client_from="principal"),
+            fix=_SET_CLIENT_ID,
+        ),
+        SetUp(
+            "object-id-as-client-id",
+            "the object id of the application of object-id-as-client-id",
+            _set(kind="application", client_from="application"),
+        ),
+        SetUp("tenant-id-as-client-id", "not a client id but the tenant id", _use_tenant_id),
     ),
-    SetUp(
-        id="principal-id-as-client-id",
-        finding="identity-unknown",
-        says="the object id of the service principal of principal-id-as-client-id; its client id is",
-        before=_set(client_from="principal"),
-        fix=_SET_CLIENT_ID,
+    "client-id-wrong": (
+        SetUp(
+            "annotation-changed-to-unknown-id",
+            f"its annotation client-id is {_UNKNOWN}, and no application and no managed identity",
+            _set(has_pod=True),
+            _annotate(_UNKNOWN),
+            fix=_SET_CLIENT_ID,
+            only=True,
+        ),
+        SetUp(
+            "annotation-changed-to-other-identity",
+            "that of managed identity identity-of-another, which has no federated credential that trusts",
+            _set(has_pod=True),
+            _annotate_other_identity,
+            fix=_SET_CLIENT_ID,
+            only=True,
+        ),
+        SetUp(
+            "annotation-changed-to-principal-id",
+            "not a client id but the object id of the service principal",
+            _set(has_pod=True),
+            _annotate_principal,
+            fix=_SET_CLIENT_ID,
+            only=True,
+        ),
     ),
-    SetUp(
-        id="object-id-as-client-id",
-        finding="identity-unknown",
-        says="the object id of the application of object-id-as-client-id",
-        before=_set(kind="application", client_from="application"),
+    "pod-outdated": (
+        SetUp(
+            "pod-with-deleted-identity-and-right-annotation",
+            f"AZURE_CLIENT_ID is {_UNKNOWN}, now it would be",
+            _set(has_pod=True, client_id=_UNKNOWN),
+            _annotate_own_identity,
+            fix="kubectl delete pod",
+        ),
     ),
-    SetUp(
-        id="tenant-id-as-client-id",
-        finding="identity-unknown",
-        says="not a client id but the tenant id",
-        before=_use_tenant_id,
+    "client-id-malformed": (
+        SetUp(
+            "annotation-changed-to-name",
+            "a client ID is a GUID",
+            _set(has_pod=True),
+            _annotate("my-identity"),
+            fix=_SET_CLIENT_ID,
+            only=True,
+        ),
+        SetUp(
+            "name-in-place-of-client-id",
+            "a client ID is a GUID",
+            _set(client_id="name-in-place-of-client-id", credentials=[]),
+            fix=_SET_CLIENT_ID,
+        ),
     ),
-    SetUp(
-        id="annotation-changed-to-unknown-id",
-        finding="client-id-wrong",
-        says=f"its annotation client-id is {_UNKNOWN}, and no application and no managed identity",
-        before=_set(has_pod=True),
-        after=_annotate(_UNKNOWN),
-        fix=_SET_CLIENT_ID,
-        only=True,
+    "client-id-missing": (
+        SetUp(
+            "annotation-removed",
+            "AZURE_CLIENT_ID is not set",
+            _set(has_pod=True),
+            _annotate(None),
+            fix=_SET_CLIENT_ID,
+            only=True,
+        ),
+        SetUp(
+            "no-annotation-but-an-identity-that-trusts",
+            "AZURE_CLIENT_ID is not set",
+            _set(client_id=NO_CLIENT_ID),
+            fix=_SET_CLIENT_ID,
+        ),
     ),
-    SetUp(
-        id="annotation-changed-to-other-identity",
-        finding="client-id-wrong",
-        says="that of managed identity identity-of-another, which has no federated credential that trusts",
-        before=_set(has_pod=True),
-        after=_annotate_other_identity,
-        fix=_SET_CLIENT_ID,
-        only=True,
+    "principal-missing": (
+        SetUp(
+            "no-service-principal",
+            "no service principal",
+            _set(kind="application-alone", role=None),
+        ),
     ),
-    SetUp(
-        id="annotation-changed-to-principal-id",
-        finding="client-id-wrong",
-        says="not a client id but the object id of the service principal",
-        before=_set(has_pod=True),
-        after=_annotate_principal,
-        fix=_SET_CLIENT_ID,
-        only=True,
+    "principal-disabled": (
+        SetUp("disabled-service-principal", "disabled", _set(kind="application"), _disable),
     ),
-    SetUp(
-        id="pod-with-deleted-identity-and-right-annotation",
-        finding="pod-outdated",
-        says=f"AZURE_CLIENT_ID is {_UNKNOWN}, now it would be",
-        before=_set(has_pod=True, client_id=_UNKNOWN),
-        after=_annotate_own_identity,
-        fix="kubectl delete pod",
+    "credential-missing": (
+        SetUp("no-credential", "trusts no ServiceAccount", _set(credentials=[])),
+        SetUp(
+            "no-credential-of-application",
+            "trusts no ServiceAccount",
+            _set(credentials=[], kind="application"),
+        ),
     ),
-    SetUp(
-        id="annotation-changed-to-name",
-        finding="client-id-malformed",
-        says="a client ID is a GUID",
-        before=_set(has_pod=True),
-        after=_annotate("my-identity"),
-        fix=_SET_CLIENT_ID,
-        only=True,
+    "credential-issuer-differs": (
+        SetUp(
+            "issuer-without-slash", "only the token ends with a slash", _trust(issuer="{issuer}")
+        ),
+        SetUp(
+            "issuer-of-other-cluster",
+            "it is another path of the same host, as of another cluster",
+            _trust(issuer="https://eastus.oic.prod-aks.azure.com/t/other/"),
+        ),
+        SetUp(
+            "issuer-of-other-host",
+            "it is the issuer of another cluster",
+            _trust(issuer="https://issuer.invalid/"),
+        ),
+        SetUp(
+            "issuer-is-discovery-url",
+            "the URL of the discovery document",
+            _trust(issuer="{issuer}/.well-known/openid-configuration"),
+        ),
+        SetUp("slash-next-to-other-account", "only the token ends with a slash", _two),
     ),
-    SetUp(
-        id="annotation-removed",
-        finding="client-id-missing",
-        says="AZURE_CLIENT_ID is not set",
-        before=_set(has_pod=True),
-        after=_annotate(None),
-        fix=_SET_CLIENT_ID,
-        only=True,
+    "credential-subject-differs": (
+        SetUp(
+            "subject-in-other-case",
+            'character 31 is "S" and not "s"',
+            _trust(subject="system:serviceaccount:default:Subject-in-other-case"),
+        ),
+        SetUp(
+            "subject-of-other-namespace",
+            "of another namespace",
+            _trust(subject="system:serviceaccount:production:{name}"),
+        ),
+        SetUp(
+            "subject-of-other-account",
+            "of another ServiceAccount",
+            _trust(subject="system:serviceaccount:default:frontend"),
+        ),
+        SetUp(
+            "subject-with-one-letter-more",
+            'is "s" and not missing',
+            _trust(subject="system:serviceaccount:default:{name}s"),
+        ),
+        SetUp(
+            "subject-exchanged",
+            "namespace and ServiceAccount are exchanged",
+            _trust(subject="system:serviceaccount:{name}:default"),
+        ),
+        SetUp(
+            "subject-without-prefix",
+            "a subject begins with system:serviceaccount:",
+            _trust(subject="default:{name}"),
+        ),
     ),
-    SetUp(
-        id="no-annotation-but-an-identity-that-trusts",
-        finding="client-id-missing",
-        says="AZURE_CLIENT_ID is not set",
-        before=_set(client_id=NO_CLIENT_ID),
-        fix=_SET_CLIENT_ID,
+    "credential-audience-differs": (
+        SetUp(
+            "audience-of-credential",
+            "it is the audience of another cloud",
+            _trust(audiences=["api://AzureADTokenExchangeUSGov"]),
+        ),
+        SetUp(
+            "audience-in-other-case",
+            "only the case of letters differs",
+            _trust(audiences=["api://azureadtokenexchange"]),
+        ),
+        SetUp(
+            "audience-of-pod",
+            "it is another audience",
+            _set(audience="https://kubernetes.default.svc"),
+        ),
     ),
-    SetUp(
-        id="name-in-place-of-client-id",
-        finding="client-id-malformed",
-        says="a client ID is a GUID",
-        before=_set(client_id="name-in-place-of-client-id", credentials=[]),
-        fix=_SET_CLIENT_ID,
+    "credential-limit": (SetUp("twenty-others", "20 of 20", _twenty),),
+    "tenant-unknown": (SetUp("unknown-tenant", "knows no such tenant", _set(tenant_id=_UNKNOWN)),),
+    "authority-of-other-cloud": (
+        SetUp(
+            "authority-of-other-cloud",
+            "the token service of AzureUSGovernment, and the identity is in AzureCloud",
+            _set(authority_host="https://login.microsoftonline.us/"),
+        ),
+        SetUp(
+            "misspelled-authority",
+            "no token service of a known cloud",
+            _set(authority_host="https://login.microsoftonline.co/"),
+        ),
+        SetUp(
+            "authority-without-tls",
+            "not an https URL",
+            _set(authority_host="http://login.microsoftonline.com/"),
+        ),
     ),
-    SetUp(
-        id="no-service-principal",
-        finding="principal-missing",
-        says="no service principal",
-        before=_set(kind="application-alone", role=None),
+    "vault-unknown": (
+        SetUp(
+            "unknown-vault",
+            "no such vault",
+            _set(vault="wrong", role=None),
+            fix="podpass vault list",
+        ),
+        SetUp(
+            "misspelled-vault",
+            "no such vault",
+            _set(vault="doctor-valt", role=None),
+            fix="in the pod: https://doctor-vault.",
+        ),
+        SetUp(
+            "deleted-vault",
+            "it was deleted, and can be recovered",
+            _set(vault="deleted-vault", role=None),
+            _delete_vault,
+            fix="az keyvault recover --name deleted-vault",
+        ),
     ),
-    SetUp(
-        id="disabled-service-principal",
-        finding="principal-disabled",
-        says="disabled",
-        before=_set(kind="application"),
-        after=_disable,
+    "role-missing": (
+        SetUp("no-role", "has no role there", _set(role=None)),
+        SetUp(
+            "role-at-other-vault",
+            "it has Key Vault Secrets User at /subscriptions/",
+            _set(role=None),
+            _assign_other_vault,
+        ),
     ),
-    SetUp(
-        id="no-credential",
-        finding="credential-missing",
-        says="trusts no ServiceAccount",
-        before=_set(credentials=[]),
+    "role-insufficient": (
+        SetUp("role-for-management", "Key Vault Contributor", _set(role="Key Vault Contributor")),
+        SetUp("role-for-metadata", "Key Vault Reader", _set(role="Key Vault Reader")),
     ),
-    SetUp(
-        id="no-credential-of-application",
-        finding="credential-missing",
-        says="trusts no ServiceAccount",
-        before=_set(credentials=[], kind="application"),
+    "access-policy-missing": (
+        SetUp(
+            "no-access-policy",
+            "none lets managed identity no-access-policy read secrets",
+            _BY_POLICY,
+        ),
+        SetUp(
+            "access-policy-of-client-id",
+            "names its client id",
+            _BY_POLICY,
+            _policy("client", "get"),
+        ),
+        SetUp(
+            "access-policy-without-get",
+            "read secrets",
+            _BY_POLICY,
+            _policy("principal", "list", "set"),
+        ),
     ),
-    SetUp(
-        id="issuer-without-slash",
-        finding="credential-issuer-differs",
-        says="only the token ends with a slash",
-        before=_trust(issuer="{issuer}"),
-    ),
-    SetUp(
-        id="issuer-of-other-cluster",
-        finding="credential-issuer-differs",
-        says="it is another path of the same host, as of another cluster",
-        before=_trust(issuer="https://eastus.oic.prod-aks.azure.com/t/other/"),
-    ),
-    SetUp(
-        id="issuer-of-other-host",
-        finding="credential-issuer-differs",
-        says="it is the issuer of another cluster",
-        before=_trust(issuer="https://issuer.invalid/"),
-    ),
-    SetUp(
-        id="issuer-is-discovery-url",
-        finding="credential-issuer-differs",
-        says="the URL of the discovery document",
-        before=_trust(issuer="{issuer}/.well-known/openid-configuration"),
-    ),
-    SetUp(
-        id="slash-next-to-other-account",
-        finding="credential-issuer-differs",
-        says="only the token ends with a slash",
-        before=_two,
-    ),
-    SetUp(
-        id="subject-in-other-case",
-        finding="credential-subject-differs",
-        says='character 31 is "S" and not "s"',
-        before=_trust(subject="system:serviceaccount:default:Subject-in-other-case"),
-    ),
-    SetUp(
-        id="subject-of-other-namespace",
-        finding="credential-subject-differs",
-        says="of another namespace",
-        before=_trust(subject="system:serviceaccount:production:{name}"),
-    ),
-    SetUp(
-        id="subject-of-other-account",
-        finding="credential-subject-differs",
-        says="of another ServiceAccount",
-        before=_trust(subject="system:serviceaccount:default:frontend"),
-    ),
-    SetUp(
-        id="subject-with-one-letter-more",
-        finding="credential-subject-differs",
-        says='is "s" and not missing',
-        before=_trust(subject="system:serviceaccount:default:{name}s"),
-    ),
-    SetUp(
-        id="subject-exchanged",
-        finding="credential-subject-differs",
-        says="namespace and ServiceAccount are exchanged",
-        before=_trust(subject="system:serviceaccount:{name}:default"),
-    ),
-    SetUp(
-        id="subject-without-prefix",
-        finding="credential-subject-differs",
-        says="a subject begins with system:serviceaccount:",
-        before=_trust(subject="default:{name}"),
-    ),
-    SetUp(
-        id="audience-of-credential",
-        finding="credential-audience-differs",
-        says="it is the audience of another cloud",
-        before=_trust(audiences=["api://AzureADTokenExchangeUSGov"]),
-    ),
-    SetUp(
-        id="audience-in-other-case",
-        finding="credential-audience-differs",
-        says="only the case of letters differs",
-        before=_trust(audiences=["api://azureadtokenexchange"]),
-    ),
-    SetUp(
-        id="audience-of-pod",
-        finding="credential-audience-differs",
-        says="it is another audience",
-        before=_set(audience="https://kubernetes.default.svc"),
-    ),
-    SetUp(
-        id="twenty-others",
-        finding="credential-limit",
-        says="20 of 20",
-        before=_twenty,
-    ),
-    SetUp(
-        id="unknown-tenant",
-        finding="tenant-unknown",
-        says="knows no such tenant",
-        before=_set(tenant_id=_UNKNOWN),
-    ),
-    SetUp(
-        id="authority-of-other-cloud",
-        finding="authority-of-other-cloud",
-        says="the token service of AzureUSGovernment, and the identity is in AzureCloud",
-        before=_set(authority_host="https://login.microsoftonline.us/"),
-    ),
-    SetUp(
-        id="misspelled-authority",
-        finding="authority-of-other-cloud",
-        says="no token service of a known cloud",
-        before=_set(authority_host="https://login.microsoftonline.co/"),
-    ),
-    SetUp(
-        id="authority-without-tls",
-        finding="authority-of-other-cloud",
-        says="not an https URL",
-        before=_set(authority_host="http://login.microsoftonline.com/"),
-    ),
-    SetUp(
-        id="unknown-vault",
-        finding="vault-unknown",
-        says="no such vault",
-        before=_set(vault="wrong", role=None),
-        fix="podpass vault list",
-    ),
-    SetUp(
-        id="misspelled-vault",
-        finding="vault-unknown",
-        says="no such vault",
-        before=_set(vault="doctor-valt", role=None),
-        fix="in the pod: https://doctor-vault.",
-    ),
-    SetUp(
-        id="deleted-vault",
-        finding="vault-unknown",
-        says="it was deleted, and can be recovered",
-        before=_set(vault="deleted-vault", role=None),
-        after=_delete_vault,
-        fix="az keyvault recover --name deleted-vault",
-    ),
-    SetUp(
-        id="no-role",
-        finding="role-missing",
-        says="has no role there",
-        before=_set(role=None),
-    ),
-    SetUp(
-        id="role-at-other-vault",
-        finding="role-missing",
-        says="it has Key Vault Secrets User at /subscriptions/",
-        before=_set(role=None),
-        after=_assign_other_vault,
-    ),
-    SetUp(
-        id="role-for-management",
-        finding="role-insufficient",
-        says="Key Vault Contributor",
-        before=_set(role="Key Vault Contributor"),
-    ),
-    SetUp(
-        id="role-for-metadata",
-        finding="role-insufficient",
-        says="Key Vault Reader",
-        before=_set(role="Key Vault Reader"),
-    ),
-    SetUp(
-        id="no-access-policy",
-        finding="access-policy-missing",
-        says="none lets managed identity no-access-policy read secrets",
-        before=_BY_POLICY,
-    ),
-    SetUp(
-        id="access-policy-of-client-id",
-        finding="access-policy-missing",
-        says="names its client id",
-        before=_BY_POLICY,
-        after=_policy("client", "get"),
-    ),
-    SetUp(
-        id="access-policy-without-get",
-        finding="access-policy-missing",
-        says="read secrets",
-        before=_BY_POLICY,
-        after=_policy("principal", "list", "set"),
-    ),
-)
+}
 
 
 def _start_real(make_podpass: Callable[[], Podpass]) -> Podpass:
@@ -493,15 +441,20 @@ def _diagnose(world: AzureWorld, setup: SetUp) -> tuple[Diagnosis, str, list[Dia
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.id)
-def test_broken_cloud_setup_is_reported_with_its_fix(world: AzureWorld, setup: SetUp) -> None:
+@pytest.mark.parametrize(
+    ("finding", "setup"),
+    [pytest.param(check, each, id=each.id) for check, all_of in SETUPS.items() for each in all_of],
+)
+def test_broken_cloud_setup_is_reported_with_its_fix(
+    world: AzureWorld, finding: str, setup: SetUp
+) -> None:
     found, fix, stopped = _diagnose(world, setup)
     assert found.findings, found.not_checked
     first, *others = found.findings
     checks = [each.check for each in found.findings]
     for each in stopped:  # an ended and a crash-looping pod
         assert [one.check for one in each.findings] == [*checks, "container-not-running"]
-    assert first.check == setup.finding
+    assert first.check == finding
     assert setup.says in first.message
     assert first.fix
     assert fix in first.fix
@@ -510,15 +463,9 @@ def test_broken_cloud_setup_is_reported_with_its_fix(world: AzureWorld, setup: S
 
 
 _HEALTHY = (
-    SetUp(id="healthy-managed-identity", finding="", says=""),
-    SetUp(id="healthy-application", finding="", says="", before=_set(kind="application")),
-    SetUp(
-        id="healthy-by-access-policy",
-        finding="",
-        says="",
-        before=_BY_POLICY,
-        after=_policy("principal", "get"),
-    ),
+    SetUp("healthy-managed-identity"),
+    SetUp("healthy-application", before=_set(kind="application")),
+    SetUp("healthy-by-access-policy", "", _BY_POLICY, _policy("principal", "get")),
 )
 
 

@@ -135,13 +135,8 @@ def test_unreachable_webhook_is_recognized(
     path = "/webhooks/0/clientConfig/url"
     patch = [{"op": "replace", "path": path, "value": "https://127.0.0.1:9/mutate-v1-pod"}]
     kubectl(
-        cluster,
-        "patch",
-        "mutatingwebhookconfiguration",
-        WEBHOOK,
-        "--type=json",
-        "-p",
-        json.dumps(patch),
+        *(cluster, "patch", "mutatingwebhookconfiguration", WEBHOOK, "--type=json"),
+        *("-p", json.dumps(patch)),
     )
     text = kubectl(cluster, "create", "-f", "-", input=json.dumps(pod()))
     check(recorded, "webhook-unreachable", text, "webhook_unreachable")

@@ -13,11 +13,11 @@ from podpass.directory.model import Tenant, User
 from podpass.directory.store.directory import Directory
 from podpass.exchange.sign_in.passwords import hash_password
 from podpass.http.server import bind, serving
-from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, TENANT, GraphHarness, ManualClock
+from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, TENANT, Graph, ManualClock
 
 
 @pytest.fixture
-async def graph(directory_url: str) -> AsyncIterator[GraphHarness]:
+async def graph(directory_url: str) -> AsyncIterator[Graph]:
     clock = ManualClock()
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -28,7 +28,7 @@ async def graph(directory_url: str) -> AsyncIterator[GraphHarness]:
                 User(id=object_id, tenant_id=TENANT, name=f"{name}@{DOMAIN}", display_name=name)
             )
         session = await enter(aiohttp.ClientSession())
-        made = GraphHarness(clock=clock, directory=directory, session=session)
+        made = Graph(clock=clock, directory=directory, session=session)
         every_scope = ("Directory.AccessAsUser.All",)
         made.add_user("admin", ADMIN, GLOBAL_ADMINISTRATOR, scopes=every_scope)
         made.add_user("guest", GUEST, scopes=every_scope)

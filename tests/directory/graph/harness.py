@@ -47,7 +47,7 @@ class Reply:
 
 
 @dataclass
-class GraphHarness:
+class Graph:
     """Graph of one tenant; the text of a token is the name of its caller."""
 
     clock: ManualClock
@@ -159,7 +159,7 @@ class GraphHarness:
         return await self.directory.audit.list()
 
 
-async def follow_pages(graph: GraphHarness, path: str, **how: Any) -> list[list[dict[str, Any]]]:
+async def follow_pages(graph: Graph, path: str, **how: Any) -> list[list[dict[str, Any]]]:
     """Follow the next links, as clients do, and return the pages."""
     pages = []
     while path:

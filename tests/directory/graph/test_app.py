@@ -14,7 +14,7 @@ from podpass.directory.graph import users
 from podpass.directory.graph.app import MAX_BODY_BYTES
 from podpass.directory.model import PermissionGrant, RoleAssignment, Tenant, User
 from podpass.exchange.sign_in.passwords import check_password
-from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, OTHER, TENANT, GraphHarness
+from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, OTHER, TENANT, Graph
 from tests.directory.graph.test_credentials import certificate, key_credential
 from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 
@@ -26,7 +26,7 @@ OWNED = "Application.ReadWrite.OwnedBy"
     [(None, 401), ("invalid", 401), ("expired", 401), ("audience", 401), ("unavailable", 503)],
 )
 async def test_rejected_token_gets_401_or_503_with_its_reason(
-    graph: GraphHarness, caller: str | None, status: int
+    graph: Graph, caller: str | None, status: int
 ) -> None:
     reply = await graph.get("/applications", caller=caller)
     assert reply.status == status
@@ -35,7 +35,7 @@ async def test_rejected_token_gets_401_or_503_with_its_reason(
         assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
-async def test_error_body_has_the_format_of_graph(graph: GraphHarness) -> None:
+async def test_error_body_has_the_format_of_graph(graph: Graph) -> None:
     given = str(uuid.uuid4())
     reply = await graph.get(f"/applications/{uuid.uuid4()}", headers={"client-request-id": given})
     inner = reply.body["error"]["innerError"]
@@ -55,7 +55,7 @@ async def test_error_body_has_the_format_of_graph(graph: GraphHarness) -> None:
     ],
 )
 async def test_links_contain_no_host_from_the_request_except_loopback(
-    graph: GraphHarness, host: str, shown: str
+    graph: Graph, host: str, shown: str
 ) -> None:
     """Attack: a Host header makes a client that follows a link send its token to another host."""
     for name in ("a", "b"):
@@ -65,7 +65,7 @@ async def test_links_contain_no_host_from_the_request_except_loopback(
     assert reply.body["@odata.context"].startswith(f"https://{shown}/v1.0/")
 
 
-async def test_invalid_client_request_id_is_not_echoed(graph: GraphHarness) -> None:
+async def test_invalid_client_request_id_is_not_echoed(graph: Graph) -> None:
     reply = await graph.get("/me", headers={"client-request-id": "x" * 100})
     assert reply.headers["client-request-id"] == reply.headers["request-id"]
 
@@ -80,7 +80,7 @@ async def test_invalid_client_request_id_is_not_echoed(graph: GraphHarness) -> N
     ],
 )
 async def test_unknown_path_segment_is_named_in_the_error(
-    graph: GraphHarness, path: str, segment: str
+    graph: Graph, path: str, segment: str
 ) -> None:
     reply = await graph.get(path)
     assert (reply.status, reply.code) == (400, "BadRequest")
@@ -88,12 +88,12 @@ async def test_unknown_path_segment_is_named_in_the_error(
 
 
 @pytest.mark.parametrize("version", ["v2.0", "V1.0", "x"])
-async def test_unknown_version_is_rejected(graph: GraphHarness, version: str) -> None:
+async def test_unknown_version_is_rejected(graph: Graph, version: str) -> None:
     reply = await graph.get("/me", version=version)
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
-async def test_unsupported_method_is_rejected_with_405(graph: GraphHarness) -> None:
+async def test_unsupported_method_is_rejected_with_405(graph: Graph) -> None:
     reply = await graph.send("PUT", "/applications", {})
     assert (reply.status, reply.code) == (405, "Request_BadRequest")
 
@@ -109,14 +109,14 @@ async def test_unsupported_method_is_rejected_with_405(graph: GraphHarness) -> N
     ],
 )
 async def test_invalid_body_is_rejected_and_changes_nothing(
-    graph: GraphHarness, path: str, body: bytes
+    graph: Graph, path: str, body: bytes
 ) -> None:
     reply = await graph.post(path, body)
     assert (reply.status, reply.code) == (400, "BadRequest")
     assert (await graph.get(path)).value == []
 
 
-async def test_body_must_be_json_and_within_the_limit(graph: GraphHarness) -> None:
+async def test_body_must_be_json_and_within_the_limit(graph: Graph) -> None:
     reply = await graph.post("/applications", b"a=b", headers={"Content-Type": "text/plain"})
     assert reply.status == 415
     reply = await graph.post("/applications", b" " * (MAX_BODY_BYTES + 1))
@@ -124,7 +124,7 @@ async def test_body_must_be_json_and_within_the_limit(graph: GraphHarness) -> No
 
 
 @pytest.mark.parametrize("coding", sorted(CODERS))
-async def test_compressed_body_is_read(graph: GraphHarness, coding: str) -> None:
+async def test_compressed_body_is_read(graph: Graph, coding: str) -> None:
     """kiota, under the Graph SDKs for Go, compresses every body."""
     body = CODERS[coding](b'{"displayName":"compressed"}')
     reply = await graph.post("/applications", body, headers={"Content-Encoding": coding})
@@ -133,7 +133,7 @@ async def test_compressed_body_is_read(graph: GraphHarness, coding: str) -> None
 
 @pytest.mark.parametrize(("coding", "body", "status"), REFUSED)
 async def test_invalid_compressed_body_is_refused(
-    graph: GraphHarness, coding: str, body: bytes, status: int
+    graph: Graph, coding: str, body: bytes, status: int
 ) -> None:
     reply = await graph.post("/applications", body, headers={"Content-Encoding": coding})
     codes = {400: "BadRequest", 413: "RequestEntityTooLarge", 415: "RequestBodyRead"}
@@ -145,24 +145,24 @@ async def test_invalid_compressed_body_is_refused(
 @pytest.mark.parametrize(
     "path", ["/applications/%FF", "/applications/a%0Ab", "/applications(appId='x)", "/" + "a/" * 20]
 )
-async def test_invalid_path_is_rejected(graph: GraphHarness, path: str) -> None:
+async def test_invalid_path_is_rejected(graph: Graph, path: str) -> None:
     reply = await graph.get(path)
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
-async def test_encoded_slash_stays_inside_its_key(graph: GraphHarness) -> None:
+async def test_encoded_slash_stays_inside_its_key(graph: Graph) -> None:
     made = await graph.application(uniqueName="a/b")
     reply = await graph.get("/applications(uniqueName='a%2Fb')")
     assert (reply.status, reply.body["id"]) == (200, made["id"])
 
 
-async def test_path_segments_are_case_insensitive(graph: GraphHarness) -> None:
+async def test_path_segments_are_case_insensitive(graph: Graph) -> None:
     assert (await graph.get("/ServicePrincipals?$top=1")).status == 200
     assert (await graph.get("/oAuth2PermissionGrants")).value == []
 
 
 async def test_request_is_logged_in_one_line_without_its_body(
-    graph: GraphHarness, caplog: pytest.LogCaptureFixture
+    graph: Graph, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="podpass.directory.graph")
     await graph.application("a-name-unprivileged-else-has")
@@ -176,7 +176,7 @@ async def test_request_is_logged_in_one_line_without_its_body(
 # --------------------------------------------------------------------------- users and objects
 
 
-async def test_users_are_found_by_id_and_name_and_filter(graph: GraphHarness) -> None:
+async def test_users_are_found_by_id_and_name_and_filter(graph: Graph) -> None:
     for name in (ADMIN, f"admin@{DOMAIN}", f"ADMIN@{DOMAIN}"):
         assert (await graph.get(f"/users/{name}")).body["id"] == ADMIN
     clause = f"userPrincipalName%20eq%20'admin@{DOMAIN}'"
@@ -196,7 +196,7 @@ NEW_USER = {
 }
 
 
-async def test_created_user_has_the_hash_of_its_password(graph: GraphHarness) -> None:
+async def test_created_user_has_the_hash_of_its_password(graph: Graph) -> None:
     made = await graph.send("POST", "/users", NEW_USER)
     assert (made.status, made.body["displayName"]) == (201, "Alice")
     assert (await graph.get("/users/alice@contoso.example")).body["id"] == made.body["id"]
@@ -227,16 +227,14 @@ async def test_created_user_has_the_hash_of_its_password(graph: GraphHarness) ->
         ({"age": 7}, "age"),
     ],
 )
-async def test_invalid_user_is_refused(
-    graph: GraphHarness, changes: dict[str, Any], named: str
-) -> None:
+async def test_invalid_user_is_refused(graph: Graph, changes: dict[str, Any], named: str) -> None:
     reply = await graph.send("POST", "/users", NEW_USER | changes)
     assert (reply.status, reply.code) == (400, "Request_BadRequest")
     assert named in reply.message
     assert len((await graph.get("/users")).value) == 2
 
 
-async def test_user_gets_another_name_and_password(graph: GraphHarness) -> None:
+async def test_user_gets_another_name_and_password(graph: Graph) -> None:
     made = await graph.send("POST", "/users", NEW_USER)
     path = "/users/alice@contoso.example"
     profile = {"password": "Battery-staple2", "forceChangePasswordNextSignIn": False}
@@ -260,7 +258,7 @@ async def test_user_gets_another_name_and_password(graph: GraphHarness) -> None:
     ],
 )
 async def test_invalid_change_of_a_user_is_refused(
-    graph: GraphHarness, changes: dict[str, Any], named: str
+    graph: Graph, changes: dict[str, Any], named: str
 ) -> None:
     before = await graph.directory.users.get(GUEST)
     reply = await graph.send("PATCH", f"/users/{GUEST}", changes)
@@ -269,7 +267,7 @@ async def test_invalid_change_of_a_user_is_refused(
     assert await graph.directory.users.get(GUEST) == before
 
 
-async def test_deleted_user_keeps_no_roles_and_no_consents(graph: GraphHarness) -> None:
+async def test_deleted_user_keeps_no_roles_and_no_consents(graph: Graph) -> None:
     """Fails if the roles and consents of a deleted user stay."""
     directory = graph.directory
     scope = "/subscriptions/7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d0aa"
@@ -296,7 +294,7 @@ async def test_deleted_user_keeps_no_roles_and_no_consents(graph: GraphHarness) 
     assert (entry.action, entry.target) == ("microsoft.directory/users/delete", GUEST)
 
 
-async def test_administrator_is_not_deleted_and_keeps_its_password(graph: GraphHarness) -> None:
+async def test_administrator_is_not_deleted_and_keeps_its_password(graph: Graph) -> None:
     """Fails if a program that may write users can lock out, or become, the administrator."""
     before = await graph.directory.users.get(ADMIN)
     graph.add_app("writer", "User.ReadWrite.All")
@@ -308,7 +306,7 @@ async def test_administrator_is_not_deleted_and_keeps_its_password(graph: GraphH
     assert await graph.directory.users.get(ADMIN) == before
 
 
-async def test_application_sets_no_password_of_a_user(graph: GraphHarness) -> None:
+async def test_application_sets_no_password_of_a_user(graph: Graph) -> None:
     """Fails if a program that may write users can sign in as each of them."""
     graph.add_app("writer", "User.ReadWrite.All")
     change = {"passwordProfile": {"password": "Battery-staple2"}}
@@ -319,16 +317,14 @@ async def test_application_sets_no_password_of_a_user(graph: GraphHarness) -> No
     assert renamed.status == 204
 
 
-async def test_number_of_users_is_limited(
-    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_number_of_users_is_limited(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if a caller can create users until their list no longer fits on its page."""
     monkeypatch.setattr(users, "MAX_USERS", 2)
     reply = await graph.send("POST", "/users", NEW_USER)
     assert (reply.status, reply.code) == (403, "Directory_QuotaExceeded")
 
 
-async def test_users_of_another_tenant_are_not_found(graph: GraphHarness) -> None:
+async def test_users_of_another_tenant_are_not_found(graph: Graph) -> None:
     """Fails if one tenant can read the users of another."""
     foreign = str(uuid.uuid4())
     await graph.directory.create_tenant(Tenant(id=OTHER, domains=("other.example",)))
@@ -340,24 +336,24 @@ async def test_users_of_another_tenant_are_not_found(graph: GraphHarness) -> Non
     assert foreign not in str((await graph.get("/users")).body)
 
 
-async def test_no_response_contains_a_user_password(graph: GraphHarness) -> None:
+async def test_no_response_contains_a_user_password(graph: Graph) -> None:
     assert "password" not in str((await graph.get("/users")).body).lower()
 
 
-async def test_organization_has_the_name_and_domain_of_the_tenant(graph: GraphHarness) -> None:
+async def test_organization_has_the_name_and_domain_of_the_tenant(graph: Graph) -> None:
     [found] = (await graph.get("/organization")).value
     assert (found["id"], found["displayName"]) == (TENANT, "Contoso")
     assert found["verifiedDomains"][0]["name"] == DOMAIN
     assert [one["id"] for one in (await graph.get("/domains")).value] == [DOMAIN]
 
 
-async def test_group_collections_are_empty(graph: GraphHarness) -> None:
+async def test_group_collections_are_empty(graph: Graph) -> None:
     assert (await graph.get("/groups?$filter=displayName%20eq%20'x'")).value == []
     assert (await graph.get(f"/groups/{uuid.uuid4()}")).status == 404
     assert (await graph.get("/me/memberOf")).value == []
 
 
-async def test_objects_of_every_type_are_found_by_id(graph: GraphHarness) -> None:
+async def test_objects_of_every_type_are_found_by_id(graph: Graph) -> None:
     made = await graph.application()
     principal = await graph.principal(made["appId"])
     managed = await graph.managed()
@@ -378,7 +374,7 @@ async def test_objects_of_every_type_are_found_by_id(graph: GraphHarness) -> Non
 
 
 @pytest.mark.parametrize("ids", [[], ["x"], "x", None, [str(uuid.UUID(int=1))] * 1001])
-async def test_invalid_list_of_ids_is_rejected(graph: GraphHarness, ids: object) -> None:
+async def test_invalid_list_of_ids_is_rejected(graph: Graph, ids: object) -> None:
     reply = await graph.post("/directoryObjects/getByIds", {"ids": ids})
     assert (reply.status, reply.code) == (400, "Request_BadRequest")
 
@@ -386,7 +382,7 @@ async def test_invalid_list_of_ids_is_rejected(graph: GraphHarness, ids: object)
 # --------------------------------------------------------------------------------------- batches
 
 
-async def test_batch_runs_in_order_and_returns_each_response(graph: GraphHarness) -> None:
+async def test_batch_runs_in_order_and_returns_each_response(graph: Graph) -> None:
     made = await graph.application("web")
     requests = [
         {"id": "1", "method": "GET", "url": "/applications?$filter=displayName eq 'web'"},
@@ -403,7 +399,7 @@ async def test_batch_runs_in_order_and_returns_each_response(graph: GraphHarness
     assert "body" not in answers["3"]
 
 
-async def test_each_request_of_a_batch_needs_its_permission(graph: GraphHarness) -> None:
+async def test_each_request_of_a_batch_needs_its_permission(graph: Graph) -> None:
     """Fails if a batch bypasses the permission check."""
     graph.add_app("unprivileged")
     body = {"requests": [{"id": "1", "method": "GET", "url": "/applications"}]}
@@ -430,12 +426,12 @@ async def test_each_request_of_a_batch_needs_its_permission(graph: GraphHarness)
     ],
     ids=range(12),
 )
-async def test_invalid_batch_is_rejected(graph: GraphHarness, requests: object) -> None:
+async def test_invalid_batch_is_rejected(graph: Graph, requests: object) -> None:
     reply = await graph.post("/$batch", {"requests": requests})
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
-async def test_request_in_a_batch_is_validated_like_a_single_request(graph: GraphHarness) -> None:
+async def test_request_in_a_batch_is_validated_like_a_single_request(graph: Graph) -> None:
     body = {"displayName": "a", "notes": 2**70}
     requests = [{"id": "1", "method": "POST", "url": "/applications", "body": body}]
     text = json.dumps({"requests": requests}).encode()
@@ -443,18 +439,18 @@ async def test_request_in_a_batch_is_validated_like_a_single_request(graph: Grap
     assert (answer["status"], answer["body"]["error"]["code"]) == (400, "Request_BadRequest")
 
 
-async def test_type_cast_is_valid_with_and_without_namespace(graph: GraphHarness) -> None:
+async def test_type_cast_is_valid_with_and_without_namespace(graph: Graph) -> None:
     for name in ("application", "microsoft.graph.application", "graph.application"):
         assert (await graph.get(f"/directory/deletedItems/{name}")).value == []
 
 
-async def test_unsupported_function_is_named_in_the_error(graph: GraphHarness) -> None:
+async def test_unsupported_function_is_named_in_the_error(graph: Graph) -> None:
     reply = await graph.get("/applications/delta()")
     assert (reply.status, "'delta'" in reply.message) == (400, True)
 
 
 async def test_log_line_has_the_printable_target(
-    graph: GraphHarness, caplog: pytest.LogCaptureFixture
+    graph: Graph, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     await graph.delete("/applications/no%0A-one")
@@ -470,7 +466,7 @@ async def test_log_line_has_the_printable_target(
 
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
 async def test_certificate_over_the_size_limit_is_rejected(
-    graph: GraphHarness, encoding: Encoding
+    graph: Graph, encoding: Encoding
 ) -> None:
     """Fails if a text of unlimited length reaches the parser: here a valid certificate with padding."""
     made = await graph.application()
@@ -488,7 +484,7 @@ async def test_certificate_over_the_size_limit_is_rejected(
 
 
 async def test_not_found_error_has_the_phrase_that_az_and_terraform_search_for(
-    graph: GraphHarness,
+    graph: Graph,
 ) -> None:
     missing_id = str(uuid.uuid4())
     reply = await graph.get(f"/applications/{missing_id}")
@@ -501,7 +497,7 @@ async def test_not_found_error_has_the_phrase_that_az_and_terraform_search_for(
 
 
 async def test_duplicate_owner_error_has_the_phrase_that_terraform_searches_for(
-    graph: GraphHarness,
+    graph: Graph,
 ) -> None:
     made = await graph.application()
     path = f"/applications/{made['id']}/owners"
@@ -513,7 +509,7 @@ async def test_duplicate_owner_error_has_the_phrase_that_terraform_searches_for(
 
 
 async def test_access_denied_error_has_the_phrase_that_az_and_terraform_search_for(
-    graph: GraphHarness,
+    graph: Graph,
 ) -> None:
     graph.add_app("unprivileged")
     reply = await graph.post("/applications", {"displayName": "x"}, caller="unprivileged")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.directory.database_faults import check_failed_write_is_logged, corrupt, failing_writes
-from tests.directory.graph.harness import TENANT, GraphHarness
+from tests.directory.graph.harness import TENANT, Graph
 
 LONG = {"displayName": "web", "notes": "n" * 1000, "tags": [f"{n}" * 100 for n in range(10, 90)]}
 
@@ -18,7 +18,7 @@ def database_url(tmp_path: Path) -> str:
 
 @failing_writes
 async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
-    graph: GraphHarness,
+    graph: Graph,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     fault: Any,
@@ -41,9 +41,7 @@ async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     assert (await graph.post("/applications", LONG)).status == 201
 
 
-async def test_damaged_row_is_named_and_does_not_fail_lists(
-    graph: GraphHarness, tmp_path: Path
-) -> None:
+async def test_damaged_row_is_named_and_does_not_fail_lists(graph: Graph, tmp_path: Path) -> None:
     bad, good = await graph.application("bad"), await graph.application("good")
     corrupt(tmp_path / "directory.db", "UPDATE identities SET kind = 'x' WHERE name = 'bad'")
     graph.directory._session.clear_caches()
@@ -56,7 +54,7 @@ async def test_damaged_row_is_named_and_does_not_fail_lists(
 
 
 async def test_invalid_utf8_in_one_identifier_uri_hides_no_other_application(
-    graph: GraphHarness, tmp_path: Path
+    graph: Graph, tmp_path: Path
 ) -> None:
     made = [
         await graph.application(name, identifierUris=[f"api://{TENANT}/{name}"])

@@ -9,12 +9,12 @@ import pytest
 from podpass.directory.graph import paging
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.resources import BUILT_IN
-from tests.directory.graph.harness import TENANT, GraphHarness, follow_pages
+from tests.directory.graph.harness import TENANT, Graph, follow_pages
 
 EVENTUAL = {"ConsistencyLevel": "eventual"}
 
 
-async def add_applications(graph: GraphHarness, count: int, **changes: Any) -> list[Identity]:
+async def add_applications(graph: Graph, count: int, **changes: Any) -> list[Identity]:
     made = [
         Identity(
             tenant_id=TENANT,
@@ -31,20 +31,20 @@ async def add_applications(graph: GraphHarness, count: int, **changes: Any) -> l
     return made
 
 
-async def test_pages_have_no_gaps_or_duplicates(graph: GraphHarness) -> None:
+async def test_pages_have_no_gaps_or_duplicates(graph: Graph) -> None:
     made = await add_applications(graph, 25)
     pages = await follow_pages(graph, "/applications?$top=10&$select=appId")
     assert [len(page) for page in pages] == [10, 10, 5]
     assert [one["appId"] for page in pages for one in page] == [one.client_id for one in made]
 
 
-async def test_page_has_100_entries_by_default(graph: GraphHarness) -> None:
+async def test_page_has_100_entries_by_default(graph: Graph) -> None:
     await add_applications(graph, 101)
     assert [len(page) for page in await follow_pages(graph, "/applications")] == [100, 1]
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 4, 5, 999])
-async def test_built_in_principals_are_paged_with_the_others(graph: GraphHarness, top: int) -> None:
+async def test_built_in_principals_are_paged_with_the_others(graph: Graph, top: int) -> None:
     made = await add_applications(graph, 3)
     pages = await follow_pages(graph, f"/servicePrincipals?$top={top}&$select=appId")
     found = [one["appId"] for page in pages for one in page]
@@ -53,7 +53,7 @@ async def test_built_in_principals_are_paged_with_the_others(graph: GraphHarness
     assert found[len(BUILT_IN) :] == [one.client_id for one in made]
 
 
-async def test_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
+async def test_filter_by_name_is_paged_by_name(graph: Graph) -> None:
     await add_applications(graph, 25)
     clause = quote("startswith(displayName,'APP-001')")
     pages = await follow_pages(graph, f"/applications?$filter={clause}&$top=4")
@@ -62,7 +62,7 @@ async def test_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
 
 
 async def test_filter_without_index_scans_a_bounded_number_of_objects(
-    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if one request can read all objects of the directory."""
     await add_applications(graph, 30)
@@ -89,14 +89,12 @@ async def test_filter_without_index_scans_a_bounded_number_of_objects(
         ("createdDateTime ge 2001-01-01T00:00:00Z", 5),
     ],
 )
-async def test_filters_match_the_expected_objects(
-    graph: GraphHarness, clause: str, count: int
-) -> None:
+async def test_filters_match_the_expected_objects(graph: Graph, clause: str, count: int) -> None:
     await add_applications(graph, 5)
     assert len((await graph.get(f"/applications?$filter={quote(clause)}")).value) == count
 
 
-async def test_advanced_filter_requires_eventual_consistency(graph: GraphHarness) -> None:
+async def test_advanced_filter_requires_eventual_consistency(graph: Graph) -> None:
     await add_applications(graph, 3)
     clause = quote(f"appId ne '{uuid.UUID(int=1)}'")
     ne = f"/applications?$count=true&$filter={clause}"
@@ -117,7 +115,7 @@ async def test_advanced_filter_requires_eventual_consistency(graph: GraphHarness
     ],
 )
 async def test_advanced_filter_requires_count_and_returns_it(
-    graph: GraphHarness, clause: str, count: int
+    graph: Graph, clause: str, count: int
 ) -> None:
     """Clients of Graph always send both, because Graph requires them."""
     await add_applications(graph, 3)
@@ -132,7 +130,7 @@ async def test_advanced_filter_requires_count_and_returns_it(
 
 
 async def test_list_over_the_scan_limit_has_no_count(
-    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if a count can read all objects of the directory."""
     await add_applications(graph, 30)
@@ -146,7 +144,7 @@ async def test_list_over_the_scan_limit_has_no_count(
     assert (alone.status, alone.code) == (400, "Request_UnsupportedQuery")
 
 
-async def test_property_names_are_case_insensitive(graph: GraphHarness) -> None:
+async def test_property_names_are_case_insensitive(graph: Graph) -> None:
     await add_applications(graph, 3)
     await graph.application("tagged", tags=["rare"])
     for clause, count in (
@@ -163,7 +161,7 @@ async def test_property_names_are_case_insensitive(graph: GraphHarness) -> None:
     assert reply.value[0]["appId"] not in {str(uuid.UUID(int=number + 1)) for number in range(3)}
 
 
-async def test_count_requires_eventual_consistency_and_is_plain_text(graph: GraphHarness) -> None:
+async def test_count_requires_eventual_consistency_and_is_plain_text(graph: Graph) -> None:
     await add_applications(graph, 3)
     reply = await graph.get("/applications/$count", headers=EVENTUAL)
     assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, "3", "text/plain")
@@ -180,7 +178,7 @@ async def test_count_requires_eventual_consistency_and_is_plain_text(graph: Grap
     assert (hidden.value, hidden.body["@odata.count"]) == ([], 0)
 
 
-async def test_order_is_the_same_across_pages(graph: GraphHarness) -> None:
+async def test_order_is_the_same_across_pages(graph: Graph) -> None:
     await add_applications(graph, 5)
     pages = await follow_pages(graph, "/applications?$orderby=displayName%20desc&$top=2")
     names = [one["displayName"] for page in pages for one in page]
@@ -188,7 +186,7 @@ async def test_order_is_the_same_across_pages(graph: GraphHarness) -> None:
 
 
 async def test_order_of_too_many_objects_is_rejected(
-    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add_applications(graph, 5)
     monkeypatch.setattr(paging, "_MAX_ORDERED", 3)
@@ -196,7 +194,7 @@ async def test_order_of_too_many_objects_is_rejected(
     assert (reply.status, reply.code) == (400, "Request_UnsupportedQuery")
 
 
-async def test_search_finds_objects_by_name(graph: GraphHarness) -> None:
+async def test_search_finds_objects_by_name(graph: Graph) -> None:
     await add_applications(graph, 3)
     path = "/applications?$search=" + quote('"displayName:0002"')
     assert [one["displayName"] for one in (await graph.get(path, headers=EVENTUAL)).value] == [
@@ -208,7 +206,7 @@ async def test_search_finds_objects_by_name(graph: GraphHarness) -> None:
         assert reply.status == 400
 
 
-async def test_select_returns_the_named_properties(graph: GraphHarness) -> None:
+async def test_select_returns_the_named_properties(graph: Graph) -> None:
     made = await graph.application()
     reply = await graph.get(f"/applications/{made['id']}?$select=id,displayName")
     assert reply.body == {
@@ -243,27 +241,25 @@ async def test_select_returns_the_named_properties(graph: GraphHarness) -> None:
         ("$filter=%FF", "BadRequest"),
     ],
 )
-async def test_invalid_query_option_is_rejected(graph: GraphHarness, query: str, code: str) -> None:
+async def test_invalid_query_option_is_rejected(graph: Graph, query: str, code: str) -> None:
     reply = await graph.get(f"/applications?{query}")
     assert (reply.status, reply.code) == (400, code)
 
 
-async def test_query_options_are_valid_without_dollar_sign(graph: GraphHarness) -> None:
+async def test_query_options_are_valid_without_dollar_sign(graph: Graph) -> None:
     await add_applications(graph, 3)
     assert len((await graph.get("/applications?top=2")).value) == 2
     assert (await graph.get("/applications?unknown=1")).status == 200
 
 
-async def test_next_link_has_the_host_of_the_request(graph: GraphHarness) -> None:
+async def test_next_link_has_the_host_of_the_request(graph: Graph) -> None:
     await add_applications(graph, 2)
     for host, named in (("localhost:18446", "localhost:18446"), ("e;vil", "graph.microsoft.com")):
         reply = await graph.get("/applications?$top=1", headers={"Host": host})
         assert reply.body["@odata.nextLink"].startswith(f"https://{named}/v1.0/applications?")
 
 
-async def test_select_on_a_list_of_several_types_skips_missing_properties(
-    graph: GraphHarness,
-) -> None:
+async def test_select_on_a_list_of_several_types_skips_missing_properties(graph: Graph) -> None:
     made = await graph.application()
     other = await graph.principal(made["appId"])
     reference = {"@odata.id": f"https://graph.microsoft.com/v1.0/directoryObjects/{other['id']}"}

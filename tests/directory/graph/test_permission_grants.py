@@ -7,13 +7,13 @@ import pytest
 
 from podpass.directory.graph import paging
 from podpass.directory.model import PermissionGrant, Tenant
-from tests.directory.graph.harness import ADMIN, OTHER, GraphHarness, follow_pages
+from tests.directory.graph.harness import ADMIN, OTHER, Graph, follow_pages
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 PATH = "/oauth2PermissionGrants"
 
 
-async def create_grant(graph: GraphHarness, **changes: Any) -> dict[str, Any]:
+async def create_grant(graph: Graph, **changes: Any) -> dict[str, Any]:
     resource = await graph.get(f"/servicePrincipals(appId='{GRAPH_APP}')")
     client = await graph.principal((await graph.application())["appId"])
     body = {
@@ -25,7 +25,7 @@ async def create_grant(graph: GraphHarness, **changes: Any) -> dict[str, Any]:
     return body | changes
 
 
-async def test_permission_grant_is_created_read_updated_and_deleted(graph: GraphHarness) -> None:
+async def test_permission_grant_is_created_read_updated_and_deleted(graph: Graph) -> None:
     body = await create_grant(graph)
     made = await graph.post(PATH, body)
     assert made.status == 201
@@ -50,7 +50,7 @@ async def test_permission_grant_is_created_read_updated_and_deleted(graph: Graph
     assert "grants" not in principal
 
 
-async def test_duplicate_permission_grant_is_rejected(graph: GraphHarness) -> None:
+async def test_duplicate_permission_grant_is_rejected(graph: Graph) -> None:
     body = await create_grant(graph)
     await graph.post(PATH, body)
     again = await graph.post(PATH, body | {"scope": "email"})
@@ -73,19 +73,19 @@ async def test_duplicate_permission_grant_is_rejected(graph: GraphHarness) -> No
     ],
 )
 async def test_invalid_permission_grant_is_rejected(
-    graph: GraphHarness, changes: dict[str, Any], status: int
+    graph: Graph, changes: dict[str, Any], status: int
 ) -> None:
     assert (await graph.post(PATH, await create_grant(graph, **changes))).status == status
     assert (await graph.get(PATH)).value == []
 
 
 @pytest.mark.parametrize("name", ["x", "%20", "AAAA", "A" * 43])
-async def test_unknown_permission_grant_is_not_found(graph: GraphHarness, name: str) -> None:
+async def test_unknown_permission_grant_is_not_found(graph: Graph, name: str) -> None:
     reply = await graph.get(f"{PATH}/{name}")
     assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
 
 
-async def test_permission_grants_are_deleted_with_their_client(graph: GraphHarness) -> None:
+async def test_permission_grants_are_deleted_with_their_client(graph: Graph) -> None:
     body = await create_grant(graph)
     await graph.post(PATH, body)
     await graph.delete(f"/servicePrincipals/{body['clientId']}")
@@ -93,7 +93,7 @@ async def test_permission_grants_are_deleted_with_their_client(graph: GraphHarne
 
 
 async def test_filtered_list_scans_a_bounded_number_of_permission_grants(
-    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(5):
         await graph.post(PATH, await create_grant(graph))
@@ -105,7 +105,7 @@ async def test_filtered_list_scans_a_bounded_number_of_permission_grants(
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 4])
-async def test_permission_grants_are_paged_without_gaps(graph: GraphHarness, top: int) -> None:
+async def test_permission_grants_are_paged_without_gaps(graph: Graph, top: int) -> None:
     body = await create_grant(graph)
     made = [(await graph.post(PATH, body)).body["id"]]
     for number in range(3):
@@ -122,7 +122,7 @@ async def test_permission_grants_are_paged_without_gaps(graph: GraphHarness, top
     assert [item["id"] for item in (await graph.get(only)).value] == [made[2]]
 
 
-async def test_permission_grant_of_another_tenant_is_not_found(graph: GraphHarness) -> None:
+async def test_permission_grant_of_another_tenant_is_not_found(graph: Graph) -> None:
     body = await create_grant(graph)
     await graph.directory.create_tenant(Tenant(id=OTHER))
     grant = PermissionGrant(
@@ -135,7 +135,7 @@ async def test_permission_grant_of_another_tenant_is_not_found(graph: GraphHarne
     assert (await graph.patch(one, {"scope": "email"})).status == 404
 
 
-async def test_permission_grants_are_deleted_with_their_resource(graph: GraphHarness) -> None:
+async def test_permission_grants_are_deleted_with_their_resource(graph: Graph) -> None:
     body = await create_grant(graph)
     api = await graph.principal((await graph.application("api"))["appId"])
     assert (await graph.post(PATH, body | {"resourceId": api["id"]})).status == 201
@@ -143,9 +143,7 @@ async def test_permission_grants_are_deleted_with_their_resource(graph: GraphHar
     assert (await graph.get(PATH)).value == []
 
 
-async def test_permission_grant_to_a_built_in_service_principal_is_rejected(
-    graph: GraphHarness,
-) -> None:
+async def test_permission_grant_to_a_built_in_service_principal_is_rejected(graph: Graph) -> None:
     body = await create_grant(graph)
     reply = await graph.post(PATH, body | {"clientId": body["resourceId"]})
     assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")

@@ -9,15 +9,7 @@ from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 from podpass.directory.graph import permissions, routes
 from podpass.directory.graph.permissions import AccessLevel, RequiredPermissions
 from podpass.directory.resources import GRAPH_APP_ID
-from tests.directory.graph.harness import (
-    ADMIN,
-    AZURE_CLI,
-    DOMAIN,
-    GUEST,
-    OTHER,
-    GraphHarness,
-    Reply,
-)
+from tests.directory.graph.harness import ADMIN, AZURE_CLI, DOMAIN, GUEST, OTHER, Graph, Reply
 from tests.directory.graph.permission_reference import (
     EVERY_PERMISSION,
     NONE_NEEDED,
@@ -31,7 +23,7 @@ DENIED = (403, "Authorization_RequestDenied")
 EVERY_ROW = [pytest.param(row, id=f"{row.method} {row.path}") for row in REFERENCE]
 
 
-async def _send(graph: GraphHarness, row: Row, caller: str) -> Reply:
+async def _send(graph: Graph, row: Row, caller: str) -> Reply:
     body: Any = {} if row.method in ("POST", "PATCH") else None
     path = row.path.replace("{id}", str(uuid.UUID(int=1)))
     return await graph.send(row.method, path, body, caller=caller)
@@ -48,7 +40,7 @@ def test_reference_covers_every_served_operation() -> None:
 
 @pytest.mark.parametrize("row", EVERY_ROW)
 async def test_application_with_one_permission_runs_only_documented_operations(
-    graph: GraphHarness, row: Row
+    graph: Graph, row: Row
 ) -> None:
     """Fails if `Application.ReadWrite.All` can assign app roles, or a reader can change an object."""
     allowed = set()
@@ -73,7 +65,7 @@ _PAIRS = [
 
 @pytest.mark.parametrize(("row", "pair"), _PAIRS)
 async def test_application_with_both_permissions_of_a_pair_is_allowed(
-    graph: GraphHarness, row: Row, pair: str
+    graph: Graph, row: Row, pair: str
 ) -> None:
     graph.add_app("pair", *pair.split(" and "))
     reply = await _send(graph, row, "pair")
@@ -81,7 +73,7 @@ async def test_application_with_both_permissions_of_a_pair_is_allowed(
 
 
 @pytest.mark.parametrize("row", EVERY_ROW)
-async def test_application_without_permissions_is_denied(graph: GraphHarness, row: Row) -> None:
+async def test_application_without_permissions_is_denied(graph: Graph, row: Row) -> None:
     """Fails if an application can read or change other objects without a permission."""
     graph.add_app("unprivileged")
     reply = await _send(graph, row, "unprivileged")
@@ -95,16 +87,14 @@ async def test_application_without_permissions_is_denied(graph: GraphHarness, ro
 
 @pytest.mark.parametrize("row", EVERY_ROW)
 async def test_user_without_administrator_role_reads_and_is_denied_writes(
-    graph: GraphHarness, row: Row
+    graph: Graph, row: Row
 ) -> None:
     reply = await _send(graph, row, "guest")
     assert ((reply.status, reply.code) == DENIED) is row.writes
 
 
 @pytest.mark.parametrize("row", EVERY_ROW)
-async def test_administrator_is_limited_by_the_scopes_of_the_client(
-    graph: GraphHarness, row: Row
-) -> None:
+async def test_administrator_is_limited_by_the_scopes_of_the_client(graph: Graph, row: Row) -> None:
     """Fails if a client with only `User.Read` has all permissions of its user."""
     graph.add_user("narrow", ADMIN, GLOBAL_ADMINISTRATOR, scopes=["User.Read"])
     reply = await _send(graph, row, "narrow")
@@ -113,7 +103,7 @@ async def test_administrator_is_limited_by_the_scopes_of_the_client(
 
 @pytest.mark.parametrize("permission", ["Application.Read.All", "Application.ReadWrite.All"])
 async def test_application_reader_cannot_read_users_as_directory_objects(
-    graph: GraphHarness, permission: str
+    graph: Graph, permission: str
 ) -> None:
     """Fails if a reader of applications can read users by their ids."""
     made = await graph.application()
@@ -129,9 +119,7 @@ async def test_application_reader_cannot_read_users_as_directory_objects(
     assert [one["id"] for one in reply.value] == [ADMIN, made["id"]]
 
 
-async def test_owned_by_reads_app_role_assignments_of_owned_principals_only(
-    graph: GraphHarness,
-) -> None:
+async def test_owned_by_reads_app_role_assignments_of_owned_principals_only(graph: Graph) -> None:
     graph.add_app("robot", OWNED)
     mine = await graph.application("mine", caller="robot")
     made = await graph.post("/servicePrincipals", {"appId": mine["appId"]}, caller="robot")
@@ -143,9 +131,7 @@ async def test_owned_by_reads_app_role_assignments_of_owned_principals_only(
         assert (reply.status, reply.code) == DENIED
 
 
-async def test_upsert_of_a_service_principal_needs_the_permission_to_create(
-    graph: GraphHarness,
-) -> None:
+async def test_upsert_of_a_service_principal_needs_the_permission_to_create(graph: Graph) -> None:
     """Fails if `Directory.ReadWrite.All`, which may update service principals, can also create one."""
     made = await graph.application()
     path = f"/servicePrincipals(appId='{made['appId']}')"
@@ -158,9 +144,7 @@ async def test_upsert_of_a_service_principal_needs_the_permission_to_create(
     assert reply.status == 204
 
 
-async def test_owned_by_does_not_list_the_applications_with_roles_in_graph(
-    graph: GraphHarness,
-) -> None:
+async def test_owned_by_does_not_list_the_applications_with_roles_in_graph(graph: Graph) -> None:
     graph.add_app("robot", OWNED)
     path = f"/servicePrincipals(appId='{GRAPH_APP_ID}')"
     for below in ("appRoleAssignments", "appRoleAssignedTo"):
@@ -180,7 +164,7 @@ async def test_owned_by_does_not_list_the_applications_with_roles_in_graph(
     ],
 )
 async def test_application_permission_allows_only_its_operations(
-    graph: GraphHarness, role: str, may: set[str]
+    graph: Graph, role: str, may: set[str]
 ) -> None:
     made = await graph.application()
     graph.add_app("robot", role)
@@ -195,7 +179,7 @@ async def test_application_permission_allows_only_its_operations(
             assert (reply.status, reply.code) == DENIED
 
 
-async def test_owned_by_allows_only_objects_that_the_caller_owns(graph: GraphHarness) -> None:
+async def test_owned_by_allows_only_objects_that_the_caller_owns(graph: Graph) -> None:
     """Fails if an application that may create applications can take over existing ones."""
     foreign = await graph.application("foreign")
     foreign_principal = await graph.principal(foreign["appId"])
@@ -230,7 +214,7 @@ async def test_owned_by_allows_only_objects_that_the_caller_owns(graph: GraphHar
 
 
 async def test_owned_by_cannot_create_a_service_principal_of_a_foreign_application(
-    graph: GraphHarness,
+    graph: Graph,
 ) -> None:
     foreign = await graph.application("foreign")
     graph.add_app("robot", OWNED)
@@ -238,7 +222,7 @@ async def test_owned_by_cannot_create_a_service_principal_of_a_foreign_applicati
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_upsert_of_a_foreign_object_is_denied(graph: GraphHarness) -> None:
+async def test_upsert_of_a_foreign_object_is_denied(graph: Graph) -> None:
     await graph.application("foreign", uniqueName="theirs")
     graph.add_app("robot", OWNED)
     prefer = {"Prefer": "create-if-missing"}
@@ -247,7 +231,7 @@ async def test_upsert_of_a_foreign_object_is_denied(graph: GraphHarness) -> None
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_application_lists_only_its_own_owned_objects(graph: GraphHarness) -> None:
+async def test_application_lists_only_its_own_owned_objects(graph: Graph) -> None:
     app = await graph.application("robot")
     principal = await graph.principal(app["appId"])
     found = await graph.directory.identities.get(graph.callers["admin"].tenant_id, app["appId"])
@@ -260,22 +244,20 @@ async def test_application_lists_only_its_own_owned_objects(graph: GraphHarness)
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_token_of_another_tenant_is_rejected(graph: GraphHarness) -> None:
+async def test_token_of_another_tenant_is_rejected(graph: Graph) -> None:
     graph.add_app("foreign", "Directory.ReadWrite.All", tenant_id=OTHER)
     reply = await graph.get("/applications", caller="foreign")
     assert (reply.status, reply.code) == (401, "InvalidAuthenticationToken")
 
 
-async def test_me_is_rejected_for_applications(graph: GraphHarness) -> None:
+async def test_me_is_rejected_for_applications(graph: Graph) -> None:
     graph.add_app("robot", "Directory.Read.All")
     reply = await graph.get("/me", caller="robot")
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_userinfo_returns_the_claims_of_the_granted_scopes(
-    graph: GraphHarness, method: str
-) -> None:
+async def test_userinfo_returns_the_claims_of_the_granted_scopes(graph: Graph, method: str) -> None:
     user = await graph.directory.users.get(GUEST)
     assert user is not None
     subject = user.pairwise_subject(AZURE_CLI)
@@ -297,9 +279,7 @@ async def test_userinfo_returns_the_claims_of_the_granted_scopes(
             assert (reply.status, reply.body) == (200, {name: claims[name] for name in names})
 
 
-async def test_userinfo_is_refused_without_a_token_and_without_the_scope(
-    graph: GraphHarness,
-) -> None:
+async def test_userinfo_is_refused_without_a_token_and_without_the_scope(graph: Graph) -> None:
     reply = await graph.send("GET", "", version="oidc/userinfo", caller=None)
     assert (reply.status, reply.code) == (401, "InvalidAuthenticationToken")
     assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
@@ -311,9 +291,7 @@ async def test_userinfo_is_refused_without_a_token_and_without_the_scope(
 
 
 @pytest.mark.parametrize(("name", "object_id"), [("admin", ADMIN), ("guest", GUEST)])
-async def test_me_returns_the_signed_in_user(
-    graph: GraphHarness, name: str, object_id: str
-) -> None:
+async def test_me_returns_the_signed_in_user(graph: Graph, name: str, object_id: str) -> None:
     assert (await graph.get("/me?$select=id", caller=name)).body["id"] == object_id
 
 
@@ -326,7 +304,7 @@ def test_operation_without_a_matching_rule_is_denied() -> None:
     assert permissions.authorize(app, RequiredPermissions(owned=(OWNED,))) is AccessLevel.OWNED
 
 
-async def test_owned_by_reads_built_in_service_principals(graph: GraphHarness) -> None:
+async def test_owned_by_reads_built_in_service_principals(graph: Graph) -> None:
     graph.add_app("robot", OWNED)
     path = "/servicePrincipals(appId='00000003-0000-0000-c000-000000000000')"
     assert (await graph.get(path, caller="robot")).status == 200

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import Identity, RoleAssignment
-from tests.directory.graph.harness import ADMIN, DOMAIN, TENANT, GraphHarness
+from tests.directory.graph.harness import ADMIN, DOMAIN, TENANT, Graph
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 READ_APPS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
 
 
-async def get_graph_principal(graph: GraphHarness) -> Any:
+async def get_graph_principal(graph: Graph) -> Any:
     return (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP}')")).body
 
 
-async def test_application_gets_a_service_principal(graph: GraphHarness) -> None:
+async def test_application_gets_a_service_principal(graph: Graph) -> None:
     made = await graph.application("web", identifierUris=[f"https://{DOMAIN}/x"])
     principal = await graph.principal(made["appId"], accountEnabled=True)
     assert principal["servicePrincipalType"] == "Application"
@@ -28,7 +28,7 @@ async def test_application_gets_a_service_principal(graph: GraphHarness) -> None
         assert (read.status, read.body["id"]) == (200, principal["id"])
 
 
-async def test_second_service_principal_of_an_application_is_rejected(graph: GraphHarness) -> None:
+async def test_second_service_principal_of_an_application_is_rejected(graph: Graph) -> None:
     made = await graph.application()
     await graph.principal(made["appId"])
     again = await graph.post("/servicePrincipals", {"appId": made["appId"]})
@@ -44,13 +44,13 @@ async def test_second_service_principal_of_an_application_is_rejected(graph: Gra
     ],
 )
 async def test_service_principal_without_application_is_rejected(
-    graph: GraphHarness, body: dict[str, object], code: str
+    graph: Graph, body: dict[str, object], code: str
 ) -> None:
     reply = await graph.post("/servicePrincipals", body)
     assert (reply.status, reply.code) == (400, code)
 
 
-async def test_upsert_by_app_id_creates_or_updates_a_service_principal(graph: GraphHarness) -> None:
+async def test_upsert_by_app_id_creates_or_updates_a_service_principal(graph: Graph) -> None:
     made = await graph.application()
     path, prefer = f"/servicePrincipals(appId='{made['appId']}')", {"Prefer": "create-if-missing"}
     assert (await graph.patch(path, {"notes": "a"})).status == 404
@@ -59,7 +59,7 @@ async def test_upsert_by_app_id_creates_or_updates_a_service_principal(graph: Gr
     assert (await graph.get(path)).body["notes"] == "b"
 
 
-async def test_service_principal_is_updated(graph: GraphHarness) -> None:
+async def test_service_principal_is_updated(graph: Graph) -> None:
     made = await graph.application()
     principal = await graph.principal(made["appId"])
     path = f"/servicePrincipals/{principal['id']}"
@@ -76,7 +76,7 @@ async def test_service_principal_is_updated(graph: GraphHarness) -> None:
 
 
 async def test_deleting_a_service_principal_keeps_the_application_and_removes_its_roles(
-    graph: GraphHarness,
+    graph: Graph,
 ) -> None:
     """Fails if the next service principal of the application inherits the roles of the deleted one."""
     made = await graph.application()
@@ -101,7 +101,7 @@ async def test_deleting_a_service_principal_keeps_the_application_and_removes_it
     assert await graph.directory.assignments.list(principal=principal["id"]) == []
 
 
-async def test_managed_identity_is_listed_and_cannot_be_deleted(graph: GraphHarness) -> None:
+async def test_managed_identity_is_listed_and_cannot_be_deleted(graph: Graph) -> None:
     managed = await graph.managed("web-mi")
     path = f"/servicePrincipals/{managed.object_id}"
     read = (await graph.get(path)).body
@@ -114,7 +114,7 @@ async def test_managed_identity_is_listed_and_cannot_be_deleted(graph: GraphHarn
     assert (await graph.get(f"/applications(appId='{managed.client_id}')")).status == 404
 
 
-async def test_service_principals_are_filtered_by_type(graph: GraphHarness) -> None:
+async def test_service_principals_are_filtered_by_type(graph: Graph) -> None:
     managed = await graph.managed("web-mi")
     made = await graph.principal((await graph.application())["appId"])
     kind = "/servicePrincipals?$filter=servicePrincipalType%20eq%20"
@@ -129,7 +129,7 @@ async def test_service_principals_are_filtered_by_type(graph: GraphHarness) -> N
 # ------------------------------------------------------------------------------------- built-in
 
 
-async def test_graph_service_principal_has_its_app_roles(graph: GraphHarness) -> None:
+async def test_graph_service_principal_has_its_app_roles(graph: Graph) -> None:
     resource_principal = await get_graph_principal(graph)
     roles = {role["id"]: role["value"] for role in resource_principal["appRoles"]}
     assert roles[READ_APPS] == "Application.Read.All"
@@ -141,15 +141,13 @@ async def test_graph_service_principal_has_its_app_roles(graph: GraphHarness) ->
 @pytest.mark.parametrize(
     "name", ["https://vault.azure.net", "https://management.azure.com", GRAPH_APP]
 )
-async def test_built_in_service_principals_are_found_by_name(
-    graph: GraphHarness, name: str
-) -> None:
+async def test_built_in_service_principals_are_found_by_name(graph: Graph, name: str) -> None:
     clause = f"servicePrincipalNames/any(c:c%20eq%20'{name}')"
     [found] = (await graph.get(f"/servicePrincipals?$filter={clause}")).value
     assert name in found["servicePrincipalNames"]
 
 
-async def test_built_in_service_principal_is_read_only(graph: GraphHarness) -> None:
+async def test_built_in_service_principal_is_read_only(graph: Graph) -> None:
     path = f"/servicePrincipals/{(await get_graph_principal(graph))['id']}"
     for reply in (
         await graph.patch(path, {"notes": "mine"}),
@@ -162,14 +160,14 @@ async def test_built_in_service_principal_is_read_only(graph: GraphHarness) -> N
 # ------------------------------------------------------------------------------------ app roles
 
 
-async def build_assignment(graph: GraphHarness) -> tuple[Identity, dict[str, str]]:
+async def build_assignment(graph: Graph) -> tuple[Identity, dict[str, str]]:
     """Return a managed identity, and the body that assigns a permission of Graph to it."""
     managed, graph_principal = await graph.managed("web-mi"), await get_graph_principal(graph)
     ids = {"principalId": managed.object_id, "resourceId": graph_principal["id"]}
     return managed, ids | {"appRoleId": READ_APPS}
 
 
-async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> None:
+async def test_graph_permission_is_assigned_and_removed(graph: Graph) -> None:
     managed, body = await build_assignment(graph)
     path = f"/servicePrincipals/{managed.object_id}/appRoleAssignments"
     given = await graph.post(path, body)
@@ -188,7 +186,7 @@ async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> 
     assert (await graph.delete(f"{path}/{given.body['id']}")).status == 404
 
 
-async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) -> None:
+async def test_app_role_is_assigned_through_the_resource(graph: Graph) -> None:
     managed, body = await build_assignment(graph)
     path = f"/servicePrincipals(appId='{GRAPH_APP}')/appRoleAssignedTo"
     given = await graph.post(path, body)
@@ -198,7 +196,7 @@ async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) ->
     assert (await graph.delete(f"{path}/{given.body['id']}")).status == 204
 
 
-async def test_duplicate_or_unknown_app_role_assignment_is_rejected(graph: GraphHarness) -> None:
+async def test_duplicate_or_unknown_app_role_assignment_is_rejected(graph: Graph) -> None:
     managed, body = await build_assignment(graph)
     path = f"/servicePrincipals/{managed.object_id}/appRoleAssignments"
     assert (await graph.post(path, body)).status == 201
@@ -216,7 +214,7 @@ async def test_duplicate_or_unknown_app_role_assignment_is_rejected(graph: Graph
     assert len((await graph.get(path)).value) == 1
 
 
-async def test_app_role_for_users_cannot_be_assigned_to_an_application(graph: GraphHarness) -> None:
+async def test_app_role_for_users_cannot_be_assigned_to_an_application(graph: Graph) -> None:
     role = {
         "id": str(uuid.uuid4()),
         "value": "Sign",
@@ -236,9 +234,7 @@ async def test_app_role_for_users_cannot_be_assigned_to_an_application(graph: Gr
     assert len((await graph.get(f"/users/{ADMIN}/appRoleAssignments")).value) == 1
 
 
-async def test_assignment_is_found_only_below_its_principal_or_resource(
-    graph: GraphHarness,
-) -> None:
+async def test_assignment_is_found_only_below_its_principal_or_resource(graph: Graph) -> None:
     one, other = await graph.managed("one"), await graph.managed("two")
     resource_principal = await get_graph_principal(graph)
     body = {
@@ -254,14 +250,12 @@ async def test_assignment_is_found_only_below_its_principal_or_resource(
 
 
 @pytest.mark.parametrize("what", ["memberOf", "transitiveMemberOf", "oauth2PermissionGrants"])
-async def test_memberships_and_grants_are_empty_lists(graph: GraphHarness, what: str) -> None:
+async def test_memberships_and_grants_are_empty_lists(graph: Graph, what: str) -> None:
     managed = await graph.managed("web-mi")
     assert (await graph.get(f"/servicePrincipals/{managed.object_id}/{what}")).value == []
 
 
-async def test_owners_of_a_service_principal_are_listed_added_and_removed(
-    graph: GraphHarness,
-) -> None:
+async def test_owners_of_a_service_principal_are_listed_added_and_removed(graph: Graph) -> None:
     principal = await graph.principal((await graph.application())["appId"])
     path = f"/servicePrincipals/{principal['id']}/owners"
     assert [one["id"] for one in (await graph.get(path)).value] == [ADMIN]

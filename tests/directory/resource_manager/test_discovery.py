@@ -33,17 +33,9 @@ async def test_cloud_metadata_has_loopback_urls_without_the_gateway(manager: Any
     assert body["suffixes"]["keyVaultDns"] == "vault.localhost:18444"
     # az reads these when a cloud is registered, and fails if one is missing.
     assert {
-        "portal",
-        "graph",
-        "graphAudience",
-        "media",
-        "batch",
-        "gallery",
-        "sqlManagement",
-        "vmImageAliasDoc",
-        "activeDirectoryDataLake",
-        "appInsightsResourceId",
-        "logAnalyticsResourceId",
+        *("portal", "graph", "graphAudience", "media", "batch", "gallery", "sqlManagement"),
+        *("vmImageAliasDoc", "activeDirectoryDataLake"),
+        *("appInsightsResourceId", "logAnalyticsResourceId"),
     } <= set(body)
     assert {"keyVaultDns", "storage", "sqlServerHostname", "acrLoginServer", "mhsmDns"} <= set(
         body["suffixes"]
@@ -113,14 +105,9 @@ async def test_locations_have_a_name_and_a_display_name(manager: Any) -> None:
 async def test_providers_are_registered_from_the_start(manager: Any) -> None:
     _, body, _ = await manager.send("GET", f"{SUB}/providers")
     assert {one["namespace"] for one in body["value"]} >= {
-        "Microsoft.Authorization",
-        "Microsoft.ContainerService",
-        "Microsoft.KeyVault",
-        "Microsoft.KubernetesConfiguration",
-        "Microsoft.ManagedIdentity",
-        "Microsoft.Resources",
-        "Microsoft.ServiceLinker",
-        "Microsoft.Storage",
+        *("Microsoft.Authorization", "Microsoft.ContainerService", "Microsoft.KeyVault"),
+        *("Microsoft.KubernetesConfiguration", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
+        *("Microsoft.ServiceLinker", "Microsoft.Storage"),
     }
     for method, verb in (("GET", ""), ("POST", "/register")):
         path = f"{SUB}/providers/microsoft.keyvault{verb}"

@@ -2,22 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from podpass.crypto import jose
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 KEYS_PATH = "/11111111/22222222/openid/v1/jwks"
 DISCOVERY_PATH = "/11111111/22222222/.well-known/openid-configuration"
 
 
-def valid_parts(world: "World", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def valid_parts(world: World, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the header and claims of a valid token, with changes."""
     token = jose.parse(world.mint(**changes))
     return dict(token.header), dict(token.claims)
@@ -31,7 +29,7 @@ def signing_input(header: object, claims: object) -> str:
     )
 
 
-def build_token(world: "World", header: object, claims: object, signature: bytes = b"") -> str:
+def build_token(world: World, header: object, claims: object, signature: bytes = b"") -> str:
     """Return a token; without a given signature, it is signed with the issuer's active key."""
     signed = signing_input(header, claims)
     key = world.ring.active.key
@@ -47,7 +45,7 @@ def build_hmac_token(secret: bytes, alg: str, header: object, claims: object) ->
     return f"{signed}.{jose.b64encode(context.finalize())}"
 
 
-def publish(world: "World", *keys: Mapping[str, object]) -> None:
+def publish(world: World, *keys: Mapping[str, object]) -> None:
     """Replace the keys that the issuer publishes, from the next fetch on."""
     body = json.dumps({"keys": keys}).encode()
     world.site.answers[KEYS_PATH] = (200, body, {"content-type": "application/json"})

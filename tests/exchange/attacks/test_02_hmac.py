@@ -2,23 +2,20 @@
 
 import base64
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from podpass.crypto import jose
 from tests.exchange.attacks.forge import build_hmac_token, valid_parts
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 _PKCS1 = serialization.PublicFormat.PKCS1
 
 
-def public_key_forms(world: "World") -> list[bytes]:
+def public_key_forms(world: World) -> list[bytes]:
     public = world.ring.active.key.public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, _SPKI)
     der = public.public_bytes(serialization.Encoding.DER, _SPKI)
@@ -35,9 +32,9 @@ def public_key_forms(world: "World") -> list[bytes]:
     [("HS256", 5002738), ("HS384", 5002738), ("HS512", 5002738), ("RS256", 7000274)],
 )
 async def test_public_key_is_not_accepted_as_an_hmac_secret(
-    shared: "World", alg: str, code: int
+    shared: World, alg: str, code: int
 ) -> None:
     header, claims = valid_parts(shared)
     for secret in public_key_forms(shared):
         token = build_hmac_token(secret, alg, {**header, "alg": alg}, claims)
-        assert (await shared.request_token(client_assertion=token)).code == code
+        assert (await shared.present(token)).code == code

@@ -1,15 +1,12 @@
 """Group 7: JSON nested deeper than a parser's stack, in tokens and in an issuer's documents."""
 
 import contextlib
-from typing import TYPE_CHECKING
 
 import pytest
 
 from podpass.crypto import jose
 from tests.exchange.attacks.forge import DISCOVERY_PATH, KEYS_PATH, build_token, valid_parts
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
 OPENINGS = [b'{"a":', b'{"a":[', b'{"iss":{"x":[']
@@ -20,21 +17,17 @@ DEPTHS = [900, 1100, 2000]
 @pytest.mark.parametrize("opening", OPENINGS)
 @pytest.mark.parametrize("depth", DEPTHS)
 async def test_deeply_nested_claims_are_refused_and_the_service_keeps_running(
-    fresh_world: "World", opening: bytes, depth: int
+    fresh: World, opening: bytes, depth: int
 ) -> None:
-    header, claims = valid_parts(fresh_world)
+    header, claims = valid_parts(fresh)
     closing = bytes(reversed(opening)).translate(bytes.maketrans(b"{[", b"}]"))
     closing = bytes(sign for sign in closing if sign in b"}]")
     for payload in (opening * depth, opening * depth + b"1" + closing * depth):
-        answer = await fresh_world.request_token(
-            client_assertion=build_token(fresh_world, header, payload)
-        )
+        answer = await fresh.present(build_token(fresh, header, payload))
         assert answer.code in {50027, 90014}
-        answer = await fresh_world.request_token(
-            client_assertion=build_token(fresh_world, payload[:2900], claims)
-        )
+        answer = await fresh.present(build_token(fresh, payload[:2900], claims))
         assert answer.code in {50027, 5002738}
-    assert (await fresh_world.request_token()).status == 200
+    assert (await fresh.request_token()).status == 200
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"["])
@@ -55,13 +48,11 @@ def test_json_of_any_depth_is_parsed_or_refused(depth: int) -> None:
 
 @MODULE
 @pytest.mark.parametrize("path", [DISCOVERY_PATH, KEYS_PATH])
-async def test_deeply_nested_issuer_document_is_a_failed_request(
-    fresh_world: "World", path: str
-) -> None:
+async def test_deeply_nested_issuer_document_is_a_failed_request(fresh: World, path: str) -> None:
     for body in (b'{"keys":' + b"[" * 60_000, b'{"keys":' + b"[" * 30_000 + b"]" * 30_000 + b"}"):
-        fresh_world.site.answers[path] = (200, body, {})
-        answer = await fresh_world.request_token()
+        fresh.site.answers[path] = (200, body, {})
+        answer = await fresh.request_token()
         assert (answer.status, answer.code) == (400, 501661)
-        fresh_world.now += 100
-    fresh_world.site.answers.clear()
-    assert (await fresh_world.request_token()).status == 200
+        fresh.now += 100
+    fresh.site.answers.clear()
+    assert (await fresh.request_token()).status == 200

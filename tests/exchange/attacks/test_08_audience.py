@@ -1,19 +1,16 @@
 """Group 8: the audience in every JSON type and spelling."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OURS = "api://AzureADTokenExchange"
 
 
 @pytest.mark.parametrize("aud", [OURS, [OURS], ["a", OURS], [OURS, "a"], [OURS, OURS]])
-async def test_audience_as_string_or_in_a_list_is_accepted(shared: "World", aud: object) -> None:
-    assert (await shared.request_token(client_assertion=shared.mint(aud=aud))).status == 200
+async def test_audience_as_string_or_in_a_list_is_accepted(shared: World, aud: object) -> None:
+    assert (await shared.present(shared.mint(aud=aud))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -45,20 +42,20 @@ async def test_audience_as_string_or_in_a_list_is_accepted(shared: "World", aud:
         (True, 90014),
     ],
 )
-async def test_any_other_audience_is_refused(shared: "World", aud: object, code: int) -> None:
-    assert (await shared.request_token(client_assertion=shared.mint(aud=aud))).code == code
+async def test_any_other_audience_is_refused(shared: World, aud: object, code: int) -> None:
+    assert (await shared.present(shared.mint(aud=aud))).code == code
 
 
-async def test_token_without_audience_is_refused(shared: "World") -> None:
-    assert (await shared.request_token(client_assertion=shared.mint(aud=None))).code == 90014
+async def test_token_without_audience_is_refused(shared: World) -> None:
+    assert (await shared.present(shared.mint(aud=None))).code == 90014
 
 
 @pytest.mark.parametrize(
     "audience", ["https://kubernetes.default.svc.cluster.local", "kubernetes.default.svc"]
 )
 async def test_token_for_the_cluster_is_refused_by_the_exchange(
-    shared: "World", audience: str
+    shared: World, audience: str
 ) -> None:
     """Every pod has a token for the cluster by default; a token for the exchange has to be requested."""
-    answer = await shared.request_token(client_assertion=shared.mint(aud=[audience]))
+    answer = await shared.present(shared.mint(aud=[audience]))
     assert (answer.status, answer.code) == (401, 700212)

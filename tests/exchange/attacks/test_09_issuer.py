@@ -1,11 +1,8 @@
 """Group 9: an issuer that is similar to a trusted issuer. The service never fetches its keys."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,7 +45,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("https://eastus.oic.test/11111111/22222222/\0", 700211),
     ],
 )
-async def test_issuer_is_compared_byte_for_byte(shared: "World", iss: object, code: int) -> None:
+async def test_issuer_is_compared_byte_for_byte(shared: World, iss: object, code: int) -> None:
     before = len(shared.site.hits)
-    assert (await shared.request_token(client_assertion=shared.mint(iss=iss))).code == code
+    assert (await shared.present(shared.mint(iss=iss))).code == code
     assert len(shared.site.hits) == before

@@ -1,11 +1,8 @@
 """Group 10: a subject that is similar to a credential's subject."""
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +39,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         (5, 90014),
     ],
 )
-async def test_subject_is_compared_byte_for_byte(shared: "World", sub: object, code: int) -> None:
-    answer = await shared.request_token(client_assertion=shared.mint(sub=sub))
+async def test_subject_is_compared_byte_for_byte(shared: World, sub: object, code: int) -> None:
+    answer = await shared.present(shared.mint(sub=sub))
     assert answer.code == code
     assert answer.status in {400, 401}

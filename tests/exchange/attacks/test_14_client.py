@@ -1,15 +1,12 @@
 """Group 14: client identification and authentication: wrong ids, two credentials, another encoding."""
 
 import base64
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
 
 from podpass import names
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
     ],
 )
 async def test_client_is_identified_by_its_client_id_only(
-    shared: "World", client: str | None, code: int
+    shared: World, client: str | None, code: int
 ) -> None:
     answer = await shared.request_token(client_id=client)
     assert answer.code == code
@@ -42,14 +39,14 @@ async def test_client_is_identified_by_its_client_id_only(
 
 
 async def test_assertion_authenticates_only_the_client_whose_credential_trusts_it(
-    shared: "World",
+    shared: World,
 ) -> None:
     """The object id, the resource id and other client ids of the tenant are refused."""
     for client in (shared.OBJECT, shared.MIRID, shared.TENANT):
         assert (await shared.request_token(client_id=client)).code == 700016
 
 
-async def test_two_kinds_of_client_authentication_are_refused(shared: "World") -> None:
+async def test_two_kinds_of_client_authentication_are_refused(shared: World) -> None:
     answer = await shared.request_token(client_secret="x")
     assert (answer.status, answer.code) == (400, 9002313)
     basic = base64.b64encode(f"{shared.CLIENT}:x".encode()).decode()
@@ -62,7 +59,7 @@ async def test_two_kinds_of_client_authentication_are_refused(shared: "World") -
 @pytest.mark.parametrize(
     "field", ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope", "x"]
 )
-async def test_duplicate_parameter_is_refused(shared: "World", field: str) -> None:
+async def test_duplicate_parameter_is_refused(shared: World, field: str) -> None:
     form = {**shared.form(), "x": "1"}
     encoded = "".join(f"%{ord(sign):02x}" for sign in field)
     for again in (field, encoded):
@@ -72,7 +69,7 @@ async def test_duplicate_parameter_is_refused(shared: "World", field: str) -> No
             assert (answer.status, answer.code) == (400, 9002313)
 
 
-async def test_query_parameters_are_ignored(shared: "World") -> None:
+async def test_query_parameters_are_ignored(shared: World) -> None:
     """An assertion in a URL must not be accepted, because proxies and servers log URLs."""
     form = shared.form()
     assertion = form.pop("client_assertion")
@@ -94,7 +91,7 @@ async def test_query_parameters_are_ignored(shared: "World") -> None:
     ],
 )
 async def test_unknown_client_assertion_type_is_refused(
-    shared: "World", kind: str | None, code: int
+    shared: World, kind: str | None, code: int
 ) -> None:
     answer = await shared.request_token(client_assertion_type=kind)
     assert (answer.status, answer.code) == (400, code)
@@ -113,6 +110,6 @@ async def test_unknown_client_assertion_type_is_refused(
     ],
 )
 async def test_other_grant_types_do_not_bypass_the_checks(
-    shared: "World", grant: str | None, code: int
+    shared: World, grant: str | None, code: int
 ) -> None:
     assert (await shared.request_token(grant_type=grant)).code == code

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trustme
@@ -23,11 +23,7 @@ from podpass.resource.guard import Guard
 from podpass.servers.authority.admin import LocalKeys
 from tests.exchange import world as worlds
 from tests.exchange.sign_in.browser import AZ, Browser, Page, browsing
-from tests.exchange.world import ADMIN_ID, OBJECT, OTHER_TENANT, TENANT
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import Answer, World
+from tests.exchange.world import ADMIN_ID, OBJECT, OTHER_TENANT, TENANT, Answer, Start, World
 
 OWNED_BY = "18a4783c-866b-4cc7-a460-3d5e5662c884"
 REDIRECT = "https://attacker.test/callback"
@@ -40,7 +36,7 @@ TOKEN = f"/{TENANT}/oauth2/v2.0/token"
 class Attacker:
     """A workload whose only permission is Application.ReadWrite.OwnedBy, and Graph on the same directory."""
 
-    world: "World"
+    world: World
     graph: str
     bearer: str
     client_id: str = ""
@@ -67,17 +63,17 @@ class Attacker:
             tenant=TENANT, client_id=self.client_id, redirect_uri=REDIRECT, scope=scope, **changes
         )
 
-    async def redeem(self, code: str, **changes: str) -> "Answer":
+    async def redeem(self, code: str, **changes: str) -> Answer:
         fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
         return await self.post(**{**fields, **changes})
 
-    async def post(self, **fields: str) -> "Answer":
+    async def post(self, **fields: str) -> Answer:
         own = {"client_id": self.client_id, "client_secret": self.secret}
         return await self.world.post(TOKEN, **{**own, **fields})
 
 
 @pytest.fixture
-async def attacker(start: "Start", ca: trustme.CA) -> AsyncIterator[Attacker]:
+async def attacker(start: Start, ca: trustme.CA) -> AsyncIterator[Attacker]:
     world = await start(administrators=(ADMIN_ID,))
     await world.directory.app_roles.put(
         AppRoleAssignment(
@@ -115,7 +111,7 @@ async def browser(attacker: Attacker) -> AsyncIterator[Browser]:
         yield opened
 
 
-async def consent(attacker: Attacker, browser: Browser, scope: str, **accept: str) -> "Answer":
+async def consent(attacker: Attacker, browser: Browser, scope: str, **accept: str) -> Answer:
     """Sign in as the administrator, accept what the page lists, and redeem the code."""
     page = await browser.sign_in(await attacker.open_page(browser, scope))
     accepted = await browser.submit(page, step="accept", **accept)

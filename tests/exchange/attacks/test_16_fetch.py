@@ -28,42 +28,16 @@ GOOD = {
 REFUSED_NAMES = [
     *(
         [
-            "private",
-            "loopback",
-            "loopback6",
-            "zero",
-            "link-local",
-            "mapped",
-            "unique-local",
-            "nat64",
-            "mixed",
-            "mixed6",
-            "alias",
+            *("private", "loopback", "loopback6", "zero", "link-local", "mapped", "unique-local"),
+            *("nat64", "mixed", "mixed6", "alias"),
         ]
     )
 ]
 LITERALS = [
-    "127.0.0.1",
-    "[::1]",
-    METADATA,
-    f"[::ffff:{METADATA}]",
-    "[::ffff:a9fe:a9fe]",
-    "0.0.0.0",
-    "[::]",
-    "2130706433",
-    "017700000001",
-    "0x7f000001",
-    "0x7f.1",
-    "127.1",
-    "0251.0376.0251.0376",
-    "2852039166",
-    "[fd00:ec2::254]",
-    "10.0.0.9",
-    "localhost",
-    "localhost.",
-    "LOCALHOST",
-    "metadata.google.internal",
-    "metadata.google.internal.",
+    *("127.0.0.1", "[::1]", METADATA, f"[::ffff:{METADATA}]", "[::ffff:a9fe:a9fe]", "0.0.0.0"),
+    *("[::]", "2130706433", "017700000001", "0x7f000001", "0x7f.1", "127.1", "0251.0376.0251.0376"),
+    *("2852039166", "[fd00:ec2::254]", "10.0.0.9", "localhost", "localhost.", "LOCALHOST"),
+    *("metadata.google.internal", "metadata.google.internal."),
 ]
 REDIRECTS = [
     f"https://good.test/redirect/{status}/{where}"
@@ -77,16 +51,10 @@ REDIRECTS = [
     )
 ]
 UNFIT = [
-    "http://good.test/",
-    "https://user:secret@good.test/",
-    "https://good.test@10.0.0.9/",
-    "https://good.test/\r\nHost: 10.0.0.9",
-    "https://good.test/%0d%0a\r\n",
-    "https://good.test/ HTTP/1.1",
-    "file:///etc/passwd",
-    "ftp://good.test/",
-    "data:application/json,{}",
-    "gopher://good.test/",
+    *("http://good.test/", "https://user:secret@good.test/", "https://good.test@10.0.0.9/"),
+    *("https://good.test/\r\nHost: 10.0.0.9", "https://good.test/%0d%0a\r\n"),
+    *("https://good.test/ HTTP/1.1", "file:///etc/passwd", "ftp://good.test/"),
+    *("data:application/json,{}", "gopher://good.test/"),
 ]
 OTHERS = {
     "https://nothing.test/": "name",

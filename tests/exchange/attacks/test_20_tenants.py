@@ -1,14 +1,11 @@
 """Group 20: a valid identity, credential and assertion at the wrong tenant."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from podpass.directory.model import Identity, IdentityKind
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 OTHER = "88888888-8888-4888-8888-888888888888"
 SHARED = ["common", "organizations", "consumers", "COMMON", "Organizations"]
@@ -16,7 +13,7 @@ NO_PATH = 404  # an escaped slash is a slash: the text after it is another path 
 V2, V1 = "oauth2/v2.0/token", "oauth2/token"
 
 
-async def test_client_of_another_tenant_is_unknown_here(world: "World") -> None:
+async def test_client_of_another_tenant_is_unknown_here(world: World) -> None:
     for path in (V2, V1):
         answer = await world.request_token(
             f"/{world.OTHER_TENANT}/{path}",
@@ -27,7 +24,7 @@ async def test_client_of_another_tenant_is_unknown_here(world: "World") -> None:
 
 
 @pytest.mark.parametrize("name", SHARED)
-async def test_multi_tenant_names_are_refused(world: "World", name: str) -> None:
+async def test_multi_tenant_names_are_refused(world: World, name: str) -> None:
     answer = await world.request_token(f"/{name}/{V2}")
     assert (answer.status, answer.code) == (400, 9001023)
     assert "client_credentials" in answer.body["error_description"]
@@ -49,7 +46,7 @@ async def test_multi_tenant_names_are_refused(world: "World", name: str) -> None
         ("11111111-1111-4111-8111-111111111111%2F", NO_PATH),
     ],
 )
-async def test_unknown_tenant_is_refused(world: "World", segment: str, code: int) -> None:
+async def test_unknown_tenant_is_refused(world: World, segment: str, code: int) -> None:
     answer = await world.request_token(f"/{segment}/{V2}")
     if code == NO_PATH:
         assert answer.status in {404, 405}
@@ -58,7 +55,7 @@ async def test_unknown_tenant_is_refused(world: "World", segment: str, code: int
         assert (answer.status, answer.code) == (400, code)
 
 
-def add_other_tenant(world: "World") -> Identity:
+def add_other_tenant(world: World) -> Identity:
     return Identity(
         tenant_id=world.OTHER_TENANT,
         client_id=OTHER,
@@ -68,7 +65,7 @@ def add_other_tenant(world: "World") -> Identity:
     )
 
 
-async def test_same_client_id_in_another_tenant_is_another_client(world: "World") -> None:
+async def test_same_client_id_in_another_tenant_is_another_client(world: World) -> None:
     """Registering a tenant's client id elsewhere gives no access to it and does not disturb it."""
     for client_id in (world.APPLICATION, world.CLIENT):
         await world.directory.identities.put(
@@ -81,7 +78,7 @@ async def test_same_client_id_in_another_tenant_is_another_client(world: "World"
         assert claims["oid"] != client_id
 
 
-async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world: "World") -> None:
+async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world: World) -> None:
     for segment in (world.TENANT, world.TENANT.upper(), "contoso.test", "CONTOSO.TEST"):
         claims = (await world.request_token(f"/{segment}/{V2}")).claims()
         assert (claims["tid"], claims["iss"]) == (
@@ -90,7 +87,7 @@ async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world
         )
 
 
-async def test_resource_of_another_tenant_is_unknown_here(world: "World") -> None:
+async def test_resource_of_another_tenant_is_unknown_here(world: World) -> None:
     await world.directory.identities.put(add_other_tenant(world))
     there = f"/{world.OTHER_TENANT}/{V2}"
     assert (await world.request_token(there, client_id=OTHER)).code == 70025

@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
@@ -20,7 +18,7 @@ SMUGGLED = b"GET /discovery/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def connect(
-    world: "World", protocols: list[str] | None = None
+    world: World, protocols: list[str] | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     trust = ssl.create_default_context(cafile=world.ca_file)
     if protocols:
@@ -30,9 +28,7 @@ async def connect(
     )
 
 
-async def send_raw(
-    world: "World", *parts: bytes, pause: float = 0.0, seconds: float = 1.0
-) -> bytes:
+async def send_raw(world: World, *parts: bytes, pause: float = 0.0, seconds: float = 1.0) -> bytes:
     """Send raw bytes; return the data until the server closes or sends nothing for `seconds`."""
     reader, writer = await connect(world)
     found = bytearray()
@@ -49,7 +45,7 @@ async def send_raw(
     return bytes(found)
 
 
-def token_request(world: "World", *headers: bytes, body: bytes | None = None) -> bytes:
+def token_request(world: World, *headers: bytes, body: bytes | None = None) -> bytes:
     sent = urlencode(world.form()).encode() if body is None else body
     head = f"POST /{world.TENANT}/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\n".encode()
     return head + FORM + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + sent
@@ -59,7 +55,7 @@ def parse_statuses(answer: bytes) -> list[int]:
     return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
-async def test_valid_raw_request_is_accepted(shared: "World") -> None:
+async def test_valid_raw_request_is_accepted(shared: World) -> None:
     """A valid request is accepted, so the refusals below have one cause."""
     body = urlencode(shared.form()).encode()
     answer = await send_raw(
@@ -90,9 +86,7 @@ async def test_valid_raw_request_is_accepted(shared: "World") -> None:
     ],
     ids=lambda headers: b"|".join(headers).decode().replace("\r\n", "|"),
 )
-async def test_body_with_two_lengths_is_refused(
-    shared: "World", headers: tuple[bytes, ...]
-) -> None:
+async def test_body_with_two_lengths_is_refused(shared: World, headers: tuple[bytes, ...]) -> None:
     """The request is refused, and nothing after it is read as a second request."""
     sent = token_request(shared, *headers, body=b"0\r\n\r\n" + SMUGGLED)
     assert parse_statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
@@ -109,7 +103,7 @@ async def test_body_with_two_lengths_is_refused(
     ids=lambda headers: b"|".join(headers).decode(),
 )
 async def test_body_with_unsupported_transfer_coding_is_refused(
-    shared: "World", headers: tuple[bytes, ...]
+    shared: World, headers: tuple[bytes, ...]
 ) -> None:
     """A proxy that supports the coding, or uses the first of two fields, would see another body."""
     body = urlencode(shared.form()).encode()
@@ -137,13 +131,13 @@ async def test_body_with_unsupported_transfer_coding_is_refused(
         b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n",
     ],
 )
-async def test_malformed_head_is_refused(shared: "World", sent: bytes) -> None:
+async def test_malformed_head_is_refused(shared: World, sent: bytes) -> None:
     answer = await send_raw(shared, sent, seconds=CLOSED_SECONDS)
     assert parse_statuses(answer) == [400]
     assert b"access_token" not in answer
 
 
-async def test_empty_lines_before_a_request_are_ignored(shared: "World") -> None:
+async def test_empty_lines_before_a_request_are_ignored(shared: World) -> None:
     """RFC 9112 section 2.2: a server ignores empty lines before the request line."""
     assert await send_raw(shared, b"\r\n\r\n\r\n", seconds=0.3) == b""
 
@@ -151,7 +145,7 @@ async def test_empty_lines_before_a_request_are_ignored(shared: "World") -> None
 @pytest.mark.parametrize(
     "sent", [b"GET /common/discovery/keys\r\n\r\n", b"GET /common/discovery/keysHTTP/1.0\r\n\r\n"]
 )
-async def test_http_0_9_request_gets_no_response(shared: "World", sent: bytes) -> None:
+async def test_http_0_9_request_gets_no_response(shared: World, sent: bytes) -> None:
     """HTTP/0.9 has no head and no version: a proxy would see other request boundaries."""
     assert await send_raw(shared, sent, seconds=0.3) == b""
 
@@ -159,26 +153,21 @@ async def test_http_0_9_request_gets_no_response(shared: "World", sent: bytes) -
 @pytest.mark.parametrize(
     "chunks",
     [
-        b"-1\r\n\r\n",
-        b"xyz\r\n\r\n",
-        b"fffffffffffffffff\r\n\r\n",
-        b"1\r\nabc\r\n0\r\n\r\n",
-        b"5\nabcde\n0\n\n" + SMUGGLED,
-        b"0\r\nContent-Length: 9\r\n\r\n",
-        b"0;ext=\0\r\n\r\n",
+        *(b"-1\r\n\r\n", b"xyz\r\n\r\n", b"fffffffffffffffff\r\n\r\n", b"1\r\nabc\r\n0\r\n\r\n"),
+        *(b"5\nabcde\n0\n\n" + SMUGGLED, b"0\r\nContent-Length: 9\r\n\r\n", b"0;ext=\0\r\n\r\n"),
     ],
 )
-async def test_malformed_chunks_are_refused(shared: "World", chunks: bytes) -> None:
+async def test_malformed_chunks_are_refused(shared: World, chunks: bytes) -> None:
     sent = token_request(shared, b"Transfer-Encoding: chunked", body=chunks)
     assert parse_statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
 
 
-async def test_incomplete_chunk_gets_no_response(shared: "World") -> None:
+async def test_incomplete_chunk_gets_no_response(shared: World) -> None:
     sent = token_request(shared, b"Transfer-Encoding: chunked", body=b"5\r\nab")
     assert await send_raw(shared, sent, seconds=0.3) == b""
 
 
-async def test_expect_100_continue_gets_one_interim_response(shared: "World") -> None:
+async def test_expect_100_continue_gets_one_interim_response(shared: World) -> None:
     body = urlencode(shared.form()).encode()
     head = token_request(
         shared, b"Expect: 100-continue", b"Content-Length: %d" % len(body), body=b""
@@ -186,29 +175,29 @@ async def test_expect_100_continue_gets_one_interim_response(shared: "World") ->
     assert parse_statuses(await send_raw(shared, head, body, pause=0.1)) == [100, 200]
 
 
-async def test_expect_100_continue_without_body_gets_no_token(shared: "World") -> None:
+async def test_expect_100_continue_without_body_gets_no_token(shared: World) -> None:
     head = token_request(shared, b"Expect: 100-continue", b"Content-Length: 70000000", body=b"")
     assert parse_statuses(await send_raw(shared, head)) in ([100], [413], [100, 413])
 
 
-async def test_body_with_huge_content_length_is_refused(shared: "World") -> None:
+async def test_body_with_huge_content_length_is_refused(shared: World) -> None:
     head = token_request(shared, b"Content-Length: 9999999999", body=b"x" * 70_000)
     assert 413 in parse_statuses(await send_raw(shared, head))
 
 
 @pytest.mark.parametrize("count", [2000, 20_000])
-async def test_thousands_of_headers_are_refused(shared: "World", count: int) -> None:
+async def test_thousands_of_headers_are_refused(shared: World, count: int) -> None:
     lines = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 40) for number in range(count))
     head = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n"
     assert parse_statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
-async def test_request_line_of_a_megabyte_is_refused(shared: "World") -> None:
+async def test_request_line_of_a_megabyte_is_refused(shared: World) -> None:
     head = b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert parse_statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
-async def test_pipelined_requests_get_responses_in_order(shared: "World") -> None:
+async def test_pipelined_requests_get_responses_in_order(shared: World) -> None:
     """Pipelining: responses come in the order of the requests, however long each takes."""
     body = urlencode(shared.form()).encode()
     first = token_request(shared, b"Content-Length: %d" % len(body), body=body)
@@ -217,7 +206,7 @@ async def test_pipelined_requests_get_responses_in_order(shared: "World") -> Non
     assert parse_statuses(await send_raw(shared, first + second + third)) == [200, 200, 404]
 
 
-async def test_http_2_is_not_offered(shared: "World") -> None:
+async def test_http_2_is_not_offered(shared: World) -> None:
     reader, writer = await connect(shared, ["h2", "http/1.1"])
     tls = writer.get_extra_info("ssl_object")
     assert tls.selected_alpn_protocol() != "h2"
@@ -230,7 +219,7 @@ async def test_http_2_is_not_offered(shared: "World") -> None:
     assert parse_statuses(await send_raw(shared, head, seconds=0.5)) == [200]
 
 
-async def test_hundred_slow_clients_do_not_delay_another_client(shared: "World") -> None:
+async def test_hundred_slow_clients_do_not_delay_another_client(shared: World) -> None:
     slow = [await connect(shared) for _ in range(100)]
     for number, (_, writer) in enumerate(slow):
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nX: "[: 4 + number % 40])
@@ -240,5 +229,5 @@ async def test_hundred_slow_clients_do_not_delay_another_client(shared: "World")
         writer.close()
 
 
-async def test_service_still_works_after_all_malformed_requests(shared: "World") -> None:
+async def test_service_still_works_after_all_malformed_requests(shared: World) -> None:
     assert (await shared.request_token()).status == 200

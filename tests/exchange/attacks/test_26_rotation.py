@@ -1,20 +1,17 @@
 """Group 26: rotation while tokens are issued and verified with keys that were fetched before it."""
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from podpass.crypto import jose
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 
-async def fetch_keys(world: "World") -> dict[str, jose.PublicKey]:
+async def fetch_keys(world: World) -> dict[str, jose.PublicKey]:
     answer = await world.send(f"/{world.TENANT}/discovery/v2.0/keys", method="GET")
     return {str(key.kid): key for key in jose.load_jwks(answer.body)}
 
 
-async def test_keys_of_the_previous_rotation_verify_tokens_of_every_replica(world: "World") -> None:
+async def test_keys_of_the_previous_rotation_verify_tokens_of_every_replica(world: World) -> None:
     """Three rotations under load: the keys of the previous rotation verify every token."""
     for _ in range(3):
         known = await fetch_keys(world)
@@ -30,7 +27,7 @@ async def test_keys_of_the_previous_rotation_verify_tokens_of_every_replica(worl
         assert set(known) < set(after)
 
 
-async def test_token_stays_valid_after_the_rotation_of_its_key(world: "World") -> None:
+async def test_token_stays_valid_after_the_rotation_of_its_key(world: World) -> None:
     """The old key must stay published after the first signature of the new one."""
     token = jose.parse((await world.request_token()).body["access_token"])
     await world.keys.rotate(at_once=True)

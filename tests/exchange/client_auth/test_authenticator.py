@@ -89,7 +89,7 @@ class FakeIssuerKeys:
 
 
 @dataclass
-class AuthenticatorHarness:
+class Harness:
     """A client authenticator with fakes of everything that it uses."""
 
     published: FakeIssuerKeys = field(default_factory=FakeIssuerKeys)
@@ -134,9 +134,9 @@ class AuthenticatorHarness:
 
 
 @pytest.fixture
-def harness() -> AuthenticatorHarness:
+def harness() -> Harness:
     public = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=KEY.public_key())
-    return AuthenticatorHarness(
+    return Harness(
         published=FakeIssuerKeys(keys={"key": [public]}), known={(TENANT.id, SENDER): TRUSTED}
     )
 
@@ -156,9 +156,7 @@ def sign_own_token(key: jose.SigningKey = AUTHORITY.signing, **changes: Any) -> 
 # ------------------------------------------------------------------------------------ federation
 
 
-async def test_federated_assertion_authenticates_by_its_credential(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_federated_assertion_authenticates_by_its_credential(harness: Harness) -> None:
     assert await harness.authenticate_with_assertion(
         f" {sign_assertion()}\n"
     ) == ClientAuthentication(acr=Acr.ASSERTION, credential="web", is_federated=True)
@@ -185,45 +183,19 @@ async def test_federated_assertion_authenticates_by_its_credential(
     ],
 )
 async def test_issuer_keys_are_fetched_only_after_all_other_checks(
-    harness: AuthenticatorHarness, changes: dict[str, Any], number: int, asked: int
+    harness: Harness, changes: dict[str, Any], number: int, asked: int
 ) -> None:
     assert (await harness.expect_refusal(sign_assertion(**changes))).entry.number == number
     assert len(harness.published.asked) == asked
 
 
-async def test_algorithm_must_be_configured(harness: AuthenticatorHarness) -> None:
-    harness.settings = replace(SETTINGS, assertion_algorithms=("ES256",))
-    assert (await harness.expect_refusal(sign_assertion())).entry.number == 5002738
-
-
-async def test_signature_by_any_key_with_the_key_id_is_accepted(
-    harness: AuthenticatorHarness,
-) -> None:
-    other = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=OTHER_KEY.public_key())
-    harness.published.keys["key"].insert(0, other)
-    assert (await harness.authenticate_with_assertion(sign_assertion())).credential == "web"
-    harness.published.keys["key"] = [other]
-    found = await harness.expect_refusal(sign_assertion())
-    assert (found.entry.number, found.step) == (7000274, "signature")
-
-
-async def test_unpublished_key_is_named_in_the_error(harness: AuthenticatorHarness) -> None:
-    harness.published.keys.clear()
-    found = await harness.expect_refusal(jose.SigningKey(kid="AAEC", key=KEY).sign(CLAIMS))
-    assert (found.entry.number, found.facts) == (7000272, {"key": "000102", "issuer": ISSUER})
-
-
-async def test_unavailable_issuer_is_reported_and_logged_with_reason(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_unavailable_issuer_is_reported_and_logged_with_reason(harness: Harness) -> None:
     harness.published.down = True
     assert (await harness.expect_refusal(sign_assertion())).entry.number == 501661
     assert harness.record.fields["reason"] == "timeout"
 
 
-async def test_credential_takes_effect_after_the_propagation_delay(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_credential_takes_effect_after_the_propagation_delay(harness: Harness) -> None:
     harness.settings = replace(SETTINGS, propagation_seconds=100)
     harness.now = NOW + 99.9
     token = sign_assertion(exp=NOW + 200)
@@ -235,7 +207,7 @@ async def test_credential_takes_effect_after_the_propagation_delay(
 # -------------------------------------------------------------------------- secret, certificate
 
 
-async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorHarness) -> None:
+async def test_secret_authenticates_without_an_assertion(harness: Harness) -> None:
     assert await harness.authenticate(client_secret="secret") == ClientAuthentication(
         acr=Acr.SECRET, credential="s"
     )
@@ -247,9 +219,7 @@ async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorH
     assert caught.value.entry.number == 7000215
 
 
-async def test_self_issued_assertion_is_verified_with_the_certificate(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_self_issued_assertion_is_verified_with_the_certificate(harness: Harness) -> None:
     harness.record.skip(("before",))
     assert await harness.authenticate_with_assertion(sign_self_issued()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="c"
@@ -259,51 +229,10 @@ async def test_self_issued_assertion_is_verified_with_the_certificate(
     assert (harness.record.fields["iss"], harness.record.fields["credential"]) == (CLIENT, "c")
 
 
-@pytest.mark.parametrize(
-    "audience",
-    [
-        f"{OURS}/{TENANT.id}/oauth2/v2.0/token",
-        f"{OURS}/d.test/v2.0",
-        f"https://sts.windows.net/{TENANT.id}/",
-    ],
-)
-async def test_self_issued_assertion_may_name_any_tenant_domain(
-    harness: AuthenticatorHarness, audience: str
-) -> None:
-    assert (
-        await harness.authenticate_with_assertion(sign_self_issued(aud=audience))
-    ).credential == "c"
-
-
-@pytest.mark.parametrize(
-    ("token", "number"),
-    [
-        (sign_self_issued(sub="x"), 700021),
-        (sign_self_issued(aud="https://other.test/"), 700023),
-        (sign_self_issued({"x5t": "x"}), 700027),
-        (sign_self_issued(key=OTHER_KEY), 700027),
-        (sign_self_issued(exp=NOW, iat=NOW - 5), 700024),
-        (sign_self_issued(nbf=NOW + 301), 700024),
-        (sign_self_issued({**X5T, "alg": "RS384"}), 5002738),
-    ],
-)
-async def test_self_issued_assertion_with_one_wrong_part_is_refused(
-    harness: AuthenticatorHarness, token: str, number: int
-) -> None:
-    assert (await harness.expect_refusal(token)).entry.number == number
-
-
-async def test_certificate_outside_its_validity_is_refused(harness: AuthenticatorHarness) -> None:
-    harness.identity = replace(IDENTITY, keys=(to_key_credential(DER, expires=NOW),))
-    assert (await harness.expect_refusal(sign_self_issued())).entry.number == 1000502
-
-
 # ------------------------------------------------------------------------------- managed identity
 
 
-async def test_own_managed_identity_token_is_accepted_as_credential(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_own_managed_identity_token_is_accepted_as_credential(harness: Harness) -> None:
     assert await harness.authenticate_with_assertion(sign_own_token()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="mi", is_federated=True
     )
@@ -312,57 +241,10 @@ async def test_own_managed_identity_token_is_accepted_as_credential(
     assert harness.record.fields["sub"] == "object"
 
 
-@pytest.mark.parametrize(
-    ("changes", "number"),
-    [
-        ({"sub": "x"}, 700213),
-        ({"aud": "https://vault.azure.net"}, 7002121),
-        ({"idtyp": "user"}, 700229),
-        ({"azp": None}, 700226),
-        ({"azp": CLIENT}, 700226),
-        ({"exp": NOW + 1001}, 70023),
-        ({"exp": NOW, "iat": NOW - 5}, 700024),
-        ({"nbf": NOW + 301}, 700024),
-        ({"iss": f"{OURS}/v1"}, 700222),
-    ],
-)
-async def test_other_own_tokens_are_refused_as_credential(
-    harness: AuthenticatorHarness, changes: dict[str, Any], number: int
-) -> None:
-    assert (await harness.expect_refusal(sign_own_token(**changes))).entry.number == number
-
-
-async def test_own_token_with_invalid_signature_is_refused(harness: AuthenticatorHarness) -> None:
-    for key, number in (("other", 7000272), ("ours", 7000274)):
-        forged = sign_own_token(jose.SigningKey(kid=key, key=KEY))
-        assert (await harness.expect_refusal(forged)).entry.number == number
-
-
-async def test_issuing_identity_must_exist_in_this_tenant(harness: AuthenticatorHarness) -> None:
-    harness.known = {("other", SENDER): TRUSTED}
-    assert (await harness.expect_refusal(sign_own_token())).entry.number == 700226
-    harness.known = {(TENANT.id, SENDER): replace(TRUSTED, enabled=False)}
-    assert (await harness.expect_refusal(sign_own_token())).entry.number == 700226
-
-
-async def test_credential_for_own_token_has_the_propagation_delay(
-    harness: AuthenticatorHarness,
-) -> None:
+async def test_credential_for_own_token_has_the_propagation_delay(harness: Harness) -> None:
     harness.settings = replace(SETTINGS, propagation_seconds=100)
     harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, created=NOW),))
     assert (await harness.expect_refusal(sign_own_token())).entry.number == 70025
-
-
-async def test_credential_with_the_issuer_of_another_configured_origin_matches(
-    harness: AuthenticatorHarness,
-) -> None:
-    harness.settings = replace(SETTINGS, origins=(OURS, "https://alias.test"))
-    by_alias = replace(MANAGED, issuer=f"https://alias.test/{TENANT.id}/v2.0")
-    elsewhere = replace(CREDENTIAL, issuer="https://else.test/", subject="object")
-    harness.identity = replace(IDENTITY, credentials=(elsewhere, by_alias))
-    assert (await harness.authenticate_with_assertion(sign_own_token())).credential == "mi"
-    harness.identity = replace(IDENTITY, credentials=(elsewhere,))
-    assert (await harness.expect_refusal(sign_own_token())).entry.number == 700211
 
 
 @pytest.mark.parametrize(
@@ -381,34 +263,13 @@ async def test_credential_with_the_issuer_of_another_configured_origin_matches(
     ],
 )
 async def test_issuer_with_a_similar_prefix_is_foreign(
-    harness: AuthenticatorHarness, issuer: str, number: int
+    harness: Harness, issuer: str, number: int
 ) -> None:
     found = await harness.expect_refusal(sign_own_token(iss=issuer))
     assert (found.entry.number, found.step in {"assertion", "trust"}) == (number, True)
 
 
-async def test_own_token_of_another_tenant_is_refused_even_if_trusted(
-    harness: AuthenticatorHarness,
-) -> None:
-    other = f"{OURS}/{CLIENT}/v2.0"
-    harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, issuer=other),))
-    found = await harness.expect_refusal(sign_own_token(iss=other))
-    assert (found.entry.number, found.facts) == (700236, {"issuer": other})
-
-
-@pytest.mark.parametrize(
-    "aud", [names.EXCHANGE_AUDIENCE, "https://vault.azure.net", [EXCHANGE_APP_ID, "x"]]
-)
-async def test_own_token_with_other_audiences_is_refused(
-    harness: AuthenticatorHarness, aud: object
-) -> None:
-    """The token is refused even if the credential has that audience."""
-    audiences = (names.EXCHANGE_AUDIENCE, "https://vault.azure.net", EXCHANGE_APP_ID)
-    harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, audiences=audiences),))
-    assert (await harness.expect_refusal(sign_own_token(aud=aud))).entry.number == 700227
-
-
-async def test_issuing_identity_must_be_the_subject(harness: AuthenticatorHarness) -> None:
+async def test_issuing_identity_must_be_the_subject(harness: Harness) -> None:
     assert (
         await harness.authenticate_with_assertion(sign_own_token(azp=SENDER.upper()))
     ).credential == "mi"
@@ -419,16 +280,7 @@ async def test_issuing_identity_must_be_the_subject(harness: AuthenticatorHarnes
         assert (await harness.expect_refusal(sign_own_token(azp=azp))).entry.number == 700226
 
 
-async def test_own_token_cannot_authenticate_a_managed_identity(
-    harness: AuthenticatorHarness,
-) -> None:
-    """Managed identities must not form a chain."""
-    harness.identity = replace(IDENTITY, kind=IdentityKind.MANAGED_IDENTITY)
-    found = await harness.expect_refusal(sign_own_token())
-    assert (found.entry.number, found.status) == (700222, AadstsError(700222).status)
-
-
-def test_claim_is_peeked_only_for_federated_assertions(harness: AuthenticatorHarness) -> None:
+def test_claim_is_peeked_only_for_federated_assertions(harness: Harness) -> None:
     """Tokens of this service and self-issued assertions need the complete identity."""
     token = SIGNER.sign(CLAIMS)
     assert harness.peek_claim_of(client_assertion=f" {token} ") == UnverifiedClaim(

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -15,11 +14,7 @@ from podpass.crypto import jose
 from podpass.exchange.errors import explanations
 from podpass.exchange.errors.catalogue import ENTRA_ONLY_ROWS, TABLE
 from podpass.exchange.errors.issuer_reasons import REASONS, describe_reason
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
-
+from tests.exchange.world import Start, World
 
 ROOT = Path(__file__).parents[3]
 TRACE, CORRELATION = "11111111-1111-4111-8111-111111111111", "2" * 8 + "-1111-4111-8111-" + "2" * 12
@@ -115,13 +110,13 @@ def test_unknown_number_has_similar_numbers() -> None:
     assert explanations.similar_numbers(1) == ()
 
 
-async def page(world: "World", path: str, accept: str = "text/html") -> tuple[int, str, str]:
+async def page(world: World, path: str, accept: str = "text/html") -> tuple[int, str, str]:
     async with world.session.get(world.url + path, headers={"Accept": accept}) as answer:
         policy = answer.headers.get("content-security-policy", "")
         return answer.status, await answer.text(), policy
 
 
-async def test_error_uri_points_to_the_error_page(start: "Start") -> None:
+async def test_error_uri_points_to_the_error_page(start: Start) -> None:
     world = await start()
     answer = await world.request_token(client_id=TRACE)
     where = urlsplit(answer.body["error_uri"])
@@ -135,14 +130,14 @@ async def test_error_uri_points_to_the_error_page(start: "Start") -> None:
     assert "default-src 'none'" in policy
 
 
-async def test_error_uri_uses_the_pages_origin(start: "Start") -> None:
+async def test_error_uri_uses_the_pages_origin(start: Start) -> None:
     origins = ("https://login.microsoftonline.com", "https://login.internal.test:8443")
     world = await start(origins=origins, pages_origin=origins[1])
     answer = await world.request_token(client_id=TRACE)
     assert answer.body["error_uri"] == f"{origins[1]}/error?code=700016"
 
 
-async def test_error_page_is_json_on_request(world: "World") -> None:
+async def test_error_page_is_json_on_request(world: World) -> None:
     status, text, _ = await page(world, "/error?code=AADSTS700213", "application/json")
     found = explanations.find_explanation(700213)
     assert found is not None
@@ -158,7 +153,7 @@ async def test_error_page_is_json_on_request(world: "World") -> None:
     }
 
 
-async def test_unknown_number_is_404_with_similar_numbers(world: "World") -> None:
+async def test_unknown_number_is_404_with_similar_numbers(world: World) -> None:
     status, text, _ = await page(world, "/error?code=7002139")
     assert status == 404
     assert "AADSTS7002138" in text
@@ -170,7 +165,7 @@ async def test_unknown_number_is_404_with_similar_numbers(world: "World") -> Non
     "query",
     ["", "?code=", "?code=x", "?other=1", "?code=<script>alert(1)</script>", "?" + "a" * 5000],
 )
-async def test_error_page_shows_nothing_of_the_request(world: "World", query: str) -> None:
+async def test_error_page_shows_nothing_of_the_request(world: World, query: str) -> None:
     status, text, _ = await page(world, f"/error{quote(query, safe='?=&')}")
     assert status == 404
     assert "script" not in text

@@ -5,13 +5,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import aiohttp
 
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 AZ = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 LOOPBACK = "http://localhost:8400"
@@ -55,7 +54,7 @@ class Page:
 class Browser:
     """One browser, with its cookies."""
 
-    def __init__(self, world: "World", session: aiohttp.ClientSession) -> None:
+    def __init__(self, world: World, session: aiohttp.ClientSession) -> None:
         self._world = world
         self._session = session
 
@@ -100,7 +99,7 @@ class Browser:
 
 
 @asynccontextmanager
-async def browsing(world: "World") -> AsyncIterator[Browser]:
+async def browsing(world: World) -> AsyncIterator[Browser]:
     """Open a browser that trusts the CA of the test service."""
     # The browser needs its own session, so that tests do not share cookies.
     jar = aiohttp.CookieJar()

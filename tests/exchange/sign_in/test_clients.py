@@ -4,15 +4,12 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from podpass import clock, names
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
+from tests.exchange.world import Start, World
 
 SCOPE = "https://vault.azure.net/.default"
 Run = Callable[..., Awaitable[str]]
@@ -38,7 +35,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def live(start: "Start") -> "World":
+async def live(start: Start) -> World:
     """Start the test service with the real clock."""
     world = await start(clock.system)
     world.now = clock.system()
@@ -46,7 +43,7 @@ async def live(start: "Start") -> "World":
 
 
 @pytest.fixture
-def run(live: "World", tmp_path: Path) -> Run:
+def run(live: World, tmp_path: Path) -> Run:
     """Run a program with the environment of a pod that trusts the test CA."""
 
     async def start(program: str, *arguments: str, **claims: Any) -> str:
@@ -72,13 +69,13 @@ def run(live: "World", tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("program", [SYNC, ASYNC])
-async def test_credential_gets_token_valid_for_a_day(live: "World", run: Run, program: str) -> None:
+async def test_credential_gets_token_valid_for_a_day(live: World, run: Run, program: str) -> None:
     assert int(await run(program, live.CLIENT, SCOPE)) - clock.system() > 86_000
     own_api = f"api://{live.APPLICATION}/.default"
     assert int(await run(program, live.APPLICATION, own_api)) - clock.system() > 86_000
 
 
-async def test_credential_error_has_number_and_cause(live: "World", run: Run) -> None:
+async def test_credential_error_has_number_and_cause(live: World, run: Run) -> None:
     shown = await run(SYNC, live.CLIENT, SCOPE, sub="system:serviceaccount:default:other")
     assert "AADSTS700213" in shown
     assert "'system:serviceaccount:default:other'" in shown

@@ -135,10 +135,6 @@ async def test_used_form_is_stored_until_a_slow_replica_refuses_it_as_expired(
     assert await world.count(used_forms) == 2
 
 
-async def test_unknown_code_is_refused(world: Replicas) -> None:
-    assert await expect_refusal(world.one.codes.redeem("made-up")) == 70000
-
-
 async def test_expired_code_is_refused_permanently(world: Replicas) -> None:
     text = await world.one.codes.issue(world.code())
     world.now += pending.CODE_SECONDS
@@ -239,39 +235,11 @@ async def test_concurrent_approvals_succeed_once(world: Replicas) -> None:
     assert signed_in == (APPROVAL if first is None else other)
 
 
-async def test_declined_device_gets_the_error_once(world: Replicas) -> None:
-    text, device = await create(world.one)
-    await world.other.devices.complete(device.user_code, None)
-    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 65004
-    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70018
-
-
-async def test_poll_of_another_client_is_refused(world: Replicas) -> None:
-    text, device = await create(world.one)
-    await world.one.devices.complete(device.user_code, APPROVAL)
-    assert await expect_refusal(world.other.devices.poll(text, "another")) == 70018
-    assert (await world.other.devices.poll(text, CLIENT)).approval == APPROVAL
-
-
 async def test_slow_down_is_enforced_across_replicas(world: Replicas) -> None:
     text, _ = await create(world.one)
     assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70016
     world.now += 1
     assert await expect_refusal(world.other.devices.poll(text, CLIENT)) == 50196
-
-
-async def test_expired_device_code_is_reported_and_frees_space(
-    world: Replicas, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pending, "MAX_STORED", 2)
-    text, device = await create(world.one)
-    await create(world.other)
-    assert await expect_refusal(create(world.one)) == 90055
-    world.now += pending.DEVICE_SECONDS
-    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70020
-    assert await expect_refusal(world.one.devices.find(device.user_code)) == 70020
-    await create(world.other)
-    assert await world.count(devices) == 1
 
 
 async def test_wrong_user_codes_are_counted_across_replicas(world: Replicas) -> None:

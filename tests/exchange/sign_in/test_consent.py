@@ -1,7 +1,7 @@
 """The consent page: what it asks for, for whom the answer is stored, and what a token has afterwards."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,11 +12,7 @@ from podpass.exchange.sign_in.consent_rules import RequestedPermission, Resource
 from podpass.exchange.sign_in.scope import RequestedScope, parse_resource, parse_scope
 from tests.exchange.sign_in.browser import Browser, Page, browsing
 from tests.exchange.sign_in.test_grants import public_app
-from tests.exchange.world import ADMIN_ID
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
+from tests.exchange.world import ADMIN_ID, Start, World
 
 REDIRECT = "https://app.test/callback"
 USER_READ = "e1fe6dd8-ba31-4d61-89e7-88639da4683d"
@@ -28,12 +24,12 @@ VAULT = "https://vault.azure.net"
 
 
 @pytest.fixture
-async def world(start: "Start") -> "World":
+async def world(start: Start) -> World:
     return await start(administrators=(ADMIN_ID,))
 
 
 @pytest.fixture
-async def browser(world: "World") -> AsyncIterator[Browser]:
+async def browser(world: World) -> AsyncIterator[Browser]:
     async with browsing(world) as opened:
         yield opened
 
@@ -48,7 +44,7 @@ def required(*app_ids: str) -> list[dict[str, Any]]:
     ]
 
 
-async def sign_in(world: "World", browser: Browser, **changes: str | None) -> Page:
+async def sign_in(world: World, browser: Browser, **changes: str | None) -> Page:
     how = {"tenant": world.TENANT, "client_id": world.APPLICATION, "redirect_uri": REDIRECT}
     return await browser.sign_in(await browser.authorize(**{**how, **changes}))
 
@@ -60,20 +56,20 @@ def listed_permissions(page: Page) -> list[str]:
     ]
 
 
-async def redeem(world: "World", page: Page, scope: str) -> Any:
+async def redeem(world: World, page: Page, scope: str) -> Any:
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     fields = {"grant_type": "authorization_code", "code": page.response["code"]}
     fields |= {"client_id": world.APPLICATION, "redirect_uri": REDIRECT, "scope": scope}
     return await world.post(path, **fields)
 
 
-async def stored_grants(world: "World") -> dict[tuple[str, str], str]:
+async def stored_grants(world: World) -> dict[tuple[str, str], str]:
     found = await world.directory.grants.page(world.TENANT)
     return {(one.principal_id, one.resource_id): one.scope for one in found}
 
 
 async def test_default_scope_asks_for_every_registered_permission(
-    world: "World", browser: Browser
+    world: World, browser: Browser
 ) -> None:
     await public_app(world, requiredResourceAccess=required(VAULT_APP_ID, MANAGER_APP_ID))
     page = await sign_in(world, browser, scope=f"{VAULT}/.default")
@@ -91,7 +87,7 @@ async def test_default_scope_asks_for_every_registered_permission(
     assert again.response["code"]
 
 
-async def test_named_scope_asks_for_that_permission_only(world: "World", browser: Browser) -> None:
+async def test_named_scope_asks_for_that_permission_only(world: World, browser: Browser) -> None:
     await public_app(world, requiredResourceAccess=required(VAULT_APP_ID, MANAGER_APP_ID))
     page = await sign_in(world, browser, scope="User.Read openid")
     assert {each.partition(": ")[0] for each in listed_permissions(page)} == {"Microsoft Graph"}
@@ -101,7 +97,7 @@ async def test_named_scope_asks_for_that_permission_only(world: "World", browser
 
 
 async def test_v1_endpoint_requests_the_permissions_of_the_default_scope(
-    world: "World", browser: Browser
+    world: World, browser: Browser
 ) -> None:
     await public_app(world, requiredResourceAccess=required(VAULT_APP_ID))
     query = {"client_id": world.APPLICATION, "response_type": "code", "redirect_uri": REDIRECT}
@@ -110,7 +106,7 @@ async def test_v1_endpoint_requests_the_permissions_of_the_default_scope(
     assert "Azure Key Vault: user_impersonation" in listed_permissions(page)
 
 
-async def test_administrator_can_consent_for_all_users(world: "World", browser: Browser) -> None:
+async def test_administrator_can_consent_for_all_users(world: World, browser: Browser) -> None:
     await public_app(world)
     page = await sign_in(world, browser, scope="User.Read")
     assert "Consent for all users of this directory" in page.text
@@ -120,7 +116,7 @@ async def test_administrator_can_consent_for_all_users(world: "World", browser: 
     assert await stored_grants(world) == {("", graph): everything}
 
 
-async def test_prompt_parameter_requests_consent_again(world: "World", browser: Browser) -> None:
+async def test_prompt_parameter_requests_consent_again(world: World, browser: Browser) -> None:
     await public_app(world)
     page = await sign_in(world, browser, scope="User.Read")
     await browser.submit(page, step="accept")
@@ -130,7 +126,7 @@ async def test_prompt_parameter_requests_consent_again(world: "World", browser: 
         assert "Microsoft Graph: User.Read" in listed_permissions(page)
 
 
-async def test_second_consent_is_added_to_the_first(world: "World", browser: Browser) -> None:
+async def test_second_consent_is_added_to_the_first(world: World, browser: Browser) -> None:
     await public_app(world)
     for scope in ("User.Read", "Mail.Read"):
         page = await sign_in(world, browser, scope=scope)
@@ -141,7 +137,7 @@ async def test_second_consent_is_added_to_the_first(world: "World", browser: Bro
 
 
 @pytest.mark.parametrize("first", ["accept", "cancel"])
-async def test_consent_form_is_accepted_once(world: "World", browser: Browser, first: str) -> None:
+async def test_consent_form_is_accepted_once(world: World, browser: Browser, first: str) -> None:
     """The form has the approval of the user: a second submission would need no password."""
     await public_app(world)
     page = await sign_in(world, browser, scope="User.Read")
@@ -156,7 +152,7 @@ async def test_consent_form_is_accepted_once(world: "World", browser: Browser, f
     assert (await browser.submit(fresh, step="accept")).response["code"]
 
 
-async def test_form_without_decision_is_refused(world: "World", browser: Browser) -> None:
+async def test_form_without_decision_is_refused(world: World, browser: Browser) -> None:
     await public_app(world)
     page = await sign_in(world, browser, scope="User.Read")
     assert "AADSTS9002313" in (await browser.submit(page, step="sign-in")).error

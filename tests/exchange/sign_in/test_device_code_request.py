@@ -1,7 +1,7 @@
 """The request for a device code: the order of its checks, and Graph with another origin."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -9,9 +9,7 @@ from podpass.directory.model import ResourcePrincipal
 from podpass.directory.resources import GRAPH_APP_ID, Resources
 from podpass.exchange.sign_in.sign_in import DEVICE_STEPS
 from tests.exchange.sign_in.browser import AZ
-
-if TYPE_CHECKING:
-    from tests.exchange.world import World
+from tests.exchange.world import World
 
 DIRECT = "https://localhost:20443"
 
@@ -19,7 +17,7 @@ DIRECT = "https://localhost:20443"
 @pytest.mark.parametrize(
     ("fixed", "number"), [(0, 9001023), (1, 900144), (2, 700016), (3, 7000218), (4, 700022)]
 )
-async def test_first_failed_check_determines_error(world: "World", fixed: int, number: int) -> None:
+async def test_first_failed_check_determines_error(world: World, fixed: int, number: int) -> None:
     """The request has all errors; each case fixes one more of them."""
     tenant = world.TENANT if fixed > 0 else "consumers"
     scope = "https://a.test/.default https://b.test/.default" if fixed > 1 else ""
@@ -31,7 +29,7 @@ async def test_first_failed_check_determines_error(world: "World", fixed: int, n
 
 
 async def test_log_of_a_device_code_request_lists_the_checked_steps(
-    world: "World", caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="podpass"):
         await world.post("/common/oauth2/v2.0/devicecode", client_id=AZ, scope="openid")
@@ -41,7 +39,7 @@ async def test_log_of_a_device_code_request_lists_the_checked_steps(
 
 
 async def test_graph_with_another_origin_has_graph_permissions(
-    world: "World", monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise `az` without the gateway has no permission in Graph."""
     direct = ResourcePrincipal(

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,15 +20,13 @@ from tests.exchange.sign_in.test_grants import (
     start_device_flow,
 )
 from tests.exchange.sign_in.test_pages import register_web_app, web_app_parameters
+from tests.exchange.world import World
 
-if TYPE_CHECKING:
-    from tests.exchange.world import World
-
-Cause = Callable[["World", Browser], Awaitable[int]]
+Cause = Callable[[World, Browser], Awaitable[int]]
 
 
 def password(**changes: Any) -> Cause:
-    async def cause(world: "World", browser: Browser) -> int:
+    async def cause(world: World, browser: Browser) -> int:
         del browser
         return (await request_by_password(world, **changes)).code
 
@@ -36,7 +34,7 @@ def password(**changes: Any) -> Cause:
 
 
 def page(**changes: str | None) -> Cause:
-    async def cause(world: "World", browser: Browser) -> int:
+    async def cause(world: World, browser: Browser) -> int:
         await register_web_app(world)
         asked = {name: _of(world, value) for name, value in changes.items()}
         shown = await browser.authorize(**asked)
@@ -45,7 +43,7 @@ def page(**changes: str | None) -> Cause:
     return cause
 
 
-def _of(world: "World", value: str | None) -> str | None:
+def _of(world: World, value: str | None) -> str | None:
     return (
         web_app_parameters(world).get(value[1:], value)
         if value and value.startswith("$")
@@ -60,38 +58,38 @@ def extract_number(text: str) -> int:
 
 
 def code(changes: dict[str, str] | None = None, **asked: str) -> Cause:
-    async def cause(world: "World", browser: Browser) -> int:
+    async def cause(world: World, browser: Browser) -> int:
         text = await get_code(browser, **asked)
         return (await redeem_code(world, text, **(changes or {}))).code
 
     return cause
 
 
-async def sign_in_at_other_tenant(world: "World", browser: Browser) -> int:
+async def sign_in_at_other_tenant(world: World, browser: Browser) -> int:
     text = await get_code(browser)
     return (await redeem_code(world, text, f"/{world.OTHER_TENANT}/oauth2/v2.0/token")).code
 
 
-async def redeem_code_twice(world: "World", browser: Browser) -> int:
+async def redeem_code_twice(world: World, browser: Browser) -> int:
     text = await get_code(browser)
     await redeem_code(world, text)
     return (await redeem_code(world, text)).code
 
 
-async def redeem_expired_code(world: "World", browser: Browser) -> int:
+async def redeem_expired_code(world: World, browser: Browser) -> int:
     text = await get_code(browser)
     world.now += 601
     return (await redeem_code(world, text)).code
 
 
-async def use_expired_refresh_token(world: "World", browser: Browser) -> int:
+async def use_expired_refresh_token(world: World, browser: Browser) -> int:
     del browser
     token = (await request_by_password(world)).body["refresh_token"]
     world.now += 90 * 86400
     return (await request_by_refresh_token(world, token)).code
 
 
-async def change_password(world: "World", browser: Browser) -> int:
+async def change_password(world: World, browser: Browser) -> int:
     """Change the password: an authorization code is then invalid, like a refresh token."""
     text = await get_code(browser)
     user = await world.directory.users.get(world.ADMIN_ID)
@@ -102,7 +100,7 @@ async def change_password(world: "World", browser: Browser) -> int:
 
 
 def device(*, polls: int = 1, later: int = 0, code: str | None = None) -> Cause:
-    async def cause(world: "World", browser: Browser) -> int:
+    async def cause(world: World, browser: Browser) -> int:
         del browser
         begun = await start_device_flow(world)
         world.now += later
@@ -113,7 +111,7 @@ def device(*, polls: int = 1, later: int = 0, code: str | None = None) -> Cause:
     return cause
 
 
-async def poll_declined_code(world: "World", browser: Browser) -> int:
+async def poll_declined_code(world: World, browser: Browser) -> int:
     begun = await start_device_flow(world)
     shown = await browser.get("/common/oauth2/deviceauth")
     shown = await browser.submit(shown, user_code=begun["user_code"])
@@ -121,26 +119,26 @@ async def poll_declined_code(world: "World", browser: Browser) -> int:
     return (await poll_device_code(world, begun["device_code"])).code
 
 
-async def submit_expired_page(world: "World", browser: Browser) -> int:
+async def submit_expired_page(world: World, browser: Browser) -> int:
     shown = await browser.authorize()
     world.now += 1801
     return extract_number((await browser.sign_in(shown)).error)
 
 
-async def submit_from_other_browser(world: "World", browser: Browser) -> int:
+async def submit_from_other_browser(world: World, browser: Browser) -> int:
     shown = await browser.authorize()
     async with browsing(world) as other:
         return extract_number((await other.sign_in(shown)).error)
 
 
-async def sign_in_locked_user(world: "World", browser: Browser) -> int:
+async def sign_in_locked_user(world: World, browser: Browser) -> int:
     del browser
     for _ in range(11):
         answer = await request_by_password(world, password="no")
     return answer.code
 
 
-async def sign_in_unassigned_user(world: "World", browser: Browser) -> int:
+async def sign_in_unassigned_user(world: World, browser: Browser) -> int:
     del browser
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     await world.change(
@@ -154,7 +152,7 @@ async def sign_in_unassigned_user(world: "World", browser: Browser) -> int:
 def consent_page(scope: str) -> Cause:
     """Sign in to an application, as a user who is not an administrator."""
 
-    async def cause(world: "World", browser: Browser) -> int:
+    async def cause(world: World, browser: Browser) -> int:
         await register_web_app(world)
         shown = await browser.authorize(**web_app_parameters(world, scope=scope))
         return extract_number((await browser.sign_in(shown)).error)
@@ -163,7 +161,7 @@ def consent_page(scope: str) -> Cause:
 
 
 def without_consent(scope: str) -> Cause:
-    async def cause(world: "World", browser: Browser) -> int:
+    async def cause(world: World, browser: Browser) -> int:
         del browser
         path = f"/{world.TENANT}/oauth2/v2.0/token"
         await world.change(world.APPLICATION, document={"isFallbackPublicClient": True})
@@ -210,12 +208,12 @@ CAUSES: list[tuple[int, Cause]] = [
 
 
 @pytest.mark.parametrize(("number", "cause"), CAUSES)
-async def test_each_cause_returns_its_number(world: "World", number: int, cause: Cause) -> None:
+async def test_each_cause_returns_its_number(world: World, number: int, cause: Cause) -> None:
     async with browsing(world) as browser:
         assert await cause(world, browser) == number
 
 
-async def test_application_without_redirects_gets_900971(world: "World") -> None:
+async def test_application_without_redirects_gets_900971(world: World) -> None:
     async with browsing(world) as browser:
         shown = await browser.authorize(**web_app_parameters(world))
         assert extract_number(shown.error) == 900971
@@ -227,7 +225,7 @@ def test_every_sign_in_error_number_has_a_cause() -> None:
 
 
 async def test_passwords_codes_and_tokens_are_not_logged(
-    world: "World", caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     async with browsing(world) as browser:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -31,10 +30,7 @@ from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.guard import Guard
 from podpass.settings import AuthoritySettings, VaultSettings
 from tests.exchange import world as worlds
-
-if TYPE_CHECKING:
-    from tests.exchange.conftest import Start
-    from tests.exchange.world import World
+from tests.exchange.world import Start, World
 
 # Long enough for a busy machine: three seconds until keys are stale, and until an old key is deleted.
 SCHEDULE = KeySchedule(rotation_seconds=1, ahead_seconds=1, token_seconds=0.3, skew_seconds=6)
@@ -58,7 +54,7 @@ class Replica:
 class RotationSetup:
     """The replicas, and the guard and vault that verify their tokens."""
 
-    world: "World"
+    world: World
     replicas: list[Replica]
     guard: Guard
     vault: str
@@ -92,7 +88,7 @@ class RotationSetup:
 
 
 @pytest.fixture
-async def setup(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator[RotationSetup]:
+async def setup(start: Start, ca: trustme.CA, tmp_path: Path) -> AsyncIterator[RotationSetup]:
     world = await start(clock=time.time)
     world.now = time.time()
     await _give_a_vault(world.directory)
@@ -111,7 +107,7 @@ async def setup(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator
         )
 
 
-async def _replica(stack: AsyncExitStack, ca: trustme.CA, world: "World") -> Replica:
+async def _replica(stack: AsyncExitStack, ca: trustme.CA, world: World) -> Replica:
     url = f"sqlite:///{world.sealing.with_name('directory.db')}"
     database = await stack.enter_async_context(Database(url))
     directory = await stack.enter_async_context(Directory(database))

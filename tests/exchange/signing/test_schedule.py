@@ -357,13 +357,9 @@ def test_schedule_at_its_limits_is_accepted(fine: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     "unfit",
     [
-        {"ahead_seconds": 0.999},
-        {"ahead_seconds": 0},
-        {"rotation_seconds": 99.9},
-        {"rotation_seconds": 1e12},
-        {"token_seconds": 0},
-        {"skew_seconds": 0},
-        {"skew_seconds": -1},
+        *({"ahead_seconds": 0.999}, {"ahead_seconds": 0}, {"rotation_seconds": 99.9}),
+        *({"rotation_seconds": 1e12}, {"token_seconds": 0}),
+        *({"skew_seconds": 0}, {"skew_seconds": -1}),
     ],
 )
 def test_schedule_beyond_its_limits_is_refused(unfit: dict[str, float]) -> None:

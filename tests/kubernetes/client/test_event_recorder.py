@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.client import KubeError
-from podpass.kubernetes.client.event_recorder import (
-    WARNING,
-    EventLimits,
-    EventRecorder,
-    RateLimit,
-)
+from podpass.kubernetes.client.event_recorder import WARNING, EventLimits, EventRecorder, RateLimit
 
 
 class Sink:

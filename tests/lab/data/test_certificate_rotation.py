@@ -92,13 +92,7 @@ def _load(path: Path) -> x509.Certificate:
 def _is_trusted(certificate: Path, ca_file: Path) -> bool:
     """Return whether OpenSSL accepts a server with this certificate and the chain in its file."""
     command: list[str | Path] = [
-        "openssl",
-        "verify",
-        "-CAfile",
-        ca_file,
-        "-untrusted",
-        certificate,
-        certificate,
+        *("openssl", "verify", "-CAfile", ca_file, "-untrusted", certificate, certificate),
     ]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 

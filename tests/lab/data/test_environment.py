@@ -21,17 +21,9 @@ from tests.run_program import run_text
 
 AWKWARD = 'it\'s a "dir" with $HOME `x` \\ und Ünïcode'
 POD = {
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "NODE_USE_ENV_PROXY",
-    "JAVA_TOOL_OPTIONS",
+    *("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    *("NODE_USE_ENV_PROXY", "JAVA_TOOL_OPTIONS"),
 }
 
 

@@ -297,9 +297,7 @@ async def _demo_exists(name: str) -> bool:
     return name == "demo-vault"
 
 
-async def test_connection_to_an_unknown_vault_is_refused(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_connection_to_an_unknown_vault_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     """In Azure the host name would not resolve; here the tunnel is refused with a reason."""
     async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
         status, (reader, writer) = await _connect(proxy, "Other-Vault.vault.azure.net:443")
@@ -607,10 +605,7 @@ async def test_tunnel_that_has_ended_leaves_no_data_in_the_kernel() -> None:
         writer.close()
 
     host = "vault.azure.net"
-    async with (
-        _listening(answer) as service,
-        _gateway({host: service}, stall_seconds=0.5) as own,
-    ):
+    async with _listening(answer) as service, _gateway({host: service}, stall_seconds=0.5) as own:
         with connected(own, receive_buffer=4096) as client:
             client.send(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             client.shutdown(socket.SHUT_WR)
@@ -627,10 +622,7 @@ async def test_ended_tunnel_of_a_client_that_reads_nothing_keeps_its_share_until
         writer.close()
 
     host = "vault.azure.net"
-    async with (
-        _listening(answer) as service,
-        _gateway({host: service}, stall_seconds=0.5) as own,
-    ):
+    async with _listening(answer) as service, _gateway({host: service}, stall_seconds=0.5) as own:
         with connected(own, receive_buffer=4096) as client:
             client.send(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             client.shutdown(socket.SHUT_WR)

@@ -95,8 +95,7 @@ async def _connect(proxy: Address, target: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "host",
-    ["127.0.0.1", "localhost", "127.1", "2130706433", "0.0.0.0", "[::ffff:127.0.0.1]"],
+    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0.0.0.0", "[::ffff:127.0.0.1]"]
 )
 async def test_pod_does_not_reach_a_loopback_service_that_other_programs_reach(host: str) -> None:
     async with _run() as (pods, usual, port):
@@ -166,9 +165,7 @@ async def _run_outside() -> AsyncIterator[tuple[Address, Address]]:
     async with await asyncio.start_server(_greet, "127.0.0.1", 0) as server:
         address = server.sockets[0].getsockname()[:2]
         served = gateway.Gateway(
-            {"vault.azure.net": address},
-            ("0.0.0.0", 18440),
-            vault_exists=None,
+            {"vault.azure.net": address}, ("0.0.0.0", 18440), vault_exists=None
         )
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

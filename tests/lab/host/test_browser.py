@@ -125,14 +125,8 @@ def test_other_operating_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "url",
     [
-        "--headless",
-        "file:///etc/passwd",
-        "javascript:alert(1)",
-        "login",
-        "",
-        "https://",
-        "http://[",
-        "//]",
+        *("--headless", "file:///etc/passwd", "javascript:alert(1)", "login", "", "https://"),
+        *("http://[", "//]"),
     ],
 )
 def test_address_that_is_not_a_page_is_refused(url: str) -> None:

@@ -20,10 +20,7 @@ from tests.lab.instance.kubectl import Kubectl
 
 _SECONDS = 30.0
 # kubectl from 1.30 on uses WebSockets; these variables make it use SPDY, as older ones do.
-SPDY = {
-    "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false",
-    "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false",
-}
+SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
 
 # A server that says its name and the size of what it has received.
 SERVER = """

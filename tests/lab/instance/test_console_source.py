@@ -31,9 +31,7 @@ def _source(folder: Path) -> InstanceSource:
     return InstanceSource(DataDir(folder), cast("Any", config), unused, unused, list)
 
 
-async def test_endless_log_is_read_in_a_bounded_number_of_steps(
-    tmp_path: Path,
-) -> None:
+async def test_endless_log_is_read_in_a_bounded_number_of_steps(tmp_path: Path) -> None:
     source, log = _source(tmp_path), EndlessLog()
     source._log = cast("Any", log)
     await source.refresh()

@@ -55,10 +55,7 @@ class Served:
 @asynccontextmanager
 async def serve(folder: Path, **chosen: str) -> AsyncIterator[Served]:
     azurite = RecordingServer(chunks=[b'{"from": "azurite"}'])
-    environ = {
-        "AZURITE_ACCOUNTS": ACCOUNTS,
-        "PODPASS_CLOUD_IDENTITY_HEADERS": f"web={HEADER}",
-    }
+    environ = {"AZURITE_ACCOUNTS": ACCOUNTS, "PODPASS_CLOUD_IDENTITY_HEADERS": f"web={HEADER}"}
     udp, tcp = listen_for_queries("--dns-listen", "127.0.0.1:0")
     with (
         socket.create_server(("127.0.0.1", 0)) as behind,
@@ -71,10 +68,7 @@ async def serve(folder: Path, **chosen: str) -> AsyncIterator[Served]:
             "managed_identity_listen": "127.0.0.1:0",
             **chosen,
         }
-        async with (
-            serving(azurite, behind),
-            run(folder, SEED, environ, more, **given) as running,
-        ):
+        async with serving(azurite, behind), run(folder, SEED, environ, more, **given) as running:
             yield Served(running, azurite, udp.getsockname()[1], endpoint.getsockname()[1])
     udp.close()
     tcp.close()
@@ -96,10 +90,7 @@ async def test_container_reads_a_blob_by_name_and_other_accounts_have_no_name(
         # Azurite's other services are not served, so these names are those of the other server.
         assert await served.resolve("orders.queue.core.windows.net") == ["SERVFAIL"]
         bearer = {"Authorization": f"Bearer {await served.token()}", "x-ms-version": "2021-12-02"}
-        assert await served.running.get(BLOBS, "/invoices/a", bearer) == (
-            200,
-            {"from": "azurite"},
-        )
+        assert await served.running.get(BLOBS, "/invoices/a", bearer) == (200, {"from": "azurite"})
         assert served.azurite.header("host") == [BLOBS]
         control = f"{served.running.status['control']}/storage"
         _, found = await ask_control(served.running, control, method="GET")

@@ -121,11 +121,7 @@ async def client(instance: Recorder) -> AsyncIterator[Client]:
     ],
 )
 async def test_request_without_the_token_is_refused_with_401(
-    client: Client,
-    instance: Recorder,
-    verb: str,
-    path: str,
-    headers: dict[str, str],
+    client: Client, instance: Recorder, verb: str, path: str, headers: dict[str, str]
 ) -> None:
     """Every local process can connect to loopback; only the owner can read the token."""
     answer = await client.send_request(verb, path, headers=headers)

@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.database import (
-    Database,
-    DatabaseBusy,
-    DatabaseFailed,
-    DatabaseFull,
-    DatabaseReadOnly,
-)
+from podpass.database import Database, DatabaseBusy, DatabaseFailed, DatabaseFull, DatabaseReadOnly
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir
 from podpass.lab.instance.data_files import DataFiles

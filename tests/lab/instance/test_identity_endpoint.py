@@ -21,8 +21,8 @@ from podpass.directory.model import Identity
 from podpass.http.server import bind, serving
 from podpass.lab.instance import identity_endpoint
 from tests.exchange import managed_identity_tokens
-from tests.exchange.conftest import Start, key_folders, start, world
-from tests.exchange.world import World
+from tests.exchange.conftest import key_folders, start, world
+from tests.exchange.world import Start, World
 
 __all__ = ["key_folders", "start", "world"]
 

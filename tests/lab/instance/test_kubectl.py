@@ -171,8 +171,7 @@ def test_restart_keeps_the_old_pod_until_the_new_one_is_ready(
     gate.unlink()
     kubectl("rollout restart deployment/restarted")
     waiting = running(
-        *("run", "-q", "--", "kubectl", "rollout", "status", "deployment/restarted"),
-        "--timeout=3s",
+        *("run", "-q", "--", "kubectl", "rollout", "status", "deployment/restarted"), "--timeout=3s"
     )
     assert waiting.returncode == 1
     assert len(pods()) == 2

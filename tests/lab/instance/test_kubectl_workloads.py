@@ -114,10 +114,7 @@ def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
     kubectl: Kubectl, name: str
 ) -> None:
     deploy(kubectl, name, replicas=0)
-    template = {
-        "labels": {names.USE_LABEL: "true"},
-        "annotations": {names.TOKEN_EXPIRATION: "1"},
-    }
+    template = {"labels": {names.USE_LABEL: "true"}, "annotations": {names.TOKEN_EXPIRATION: "1"}}
     change = {"spec": {"replicas": 1, "template": {"metadata": template}}}
     kubectl("patch", f"deployment/{name}", "-p", json.dumps(change))
     kubectl("wait", "--for=condition=ReplicaFailure", f"deployment/{name}", "--timeout=30s")
@@ -128,21 +125,6 @@ def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
         time.sleep(0.1)
     assert {event["involvedObject"]["kind"] for event in found} == {"ReplicaSet"}
     assert names.TOKEN_EXPIRATION in found[0]["message"]
-
-
-def test_deletion_of_a_deployment_follows_the_cascade_option(kubectl: Kubectl, name: str) -> None:
-    deploy(kubectl, name)
-    wait_for_rollout(kubectl, name)
-    kubectl("delete", f"deployment/{name}", "--cascade=orphan")
-    assert len(list_objects(kubectl, "pods")) == 2
-    (left,) = list_objects(kubectl, "replicasets")
-    deploy(kubectl, name)
-    wait_for_rollout(kubectl, name)
-    (taken,) = list_objects(kubectl, "replicasets")
-    assert taken["metadata"]["uid"] == left["metadata"]["uid"]
-    kubectl("delete", f"deployment/{name}", "--cascade=foreground", "--timeout=50s")
-    assert not list_objects(kubectl, "replicasets")
-    assert not list_objects(kubectl, "pods")
 
 
 def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
@@ -165,11 +147,7 @@ def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
     ],
 )
 def test_kubectl_apply_warns_about_a_forgotten_label(
-    kubectl: Kubectl,
-    name: str,
-    pod_labels: dict[str, str],
-    annotations: dict[str, str],
-    said: str,
+    kubectl: Kubectl, name: str, pod_labels: dict[str, str], annotations: dict[str, str], said: str
 ) -> None:
     """The entries that warn are registered on every local instance."""
     kubectl("create", "serviceaccount", "web")
@@ -192,10 +170,7 @@ def test_kubectl_apply_warns_about_a_forgotten_label(
 
 @pytest.mark.parametrize(
     ("image", "words"),
-    [
-        ("busybox", ("sh", "-c", "echo hi")),
-        ("python:3.12", ("python", "-c", "print('hi')")),
-    ],
+    [("busybox", ("sh", "-c", "echo hi")), ("python:3.12", ("python", "-c", "print('hi')"))],
 )
 def test_kubectl_run_passes_a_command_to_busybox_and_python(
     kubectl: Kubectl, name: str, image: str, words: tuple[str, ...]
@@ -206,21 +181,8 @@ def test_kubectl_run_passes_a_command_to_busybox_and_python(
     assert kubectl("logs", name) == "hi\n"
 
 
-def test_job_fails_at_its_backoff_limit(kubectl: Kubectl, name: str) -> None:
-    container = {"name": "c", "image": "busybox", "command": ["sh", "-c", "exit 3"]}
-    pod = {"restartPolicy": "Never", "containers": [container]}
-    spec = {"backoffLimit": 0, "template": {"spec": pod}}
-    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
-    kubectl("create", "-f", "-", given=json.dumps(body))
-    kubectl("wait", "--for=condition=failed", f"job/{name}", "--timeout=50s")
-    assert "BackoffLimitExceeded" in kubectl("describe", f"job/{name}")
-
-
 def apply_workload(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> None:
-    pod = {
-        "terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "app", "image": IMAGE}],
-    }
+    pod = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "app", "image": IMAGE}]}
     body = {
         "apiVersion": "apps/v1",
         "kind": kind,

@@ -135,10 +135,7 @@ async def ask_endpoint(
 ) -> tuple[int, Any]:
     """Ask the managed identity endpoint for a token."""
     url = f"http://127.0.0.1:{port}{path}&resource={resource}"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(url, headers=headers) as response,
-    ):
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         text = await response.text()
         return response.status, json.loads(text) if text.startswith("{") else text
 
@@ -381,15 +378,9 @@ def test_error_names_every_invalid_setting(tmp_path: Path) -> None:
             azurite="z",
         )
     for flag in (
-        "--managed-identities needs",
-        "--dns-address needs",
-        "--dns-upstream needs",
-        "'x': must be IP addresses",
-        "--dns-upstream 'y': must",
-        "--azurite",
-        "--listen",
-        "--tenant-id y",
-        "--propagation-delay -1",
+        *("--managed-identities needs", "--dns-address needs", "--dns-upstream needs"),
+        *("'x': must be IP addresses", "--dns-upstream 'y': must", "--azurite", "--listen"),
+        *("--tenant-id y", "--propagation-delay -1"),
     ):
         assert flag in str(caught.value)
 

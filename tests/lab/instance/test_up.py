@@ -289,14 +289,8 @@ def test_killed_instance_restarts_with_the_same_ports_and_identity(podpass: Podp
     before = podpass.up("--seed", str(seed))
     podpass("run", "--", "kubectl", "create", "serviceaccount", "kept")
     account = [
-        "run",
-        "--",
-        "kubectl",
-        "get",
-        "serviceaccount",
-        "kept",
-        "-o",
-        "jsonpath={.metadata.uid}",
+        *("run", "--", "kubectl", "get", "serviceaccount", "kept"),
+        *("-o", "jsonpath={.metadata.uid}"),
     ]
     uid = podpass(*account).stdout
     token = podpass("run", "--", "kubectl", "create", "token", "kept").stdout

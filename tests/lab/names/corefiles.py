@@ -4,13 +4,8 @@ from podpass.lab.names.corefile import Answers
 from podpass.lab.names.served_names import list_zones
 
 SERVED = (
-    "login.microsoftonline.com",
-    "login.windows.net",
-    "graph.microsoft.com",
-    "management.azure.com",
-    "vault.azure.net",
-    "*.vault.azure.net",
-    "*.oic.prod-aks.azure.com",
+    *("login.microsoftonline.com", "login.windows.net", "graph.microsoft.com"),
+    *("management.azure.com", "vault.azure.net", "*.vault.azure.net", "*.oic.prod-aks.azure.com"),
 )
 ANSWERS = Answers(
     zones=list_zones(SERVED), resolver="10.96.3.4", owner="podpass-cloud/podpass-cloud"

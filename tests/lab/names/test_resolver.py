@@ -34,13 +34,9 @@ def _addresses(reply: dns.message.Message) -> list[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        "login.microsoftonline.com",
-        "LOGIN.Windows.NET",
-        "graph.microsoft.com",
-        "vault.azure.net",
-        "demo.vault.azure.net",
-        "DEMO.vault.azure.net",
-        "eastus.oic.prod-aks.azure.com",
+        *("login.microsoftonline.com", "LOGIN.Windows.NET", "graph.microsoft.com"),
+        *("vault.azure.net", "demo.vault.azure.net"),
+        *("DEMO.vault.azure.net", "eastus.oic.prod-aks.azure.com"),
     ],
 )
 async def test_served_name_has_the_addresses_of_the_gateway(

@@ -121,9 +121,7 @@ def test_lifetime_that_the_platform_does_not_have_is_refused(caller: Caller, sec
     assert refused.value.hint == "--token-seconds can be 1 to 300"
 
 
-async def test_azure_devops_job_gets_tokens_of_its_service_connection_alone(
-    caller: Caller,
-) -> None:
+async def test_azure_devops_job_gets_tokens_of_its_service_connection_alone(caller: Caller) -> None:
     job = caller.issuer.start_job(DEVOPS)
     url, bearer = job["SYSTEM_OIDCREQUESTURI"], job["SYSTEM_ACCESSTOKEN"]
     connection = job["AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"]

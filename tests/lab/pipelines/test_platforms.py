@@ -76,12 +76,7 @@ JOBS = [
         "https://app.terraform.io",
         {"terraform_run_phase": "apply", "terraform_workspace_name": "prod"},
     ),
-    (
-        "azure-devops:contoso/My Project/connection",
-        "sc://contoso/My Project/connection",
-        None,
-        {},
-    ),
+    ("azure-devops:contoso/My Project/connection", "sc://contoso/My Project/connection", None, {}),
 ]
 
 
@@ -112,18 +107,11 @@ def test_every_claim_of_an_expression_is_in_the_tokens() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "github",
-        "jenkins:contoso/app",
-        "github:contoso:ref:refs/heads/main",
-        "github:contoso/app",
-        "github:contoso/app:ref:main",
-        "github:contoso@1/app:ref:refs/heads/main",
-        "github:contoso/app:environment:",
-        "github:con toso/app:pull_request",
-        "gitlab:app:ref_type:commit:ref:x",
-        "terraform:contoso/project/prod:run_phase:destroy",
-        "azure-devops:contoso/connection",
+        *("", "github", "jenkins:contoso/app", "github:contoso:ref:refs/heads/main"),
+        *("github:contoso/app", "github:contoso/app:ref:main"),
+        *("github:contoso@1/app:ref:refs/heads/main", "github:contoso/app:environment:"),
+        *("github:con toso/app:pull_request", "gitlab:app:ref_type:commit:ref:x"),
+        *("terraform:contoso/project/prod:run_phase:destroy", "azure-devops:contoso/connection"),
     ],
 )
 def test_other_text_is_refused_with_an_example(text: str) -> None:

@@ -233,12 +233,8 @@ def test_generated_labels_and_selector_of_a_job_are_removed() -> None:
 def test_workloads_of_one_name_get_files_and_accounts_of_their_own() -> None:
     made = parsed(plan(body("Job"), body("Deployment"), body("Pod", "web-serviceaccount")))
     assert list(made) == [
-        "web-serviceaccount.yaml",
-        "web.yaml",
-        "web-job-serviceaccount.yaml",
-        "web-job.yaml",
-        "web-serviceaccount-pod-serviceaccount.yaml",
-        "web-serviceaccount-pod.yaml",
+        *("web-serviceaccount.yaml", "web.yaml", "web-job-serviceaccount.yaml", "web-job.yaml"),
+        *("web-serviceaccount-pod-serviceaccount.yaml", "web-serviceaccount-pod.yaml"),
     ]
     assert made["web.yaml"]["kind"] == "Deployment"
     assert made["web-job-serviceaccount.yaml"]["metadata"]["name"] == "web-job"
@@ -303,22 +299,8 @@ def test_comment_for_the_label_does_not_change_a_script_with_the_same_line() -> 
 @pytest.mark.parametrize(
     "value",
     [
-        "y",
-        "NO",
-        "on",
-        "null",
-        "1e3",
-        "0x1",
-        "1_0",
-        "012",
-        "1:20",
-        "=",
-        "-",
-        "",
-        " a",
-        "a: b",
-        "a #b",
-        "é\x07",
+        *("y", "NO", "on", "null", "1e3", "0x1", "1_0", "012", "1:20", "=", "-", "", " a", "a: b"),
+        *("a #b", "é\x07"),
     ],
 )
 def test_text_that_yaml_may_read_as_another_type_is_quoted(value: str) -> None:

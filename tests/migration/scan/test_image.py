@@ -238,12 +238,8 @@ def test_endless_extended_headers_are_refused() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        b"0 path=a\n",
-        b"99999999999 path=a\n",
-        b"99 path=a\n",
-        b"x",
-        b"-5 path=a\n",
-        b"12 size=9x9\n",
+        *(b"0 path=a\n", b"99999999999 path=a\n", b"99 path=a\n", b"x"),
+        *(b"-5 path=a\n", b"12 size=9x9\n"),
     ],
 )
 def test_invalid_extended_header_is_refused(record: bytes) -> None:

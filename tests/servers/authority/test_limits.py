@@ -11,7 +11,6 @@ from podpass.servers.authority.worker import create_rate_limiter
 from podpass.settings import AuthorityProcessSettings
 from tests.servers.authority.running import (
     CLIENT,
-    PLAIN,
     TOKEN,
     Answer,
     Authority,
@@ -38,25 +37,6 @@ def _send_invalid_request(
         return None
     finally:
         connection.close()
-
-
-def test_client_over_rate_gets_429_with_retry_after(authority: Authority) -> None:
-    authority.start(workers=1, client_rate=0.1, client_burst=2)
-    assert [authority.request_token().status for _ in range(2)] == [200, 200]
-    late = authority.request_token()
-    assert late.status == 429
-    assert 1 <= int(late.headers["retry-after"]) <= 10
-    assert late.body["error_codes"]
-    assert authority.request_token(client_id=PLAIN).status == 200
-    name = 'podpass_exchange_requests_total{outcome="throttled",version="v2"}'
-    authority.wait_for_counter(name, 1)
-
-
-def test_refused_requests_do_not_use_up_client_rate(authority: Authority) -> None:
-    authority.start(workers=1, client_rate=0.1, client_burst=1)
-    for _ in range(5):
-        assert authority.request_token(client_secret="wrong").status == 401
-    assert authority.request_token().status == 200
 
 
 def test_address_over_rate_waits_and_others_continue(authority: Authority) -> None:

@@ -1,7 +1,6 @@
 """Invalid and hostile requests to the running process, which must keep serving."""
 
 import contextlib
-import json
 import resource
 import socket
 import ssl
@@ -47,34 +46,10 @@ GOOD = review(pod(account="account-0"), "team-0")
 
 
 @pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b"", 400),
-        (GOOD[: len(GOOD) // 2], 400),
-        (GOOD.replace(b"admission.k8s.io/v1", b"admission.k8s.io/v9"), 400),
-        (GOOD.replace(b'"AdmissionReview"', b'"AdmissionRequest"'), 400),
-        (b"[]", 400),
-        (b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}', 400),
-        (review(None, "team-0"), 400),
-        (b'{"request":' * 2000 + b"1" + b"}" * 2000, 400),
-        (GOOD.replace(b'"name": "app"', b'"name": "\xff\xfe"'), 400),
-        (b"\x00" * 1000, 400),
-    ],
-    ids=[
-        "empty",
-        "truncated",
-        "of another version",
-        "of another kind",
-        "no object",
-        "without a request",
-        "without a pod",
-        "nested deeply",
-        "not UTF-8",
-        "zeros",
-    ],
+    "body", [b"", GOOD[: len(GOOD) // 2], b'{"request":' * 2000 + b"1" + b"}" * 2000, bytes(1000)]
 )
-def test_invalid_review_is_refused(running_webhook: Webhook, body: bytes, code: int) -> None:
-    assert _code(running_webhook.post(body)) == code
+def test_invalid_review_is_refused(running_webhook: Webhook, body: bytes) -> None:
+    assert _code(running_webhook.post(body)) == 400
 
 
 def test_too_large_body_is_refused_and_logged(running_webhook: Webhook) -> None:
@@ -134,34 +109,6 @@ def test_review_that_needs_a_gigabyte_is_refused(kubernetes: Kubernetes, webhook
     answer = webhook.review(pod(account="account-0", containers=many), "team-0")
     assert _code(answer) == 400
     assert _resident_megabytes(webhook) < 160
-
-
-def test_another_type_of_content_is_refused(running_webhook: Webhook) -> None:
-    assert _code(running_webhook.post(GOOD, {"content-type": "text/plain"})) == 400
-
-
-def test_last_duplicate_uid_of_a_review_is_used(running_webhook: Webhook) -> None:
-    twice = GOOD.replace(b'"uid":', b'"uid": "first", "uid":')
-    answer = running_webhook.post(twice).body["response"]
-    assert answer["uid"] == json.loads(GOOD)["request"]["uid"]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"operation": "DELETE", "object": None, "oldObject": pod()},
-        {"resource": {"group": "apps", "version": "v1", "resource": "deployments"}},
-    ],
-    ids=["a delete", "another resource"],
-)
-def test_review_of_another_object_gets_a_valid_response(
-    running_webhook: Webhook, change: dict[str, object]
-) -> None:
-    given = {"object": {"kind": "Deployment", "metadata": {}, "spec": {"replicas": 1}}, **change}
-    asked = json.loads(GOOD)
-    asked["request"].update(given)
-    answer = running_webhook.post(json.dumps(asked).encode()).body["response"]
-    assert "patch" not in answer or answer["allowed"] is True
 
 
 def test_other_methods_and_paths_are_refused(running_webhook: Webhook) -> None:

@@ -391,19 +391,9 @@ async def test_customized_keys_rename_secret_keys_and_invalid_ones_are_refused(
         ),
     ],
     ids=[
-        "no vault",
-        "no group",
-        "another subscription",
-        "unknown kind",
-        "a name with a dot",
-        "no identity",
-        "subscription of the identity",
-        "secret",
-        "namespace",
-        "client type",
-        "network",
-        "secret store",
-        "csi",
+        *("no vault", "no group", "another subscription", "unknown kind", "a name with a dot"),
+        *("no identity", "subscription of the identity", "secret", "namespace", "client type"),
+        *("network", "secret store", "csi"),
     ],
 )
 async def test_invalid_connection_is_refused_and_changes_nothing(
