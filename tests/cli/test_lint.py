@@ -31,7 +31,7 @@ def test_findings_of_a_seed_name_file_line_and_fix(podpass: Podpass, tmp_path: P
     assert done.returncode == 1
     assert f"{file}:3: github_by_name: identity lint-app, credential main: " in done.stdout
     assert "fix: use the prefix" in done.stdout
-    assert "1 findings" in done.stderr
+    assert "1 finding\n" in done.stderr
 
 
 def test_seed_without_findings_and_invalid_seed(podpass: Podpass, tmp_path: Path) -> None:

@@ -300,6 +300,32 @@ async def test_seed_that_cannot_be_applied_changes_nothing(
     assert await world.directory.list_vaults() == vaults
 
 
+async def test_expression_that_the_issuer_does_not_allow_is_refused_with_its_line(
+    world: World,
+) -> None:
+    text = """identities:
+  - name: web
+    federated_credentials:
+      - name: every-branch
+        issuer: https://token.actions.githubusercontent.com
+        expression: claims['sub'] matches 'repo:contoso:*'
+      - name: preview
+        issuer: cluster
+        expression: claims['sub'] matches 'system:serviceaccount:env-*:web'
+"""
+    with pytest.raises(UsageError) as caught:
+        await world.apply(text)
+    assert (
+        "seed.yaml:2: identity web: federated credential every-branch: invalid"
+        in caught.value.message
+    )
+    assert await world.apply("") == []
+    with pytest.raises(UsageError, match="with --flexible-kubernetes"):
+        await world.apply(
+            text.replace("repo:contoso:*'", "repo:contoso:*' and claims['repository_id'] eq '2'")
+        )
+
+
 async def test_credential_limit_counts_existing_credentials(world: World) -> None:
     def seed(first: int, last: int) -> str:
         lines = "\n".join(

@@ -23,10 +23,10 @@ from podpass.cli.run import (
     describe_sign_in,
     execute,
     is_job,
+    select_own,
     sign_out,
     token_seconds_option,
     uses_sign_in,
-    without_identity,
     write_token,
 )
 
@@ -98,7 +98,7 @@ def command(
     if not quiet:
         print_message(f"podpass: identity of the command: {description}")
     environment = {
-        **(own if identity is None else without_identity(own)),
+        **select_own(own, identity),
         **build_environment(data_dir, target, port, kubeconfig),
         **signed_out,
         **changed,

@@ -81,7 +81,8 @@ def _print(found: "list[LintFinding]", seed: str) -> None:
         click.echo(wrap_text(escape_unprintable(text)))
         fix = wrap_text(f"fix: {each.fix}", _INDENT)
         click.echo("\n".join(" " * _INDENT + line for line in fix.splitlines()))
-    print_message(f"{len(found)} findings" if found else "no findings")
+    count = len(found) or "no"
+    print_message(f"{count} finding{'' if count == 1 else 's'}")
 
 
 command = click.Command(

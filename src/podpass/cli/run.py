@@ -83,8 +83,8 @@ def command(
     Without --as, only az is signed in, as the administrator of the instance; other commands have the
     identity of their own variables, such as AZURE_CLIENT_ID with AZURE_CLIENT_SECRET, or none. With --as,
     the command has the variables that the webhook injects into pods of the ServiceAccount, and the token file
-    is renewed while the command runs; or those of a job of a pipeline. kubectl is always the administrator of
-    the cluster.
+    is renewed while the command runs; or those of a job of a pipeline, with your own AZURE_CLIENT_ID and
+    AZURE_TENANT_ID. kubectl is always the administrator of the cluster.
 
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
@@ -111,7 +111,7 @@ def command(
         ) from exc
     if not quiet:
         print_message(f"podpass: identity of the command: {description}")
-    environment = {**(own if identity is None else without_identity(own)), **values, **changed}
+    environment = {**select_own(own, identity), **values, **changed}
     if warning := find_proxy_warning(words, environment):
         print_message(warning)
     execute(words, environment)
@@ -235,11 +235,17 @@ def write_token(folder: Path, identity: "RequestedIdentity") -> Path:
     return token_file
 
 
-def without_identity(own: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the variables that choose an identity."""
+def select_own(own: Mapping[str, str], identity: str | None) -> dict[str, str]:
+    """Return the user's own variables: with --as, those that choose another identity are removed.
+
+    A job keeps the client ID and the tenant ID, which its user sets in the definition of the pipeline too.
+    """
     from podpass.lab.host.host_identity import without_identity
 
-    return without_identity(own)
+    if identity is None:
+        return dict(own)
+    kept = {names.ENV_CLIENT_ID, names.ENV_TENANT_ID} if is_job(identity) else set()
+    return {**without_identity(own), **{name: own[name] for name in kept & own.keys()}}
 
 
 def check_found(word: str, path: str) -> None:

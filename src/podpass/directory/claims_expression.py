@@ -264,7 +264,8 @@ def _find_rule(issuer: str, kubernetes: KubernetesIssuers) -> IssuerRule:
     if (rule := _find_public_rule(issuer)) is not None:
         return rule
     raise InvalidExpression(
-        f"issuer {issuer} cannot be used with expressions; GitHub Actions, GitLab and HCP Terraform can"
+        f"issuer {issuer} cannot be used with expressions; GitHub Actions, GitLab and HCP Terraform can, and "
+        "the clusters that podpass allows with --flexible-kubernetes"
     )
 
 

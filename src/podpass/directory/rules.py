@@ -263,8 +263,8 @@ def check_new_expressions(
                 check_expression(one.issuer, one.expression, issuers)
             except InvalidExpression as exc:
                 raise InvalidCredential(
-                    f"invalid claimsMatchingExpression: {exc.message}",
-                    hint="fix claimsMatchingExpression",
+                    f"federated credential {one.name}: invalid claimsMatchingExpression: {exc.message}",
+                    hint="correct the expression, or create one credential for each subject",
                     name=one.name,
                     faults=[("claimsMatchingExpression", exc.message)],
                 ) from exc

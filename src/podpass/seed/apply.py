@@ -121,6 +121,9 @@ class _Target:
                 new = self._identity(wanted, old)
                 await self._check_ids(wanted, new, old)
                 rules.check_identity(new)
+                rules.check_new_expressions(
+                    old.credentials if old else (), new.credentials, self.directory.expressions
+                )
                 planned.append((new, old))
             except DatabaseFailed:
                 raise  # not an error of the seed

@@ -84,7 +84,7 @@ class Reader:
             source = "the input" if self._filename == "-" else self._filename
             raise UsageError(
                 "\n".join(lines),
-                hint=f"fix {source} and apply it again; nothing was changed",
+                hint=f"fix {source} and run the command again; nothing was changed",
                 problems=lines,
             )
 

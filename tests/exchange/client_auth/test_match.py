@@ -114,6 +114,20 @@ def test_refusal_does_not_show_the_expression() -> None:
     assert "hidden" not in caught.value.message
 
 
+def test_log_has_every_compared_claim_and_the_message_has_those_that_differ() -> None:
+    issuer = "https://token.actions.githubusercontent.com"
+    expression = "claims['sub'] matches 'repo:a@1/b@2:*' and claims['repository_id'] eq '2'"
+    flexible = credential(issuer=issuer, subject="", expression=expression)
+    with pytest.raises(AadstsError) as caught:
+        match(assertion(iss=issuer, sub="repo:c", repository_id="2"), identity(flexible))
+    assert caught.value.record["claims"] == {"repository_id": "2", "sub": "repo:c"}
+    assert "claims sub=repo:c." in caught.value.message
+    with pytest.raises(AadstsError) as caught:
+        match(assertion(iss=issuer, sub="repo:c"), identity(flexible))
+    assert caught.value.record["claims"] == {"sub": "repo:c"}
+    assert "repository_id=(missing), sub=repo:c" in caught.value.message
+
+
 def test_expression_of_a_cluster_counts_only_if_the_operator_allows_it() -> None:
     flexible = credential(
         subject="", expression="claims['sub'] matches 'system:serviceaccount:env-*:sa'"

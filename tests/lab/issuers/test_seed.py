@@ -28,8 +28,8 @@ def test_issuers_and_platforms_are_read() -> None:
         (f"{{url: '{URL}', server: 'https://u@h'}}", "server: want an https URL"),
         (f"{{url: '{URL}', server: 'https://h/'}}", "no final slash"),
         (f"{{url: '{URL}', ca_file: ca.pem}}", "ca_file: want an absolute path"),
-        (f"{{url: '{URL}', addresses: [0.0.0.0/0]}}", "addresses: want a network"),
-        (f"{{url: '{URL}', addresses: [169.254.0.0/16]}}", "addresses: want a network"),
+        (f"{{url: '{URL}', addresses: [0.0.0.0/0]}}", "want a network such as"),
+        (f"{{url: '{URL}', addresses: [169.254.0.0/16]}}", "want a network such as"),
         (f"{{url: '{URL}', folder: /f, ca_file: /ca}}", "omit server, ca_file and addresses"),
         (
             f"{{url: '{URL}', folder: /f, server: 'https://h'}}",

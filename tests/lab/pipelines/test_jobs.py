@@ -41,12 +41,13 @@ vaults:
 """
 # The program asks for its token as each platform documents it.
 PROGRAM = """
-import json, os, ssl, sys, urllib.request
+import json, os, ssl, urllib.request
 from azure.identity import AzurePipelinesCredential, ClientAssertionCredential
 from azure.keyvault.secrets import SecretClient
 
-tenant, client = sys.argv[1:]
 env = os.environ
+tenant, client = env["AZURE_TENANT_ID"], env["AZURE_CLIENT_ID"]
+assert "AZURE_CLIENT_SECRET" not in env
 
 def ask_github():
     url = env["ACTIONS_ID_TOKEN_REQUEST_URL"] + "&audience=api%3A%2F%2FAzureADTokenExchange"
@@ -102,8 +103,12 @@ vaults: [{{name: jobs-vault, access: [{{identity: connected, role: Key Vault Sec
 
 def read_secret(running: Podpass, job: str, client: str = CLIENT) -> str:
     program: Path = running.data_dir.parent / "program.py"
-    words = (sys.executable, str(program), running.status()["tenant_id"], client)
-    return running("run", "--as", job, "--", *words).stdout.strip()
+    own = {
+        "AZURE_TENANT_ID": running.status()["tenant_id"],
+        "AZURE_CLIENT_ID": client,
+        "AZURE_CLIENT_SECRET": "of the user",
+    }
+    return running("run", "--as", job, "--", sys.executable, str(program), env=own).stdout.strip()
 
 
 @pytest.mark.parametrize(

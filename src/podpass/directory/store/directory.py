@@ -67,6 +67,7 @@ class Directory:
         expressions: KubernetesIssuers = NO_KUBERNETES,
         extensions: Sequence[DirectoryExtension] = (),
     ) -> None:
+        self.expressions = expressions
         self._resources = resources.Resources(extra_resources)
         self._session = session = Session(database, clock, expressions)
         self._tenants: Cache[str, Tenant] = session.cache()

@@ -45,7 +45,7 @@ def _parse_issuer(read: Reader, node: yaml.Node) -> IssuerEntry:
             report(key, f"{key}: want an absolute path")
     for child, text in listed:
         if text and not is_private_network(text):
-            problem = "want a network such as 10.20.0.0/16, not one of metadata addresses or of all"
+            problem = f"{text!r}: want a network such as 10.20.0.0/16, without metadata addresses"
             read.add_problem(line_of(child), f"{where}: addresses: {problem}")
     if texts["folder"] and any(entry.get(key) for key in ("server", "ca_file", "addresses")):
         report("folder", "folder: the files are read here; omit server, ca_file and addresses")
