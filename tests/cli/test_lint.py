@@ -1,11 +1,14 @@
 """`podpass lint` on a seed file, and on a running instance."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from podpass import names
+from podpass.cli import lint
+from podpass.diagnose.lint.model import LintFinding
 from tests.lab.instance.instances import CLIENT, Podpass
 
 POLICY = "policies: [{definition: 2571b7c3-3056-4a61-b00a-9bc5232234f5}]\n"
@@ -55,7 +58,7 @@ def test_identities_that_cannot_be_read_are_reported_with_exit_code_3(running: P
     document = json.loads(done.stdout)
     assert document["findings"] == []
     unread = {each.partition(":")[0] for each in document["unread"]}
-    assert unread == {"applications", "managed identities", "policies"}
+    assert unread == {"applications", "managed identities", "policies", "policy exemptions"}
     assert "podpass: not read: applications: Microsoft Graph refused" in done.stderr
 
 
@@ -71,3 +74,16 @@ def test_findings_of_a_running_instance_with_policies(running: Podpass, tmp_path
     found = {(each["code"], each["identity"]) for each in document["findings"]}
     # The policies are for managed identities.
     assert found == {("github_by_name", "lint-app"), ("policy_refuses_issuer", "web")}
+
+
+def test_warnings_and_notes_do_not_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    finding = LintFinding(code="a", identity="web", credential="main", message="m", fix="f")
+    warning, note = replace(finding, level="warning"), replace(finding, level="note")
+    lint.print_findings([warning], "")
+    lint.print_findings([finding, note], "")
+    shown = capsys.readouterr()
+    assert "warning: a: identity web, credential main: m\n    fix: f\n" in shown.out
+    assert shown.err == "no findings, 1 warning\n1 finding, 1 note\n"
+    assert lint.exit_code([warning], []) == 0
+    assert lint.exit_code([note], ["x"]) == 3
+    assert lint.exit_code([finding], ["x"]) == 1

@@ -1,7 +1,10 @@
 """`podpass lint`: federated credentials that Entra refuses, or that trust more than intended."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -34,12 +37,21 @@ def _run(seed: str, policies: str, output: str) -> int:
     assigned = [each.policy for each in entries if isinstance(each, PolicyEntry)]
     found = list(find_all(replace(facts, policies=[*assigned, *facts.policies])))
     if output == "text":
-        _print(found, seed)
+        print_findings(found, seed)
     else:
         print_output({"findings": [asdict(each) for each in found], "unread": unread}, output)
     for text in unread:
         print_message(f"podpass: not read: {text}")
-    return _FOUND if found else _NOT_READ if unread else 0
+    return exit_code(found, unread)
+
+
+def exit_code(found: "Iterable[LintFinding]", unread: Sequence[str]) -> int:
+    """Return the exit code: warnings and notes are no findings."""
+    from podpass.diagnose.lint.model import ERROR
+
+    if any(each.level == ERROR for each in found):
+        return _FOUND
+    return _NOT_READ if unread else 0
 
 
 def _parse(file: str) -> "Seed":
@@ -70,19 +82,29 @@ async def _read(given: AccountOptions) -> "tuple[LintFacts, list[str]]":
         tenant_id=account.tenant_id,
         login=account.endpoints.login,
     )
-    return await read_facts(reader), reader.unread
+    return await read_facts(reader, datetime.now(UTC)), reader.unread
 
 
-def _print(found: "list[LintFinding]", seed: str) -> None:
+def print_findings(found: "Iterable[LintFinding]", seed: str) -> None:
+    """Print the findings, and how many there are of each level."""
+    from podpass.diagnose.lint.model import ERROR, NOTE, WARNING
+
     for each in found:
         place = f"{seed}:{each.line}: " if each.line else ""
         credential = f", credential {each.credential}" if each.credential else ""
-        text = f"{place}{each.code}: identity {each.identity}{credential}: {each.message}"
+        level = "" if each.level == ERROR else f"{each.level}: "
+        text = f"{place}{level}{each.code}: identity {each.identity}{credential}: {each.message}"
         click.echo(wrap_text(escape_unprintable(text)))
         fix = wrap_text(f"fix: {each.fix}", _INDENT)
         click.echo("\n".join(" " * _INDENT + line for line in fix.splitlines()))
-    count = len(found) or "no"
-    print_message(f"{count} finding{'' if count == 1 else 's'}")
+    number = Counter(each.level for each in found)
+    counts = [_count(number[ERROR], "finding")]
+    counts += [_count(number[level], level) for level in (WARNING, NOTE) if number[level]]
+    print_message(", ".join(counts))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 command = click.Command(
@@ -106,10 +128,11 @@ command = click.Command(
     ],
     callback=_run,
     help="Find federated credentials that Entra refuses, or that trust more than intended.\n\n"
-    "SEED is a seed file. Without it, the command reads the identities of a local instance, or of Azure"
-    " with your own sign-in. In Azure, it also reads the assignments of Microsoft's policies. It changes"
-    " nothing. It finds subjects that name a repository or a project by a name that another owner can"
-    " take, wildcards in subjects, expressions that Entra refuses, inexact issuers and audiences, the 21st"
-    " credential, issuers that Microsoft's policies refuse, and chains of two federated credentials. The"
-    " exit code is 1 with findings, and 3 without findings if something could not be read.",
+    "SEED is a seed file. Without it, the command reads the identities of a local instance, or of"
+    " Azure with your own sign-in. In Azure, it also reads the assignments of Microsoft's policies,"
+    " and exemptions. It changes nothing. It finds subjects that name a repository or a project by a"
+    " name that another owner can take, wildcards in subjects, expressions that Entra refuses,"
+    " inexact issuers and audiences, the 21st credential, issuers that Microsoft's policies refuse,"
+    " and chains of two federated credentials. The exit code is 1 with findings, and 3 without"
+    " findings if something could not be read. Warnings and notes are no findings.",
 )

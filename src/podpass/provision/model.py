@@ -85,10 +85,44 @@ class PolicyAssignmentInfo:
     `scope` is a management group, a subscription, or a part of one; `excluded` are scopes below it.
     """
 
+    id: str
     definition_id: str
     scope: str
     excluded: tuple[str, ...]
     parameters: Mapping[str, object]
+    is_enforced: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitiativeMember:
+    """A policy of an initiative; a value of `parameters` can name a parameter of the initiative."""
+
+    reference_id: str
+    definition_id: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitiativeInfo:
+    """An initiative, which Resource Manager calls a policy set definition."""
+
+    id: str
+    defaults: Mapping[str, object]
+    members: tuple[InitiativeMember, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyExemptionInfo:
+    """An exemption from an assignment; `references` limit it to policies of an initiative.
+
+    `expires` is a time in the format of ISO 8601, empty if the exemption does not expire.
+    """
+
+    id: str
+    assignment_id: str
+    references: tuple[str, ...] = ()
+    category: str = ""
+    expires: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Managed identities, their federated credentials, and role assignments in Azure Resource Manager."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
@@ -23,7 +25,10 @@ from podpass.provision.model import (
     VAULT_TYPE,
     AssignmentInfo,
     IdentityInfo,
+    InitiativeInfo,
+    InitiativeMember,
     PolicyAssignmentInfo,
+    PolicyExemptionInfo,
     ResourceInfo,
     RoleInfo,
 )
@@ -39,6 +44,8 @@ _NOT_SERVED = frozenset(
 )
 _ROLES = {"api-version": "2022-04-01"}
 _POLICIES = {"api-version": "2022-06-01"}
+_INITIATIVES = {"api-version": "2023-04-01"}
+_EXEMPTIONS = {"api-version": "2022-07-01-preview"}
 _VAULTS = {"api-version": "2023-07-01"}
 _AUTHORIZATION = "/providers/Microsoft.Authorization"
 _TENANT = re.compile(r'authorization_uri="[^"]*/([0-9a-f-]{36})"')
@@ -190,9 +197,24 @@ class ManagerClient:
 
         None for a cloud that has no policies. Raises ApiError.
         """
-        path = f"{self._subscription}{_AUTHORIZATION}/policyAssignments"
+        return [_policy(each) for each in await self._list_policies("policyAssignments", _POLICIES)]
+
+    async def list_policy_exemptions(self) -> list[PolicyExemptionInfo]:
+        """Return the exemptions from policies in the subscription or above it.
+
+        None for a cloud that has no policies. Raises ApiError.
+        """
+        found = await self._list_policies("policyExemptions", _EXEMPTIONS)
+        return [_exemption(each) for each in found]
+
+    async def get_initiative(self, initiative_id: str) -> InitiativeInfo:
+        """Return an initiative by its resource id. Raises ApiError."""
+        return _initiative(await self._client.get(_quote_scope(initiative_id), _INITIATIVES))
+
+    async def _list_policies(self, kind: str, version: dict[str, str]) -> list[Object]:
+        path = f"{self._subscription}{_AUTHORIZATION}/{kind}"
         try:
-            return list(map(_policy, await self._client.list(path, _POLICIES)))
+            return await self._client.list(path, version)
         except ApiError as exc:
             if exc.api_code not in _NOT_SERVED:
                 raise
@@ -303,13 +325,47 @@ def _assignment(found: Object) -> AssignmentInfo:
 
 def _policy(found: Object) -> PolicyAssignmentInfo:
     about = member_of(found, "properties")
-    given = member_of(about, "parameters")
     return PolicyAssignmentInfo(
+        id=text_of(found, "id"),
         definition_id=text_of(about, "policyDefinitionId"),
         scope=text_of(about, "scope"),
         excluded=texts_of(about, "notScopes"),
-        parameters={name: member_of(given, name).get("value") for name in given},
+        parameters=_members(about, "parameters", "value"),
+        is_enforced=text_of(about, "enforcementMode") != "DoNotEnforce",
     )
+
+
+def _initiative(found: Object) -> InitiativeInfo:
+    about = member_of(found, "properties")
+    return InitiativeInfo(
+        id=text_of(found, "id"),
+        defaults=_members(about, "parameters", "defaultValue"),
+        members=tuple(
+            InitiativeMember(
+                reference_id=text_of(each, "policyDefinitionReferenceId"),
+                definition_id=text_of(each, "policyDefinitionId"),
+                parameters=_members(each, "parameters", "value"),
+            )
+            for each in members_of(about, "policyDefinitions")
+        ),
+    )
+
+
+def _exemption(found: Object) -> PolicyExemptionInfo:
+    about = member_of(found, "properties")
+    return PolicyExemptionInfo(
+        id=text_of(found, "id"),
+        assignment_id=text_of(about, "policyAssignmentId"),
+        references=texts_of(about, "policyDefinitionReferenceIds"),
+        category=text_of(about, "exemptionCategory"),
+        expires=text_of(about, "expiresOn"),
+    )
+
+
+def _members(found: Mapping[str, Any], name: str, member: str) -> dict[str, object]:
+    """Return one member of each object in an object."""
+    given = member_of(found, name)
+    return {key: member_of(given, key).get(member) for key in given}
 
 
 def parse_role(found: Object) -> tuple[RoleDefinition, ...]:

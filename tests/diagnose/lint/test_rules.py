@@ -6,15 +6,9 @@ import pytest
 
 from podpass import names
 from podpass.diagnose.lint.model import LintedIdentity, LintFacts
-from podpass.diagnose.lint.policies import (
-    AKS_ISSUERS,
-    WELL_KNOWN_ISSUERS,
-    IssuerPolicy,
-    parse_assignments,
-)
+from podpass.diagnose.lint.policies import AKS_ISSUERS, WELL_KNOWN_ISSUERS, Exemption, IssuerPolicy
 from podpass.diagnose.lint.rules import RULES, find_all
 from podpass.directory.model import FederatedCredential, IdentityKind
-from podpass.provision.model import PolicyAssignmentInfo
 
 GITHUB, GITLAB = "https://token.actions.githubusercontent.com", "https://gitlab.com"
 TERRAFORM = "https://app.terraform.io"
@@ -113,7 +107,8 @@ def test_rule_finds_exactly_what_it_is_for(code: str, changes: dict[str, Any]) -
 
 
 def test_each_rule_of_the_table_has_a_case() -> None:
-    with_policies = {"policy_refuses_issuer", "second_hop"}
+    policies = {"policy_refuses_issuer", "policy_not_enforced", "policy_exempted"}
+    with_policies = {*policies, "second_hop"}
     assert {each.code for each in RULES} - with_policies == {code for code, _ in CASES} - {""}
 
 
@@ -193,7 +188,6 @@ def test_policies_are_for_managed_identities_and_enabled_assignments() -> None:
     assert codes(identity(credential(issuer="cluster")), policies=(policy,)) == []
 
 
-BUILT_IN = "/providers/Microsoft.Authorization/policyDefinitions/"
 GROUP = "/subscriptions/s/resourceGroups/g"
 WEB_ID = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
 
@@ -221,32 +215,45 @@ def test_policy_applies_in_its_scope_alone(
     assert found == (["policy_refuses_issuer"] if is_refused else [])
 
 
-def test_only_assignments_of_the_two_policies_are_read() -> None:
-    given: dict[str, dict[str, object]] = {
-        f"{BUILT_IN}{WELL_KNOWN_ISSUERS.upper()}": {
-            "allowAKS": True,
-            "allowGitHub": "true",
-            "allowedIssuerExceptions": ["https://a.example"],
-            "effect": "Deny",
-            "unknown": True,
-        },
-        f"{BUILT_IN}{AKS_ISSUERS}": {"allowedLocations": None, "effect": 1},
-        f"{BUILT_IN}{TENANT}": {},
-        # A definition of a user can have any name.
-        f"/subscriptions/s{BUILT_IN}{WELL_KNOWN_ISSUERS}": {},
-        "": {},
-    }
-    found = parse_assignments(
-        PolicyAssignmentInfo(definition_id=each, scope="/a", excluded=("/a/b",), parameters=values)
-        for each, values in given.items()
+@pytest.mark.parametrize(
+    ("scope", "is_exempt"),
+    [
+        ("/providers/Microsoft.Management/managementGroups/m", True),
+        (GROUP, True),
+        (f"{WEB_ID}/federatedIdentityCredentials/c", True),
+        (f"{WEB_ID}/federatedIdentityCredentials/other", False),
+        ("/subscriptions/s/resourceGroups/other", False),
+    ],
+)
+@pytest.mark.parametrize("is_enforced", [True, False])
+def test_exemption_of_the_scope_and_no_enforcement_change_the_level(
+    scope: str, is_exempt: bool, is_enforced: bool
+) -> None:
+    policy = IssuerPolicy(
+        definition=WELL_KNOWN_ISSUERS,
+        parameters={},
+        assignment="/subscriptions/s/a",
+        exemptions=(Exemption(scope=scope, text="legacy (Waiver)"),),
+        is_enforced=is_enforced,
     )
-    assert [(each.definition, each.scope, each.excluded) for each in found] == [
-        (WELL_KNOWN_ISSUERS, "/a", ("/a/b",)),
-        (AKS_ISSUERS, "/a", ("/a/b",)),
-    ]
-    assert found[0].parameters == {
-        "allowAKS": True,
-        "allowedIssuerExceptions": ["https://a.example"],
-        "effect": "Deny",
-    }
-    assert found[1].parameters == {}
+    web = identity(credential(), resource_id=WEB_ID)
+    [found] = find_all(LintFacts(identities=[web], policies=[policy]))
+    start = f"the policy {WELL_KNOWN_ISSUERS}, assigned by /subscriptions/s/a, "
+    assert found.message.startswith(start)
+    if is_exempt:
+        assert (found.code, found.level) == ("policy_exempted", "note")
+        assert f"the exemption legacy (Waiver) of {scope} applies" in found.message
+    elif is_enforced:
+        assert (found.code, found.level) == ("policy_refuses_issuer", "error")
+    else:
+        assert (found.code, found.level) == ("policy_not_enforced", "warning")
+        assert "its enforcementMode is DoNotEnforce" in found.message
+
+
+def test_exemption_from_one_policy_leaves_the_refusal_of_another() -> None:
+    exempt = IssuerPolicy(
+        definition=WELL_KNOWN_ISSUERS, parameters={}, exemptions=(Exemption(scope=GROUP, text="x"),)
+    )
+    other = IssuerPolicy(definition=WELL_KNOWN_ISSUERS, parameters={})
+    web = identity(credential(), resource_id=WEB_ID)
+    assert codes(web, policies=(exempt, other)) == ["policy_refuses_issuer", "policy_exempted"]

@@ -219,6 +219,7 @@ async def test_caller_lists_only_the_resources_that_it_may_read(manager: Any) ->
     [
         "Microsoft.Authorization/locks",
         "Microsoft.Authorization/policyAssignments",
+        "Microsoft.Authorization/policyExemptions",
         "Microsoft.Compute/virtualMachines",
         "Microsoft.Resources/deployments",
     ],

@@ -5,7 +5,7 @@ graph is computed without it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,7 +16,9 @@ from podpass.provision.graph import GraphClient
 from podpass.provision.model import (
     ApplicationInfo,
     IdentityInfo,
+    InitiativeInfo,
     PolicyAssignmentInfo,
+    PolicyExemptionInfo,
     PrincipalInfo,
     ResourceInfo,
 )
@@ -80,6 +82,17 @@ class AzureReader:
     async def read_policies(self) -> Sequence[PolicyAssignmentInfo]:
         """Return the policies that are assigned in the subscription or above it. Raises SignInFailed."""
         return await self._try("policies", self.manager.list_policy_assignments(), ())
+
+    async def read_exemptions(self) -> Sequence[PolicyExemptionInfo]:
+        """Return the exemptions from these policies. Raises SignInFailed."""
+        return await self._try("policy exemptions", self.manager.list_policy_exemptions(), ())
+
+    async def read_initiatives(self, ids: Iterable[str]) -> Sequence[InitiativeInfo]:
+        """Return the initiatives that the caller may read. Raises SignInFailed."""
+        found = await asyncio.gather(
+            *(self._try("initiative", self.manager.get_initiative(each), None) for each in ids)
+        )
+        return [each for each in found if each is not None]
 
     async def _try(self, what: str, reading: Awaitable[T], empty: E) -> T | E:
         """Return what was read; record a refusal and return the empty value."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from podpass.diagnose.lint.policies import IssuerPolicy
 from podpass.directory.model import FederatedCredential, IdentityKind
 
+ERROR, WARNING, NOTE = "error", "warning", "note"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintedIdentity:
@@ -29,11 +31,15 @@ class LintFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintFinding:
-    """What a rule found; `code` is the name of the rule, `credential` is empty for the identity itself."""
+    """What a rule found; `code` is the name of the rule, `credential` is empty for the identity itself.
+
+    `level` is `error`, `warning`, or `note` for what an exemption allows.
+    """
 
     code: str
     identity: str
     credential: str
     message: str
     fix: str
+    level: str = ERROR
     line: int | None = None

@@ -6,18 +6,16 @@ Source: https://github.com/Azure/azure-policy, built-in-policies/policyDefinitio
         FIC_LimitToWellknownIssuers.json, FIC_LimitToAzureKubernetesIssuer.json
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from podpass.directory.resource_ids import covers
-from podpass.provision.model import PolicyAssignmentInfo
 
 WELL_KNOWN_ISSUERS = "2571b7c3-3056-4a61-b00a-9bc5232234f5"
 AKS_ISSUERS = "ae62c456-33de-4dc8-b100-7ce9028a7d99"
 EFFECTS = ("Audit", "Deny", "Disabled")
 
-_BUILT_IN = "/providers/microsoft.authorization/policydefinitions/"
 _SUBSCRIPTION = "/subscriptions/"
 _AKS_SUFFIX = ".oic.prod-aks.azure.com"
 _SWITCH_OF_ISSUER = {
@@ -28,32 +26,65 @@ _SWITCH_OF_ISSUER = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """An exemption from an assignment at a scope; `text` is its name, category and expiry."""
+
+    scope: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerPolicy:
     """An assigned policy; a parameter that is not given has the default of the definition.
 
-    `scope` and `excluded` limit the identities; a policy of a seed has no scope, and applies to all.
+    `scope`, `excluded` and `exemptions` limit the credentials; a policy of a seed has no assignment and no
+    scope, and applies to all.
     """
 
     definition: str
     parameters: Mapping[str, Any]
+    assignment: str = ""
     scope: str = ""
     excluded: tuple[str, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
+    is_enforced: bool = True
+
+    def __str__(self) -> str:
+        assignment = f", assigned by {self.assignment}," if self.assignment else ""
+        return f"the policy {self.definition}{assignment}"
 
     @property
     def is_enabled(self) -> bool:
         """Return whether the policy reports or denies credentials."""
-        return self.parameters.get("effect") != "Disabled"
+        return str(self.parameters.get("effect")).lower() != "disabled"
 
     def applies_to(self, resource_id: str) -> bool:
-        """Return whether an identity is in the scope; a management group contains the subscription."""
-        is_inside = covers(self.scope, resource_id) or not self.scope.lower().startswith(
-            _SUBSCRIPTION
+        """Return whether a resource is in the scope."""
+        return is_in_scope(self.scope, resource_id) and not any(
+            covers(each, resource_id) for each in self.excluded
         )
-        return is_inside and not any(covers(each, resource_id) for each in self.excluded)
+
+    def find_exemption(self, resource_id: str) -> Exemption | None:
+        """Return an exemption of a resource; None if there is none."""
+        return next((x for x in self.exemptions if is_in_scope(x.scope, resource_id)), None)
 
     def find_refusal(self, issuer: str) -> str | None:
         """Return why the policy refuses an issuer; None if it does not."""
         return DEFINITIONS[self.definition].find_refusal(self.parameters, issuer)
+
+
+def is_in_scope(scope: str, resource_id: str) -> bool:
+    """Return whether a scope contains a resource.
+
+    Resource Manager lists assignments and exemptions of only those management groups that contain the
+    subscription.
+    """
+    return covers(scope, resource_id) or is_management_group(scope)
+
+
+def is_management_group(scope: str) -> bool:
+    """Return whether a scope is a management group."""
+    return not scope.lower().startswith(_SUBSCRIPTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,27 +147,3 @@ DEFINITIONS: Mapping[str, PolicyDefinition] = {
         find_refusal=_find_cluster,
     ),
 }
-
-
-def parse_assignments(assignments: Iterable[PolicyAssignmentInfo]) -> list[IssuerPolicy]:
-    """Return the assignments of the two policies. A value of the wrong type is ignored."""
-    found = []
-    for each in assignments:
-        name = each.definition_id.rpartition("/")[2].lower()
-        known = DEFINITIONS.get(name)
-        if known is None or not each.definition_id.lower().startswith(_BUILT_IN):
-            continue
-        types = {
-            **dict.fromkeys(known.switches, bool),
-            **dict.fromkeys(known.lists, list),
-            "effect": str,
-        }
-        parameters = {
-            key: value for key, value in each.parameters.items() if type(value) is types.get(key)
-        }
-        found.append(
-            IssuerPolicy(
-                definition=name, parameters=parameters, scope=each.scope, excluded=each.excluded
-            )
-        )
-    return found

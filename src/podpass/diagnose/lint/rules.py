@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from podpass.diagnose.lint.model import LintedIdentity, LintFacts, LintFinding
+from podpass.diagnose.lint.model import ERROR, NOTE, WARNING, LintedIdentity, LintFacts, LintFinding
+from podpass.diagnose.lint.policies import Exemption, IssuerPolicy
 from podpass.directory.claims_expression import Clause, check_expression, is_public_issuer, parse
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import FederatedCredential, IdentityKind
@@ -43,6 +44,7 @@ class LintRule:
     code: str
     find: Find
     fix: str
+    level: str = ERROR
 
 
 def find_all(facts: LintFacts) -> Iterator[LintFinding]:
@@ -67,6 +69,7 @@ def find_all(facts: LintFacts) -> Iterator[LintFinding]:
                         credential=credential.name,
                         message=message,
                         fix=rule.fix,
+                        level=rule.level,
                         line=identity.line,
                     )
 
@@ -172,16 +175,50 @@ def _find_audience(
     return None
 
 
+def _refusals(
+    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
+) -> Iterator[tuple[IssuerPolicy, Exemption | None, str]]:
+    """Yield each policy that refuses the issuer, the exemption from it, and the reason."""
+    # The policies are for managed identities: Azure Policy does not see applications.
+    if identity.kind is not IdentityKind.MANAGED_IDENTITY or credential.issuer == "cluster":
+        return
+    resource_id = f"{identity.resource_id}/federatedIdentityCredentials/{credential.name}"
+    for policy in facts.policies:
+        is_used = policy.is_enabled and policy.applies_to(resource_id)
+        if is_used and (reason := policy.find_refusal(credential.issuer)) is not None:
+            yield policy, policy.find_exemption(resource_id), reason
+
+
 def _find_policy(
     facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
 ) -> str | None:
-    # The policies are for managed identities: Azure Policy does not see applications.
-    if identity.kind is not IdentityKind.MANAGED_IDENTITY or credential.issuer == "cluster":
-        return None
-    for policy in facts.policies:
-        is_used = policy.is_enabled and policy.applies_to(identity.resource_id)
-        if is_used and (reason := policy.find_refusal(credential.issuer)) is not None:
-            return f"the policy {policy.definition} refuses {credential.issuer}: {reason}"
+    for policy, exemption, reason in _refusals(facts, identity, credential):
+        if exemption is None and policy.is_enforced:
+            return f"{policy} refuses {credential.issuer}: {reason}"
+    return None
+
+
+def _find_unenforced_policy(
+    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
+) -> str | None:
+    for policy, exemption, reason in _refusals(facts, identity, credential):
+        if exemption is None and not policy.is_enforced:
+            return (
+                f"{policy} would refuse {credential.issuer}, but its enforcementMode is DoNotEnforce:"
+                f" {reason}"
+            )
+    return None
+
+
+def _find_exemption(
+    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
+) -> str | None:
+    for policy, exemption, reason in _refusals(facts, identity, credential):
+        if exemption is not None:
+            return (
+                f"{policy} would refuse {credential.issuer}, but the exemption {exemption.text} of"
+                f" {exemption.scope} applies: {reason}"
+            )
     return None
 
 
@@ -245,6 +282,18 @@ RULES = (
         "policy_refuses_issuer",
         _find_policy,
         "change the parameters of the policy's assignment, or use another issuer",
+    ),
+    LintRule(
+        "policy_not_enforced",
+        _find_unenforced_policy,
+        "use another issuer, or change the parameters before the assignment is enforced",
+        level=WARNING,
+    ),
+    LintRule(
+        "policy_exempted",
+        _find_exemption,
+        "none is needed while the exemption is valid",
+        level=NOTE,
     ),
     LintRule(
         "second_hop",

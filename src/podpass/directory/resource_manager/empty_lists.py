@@ -31,6 +31,7 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
 EXTENSIONS: Mapping[str, tuple[str, ...]] = {
     "Microsoft.Authorization/locks": ("2020-05-01", "2016-09-01"),
     "Microsoft.Authorization/policyAssignments": ("2025-03-01", "2024-04-01", "2022-06-01"),
+    "Microsoft.Authorization/policyExemptions": ("2022-07-01-preview", "2020-07-01-preview"),
 }
 _SUB = "/subscriptions/{subscription}"
 _TAG_NAMES = "Microsoft.Resources/subscriptions/tagNames"
