@@ -3,7 +3,13 @@
 import re
 from urllib.parse import quote
 
-from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
+from podpass.directory.model import (
+    VAULT_TYPE,
+    AccessPolicy,
+    FederatedCredential,
+    ResourceInfo,
+    RoleDefinition,
+)
 from podpass.provision.api_client import (
     ApiClient,
     Object,
@@ -19,14 +25,7 @@ from podpass.provision.api_client import (
 )
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
-from podpass.provision.model import (
-    VAULT_TYPE,
-    AssignmentInfo,
-    IdentityInfo,
-    PolicyAssignmentInfo,
-    ResourceInfo,
-    RoleInfo,
-)
+from podpass.provision.model import AssignmentInfo, IdentityInfo, PolicyAssignmentInfo, RoleInfo
 
 _SUBSCRIPTIONS = {"api-version": "2022-12-01"}
 _GROUPS = {"api-version": "2021-04-01"}

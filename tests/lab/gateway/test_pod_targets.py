@@ -168,7 +168,7 @@ async def _run_outside() -> AsyncIterator[tuple[Address, Address]]:
         served = gateway.Gateway(
             {"vault.azure.net": address},
             ("0.0.0.0", 18440),
-            vault_exists=None,
+            host_exists=None,
         )
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

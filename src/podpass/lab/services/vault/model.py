@@ -1,15 +1,73 @@
-"""Data types of the vault: objects, their versions and attributes. Times are seconds since 1970."""
+"""Data types of Key Vault: vaults, their objects, versions and attributes. Times are seconds since 1970."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from podpass.crypto.secret import Secret
-from podpass.directory.model import AuditEntry, Vault
+from podpass.directory import naming, resource_ids
+from podpass.directory.model import VAULT_TYPE, AccessPolicy, AuditEntry
 from podpass.directory.store import audit_writer
 
+TYPE = VAULT_TYPE
 _MAX_DAYS = 90
+_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
+
+
+class VaultAccess(StrEnum):
+    """How a vault authorizes callers: by role assignments or by its access policies."""
+
+    ROLES = "rbac"
+    POLICIES = "access-policies"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """A key vault; `name` is the first label of its host name, lower case.
+
+    `uid` identifies its secrets, so that a vault never has the secrets of a purged vault of its name.
+    """
+
+    name: str
+    tenant_id: str
+    location: str
+    resource_id: str
+    uid: str = ""
+    access: VaultAccess = VaultAccess.ROLES
+    policies: tuple[AccessPolicy, ...] = ()
+    retention_days: int = 90
+    purge_protection: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedVault:
+    """A soft-deleted vault. It can be recovered until `purge_on`."""
+
+    vault: Vault
+    deleted: float
+    purge_on: float
+
+
+def vault_id(subscription_id: str, group: str, name: str) -> str:
+    """Return the id of a key vault."""
+    return f"{resource_ids.group_id(subscription_id, group)}/providers/{TYPE}/{name}"
+
+
+def vault_name_fault(name: str) -> naming.Fault | None:
+    """Return the fault of a vault name, or None."""
+    if _NAME.fullmatch(name) and len(name) <= 24:
+        return None
+    return naming.Fault(
+        field="name",
+        message=f"name {name!r}: want 3 to 24 lower-case letters, digits and single '-',"
+        " beginning with a letter and ending with a letter or digit",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from podpass.lab.services.vault import errors, wire
 from podpass.lab.services.vault.model import (
     SECRETS,
+    TYPE,
     Kind,
     ObjectState,
     SecretVersion,
@@ -15,8 +16,6 @@ from podpass.lab.services.vault.model import (
 )
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import Restored
-
-PROVIDER = "Microsoft.KeyVault/vaults"
 
 
 class Item(Protocol):
@@ -180,7 +179,7 @@ def paths(view: View) -> Paths:
     """Return the paths of the operations of a kind."""
     kind, served = view.kind, _Common(view)
     noun, plural = kind.noun, kind.plural
-    prefix = f"{PROVIDER}/{plural}"
+    prefix = f"{TYPE}/{plural}"
     # Secrets have two actions to read: this one is without the value.
     read = f"{prefix}/readMetadata/action" if kind is SECRETS else f"{prefix}/read"
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from podpass.directory.model import Vault
 from podpass.http.server import Headers
 from podpass.http.shares import ShareExceeded
 from podpass.lab.services.vault import errors, wire
@@ -15,6 +14,7 @@ from podpass.lab.services.vault.model import (
     AuditContext,
     Kind,
     SecretVersion,
+    Vault,
     recovery_policy,
     shelf,
 )

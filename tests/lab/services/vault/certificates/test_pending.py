@@ -234,7 +234,7 @@ async def test_one_of_two_merges_at_the_same_time_completes_the_operation(
 
 
 async def _vault_key(world: Any) -> str:
-    found = await world.directory.find_vault("demo-vault")
+    found = await world.vaults.get("demo-vault")
     return str(found.uid or found.name)
 
 

@@ -6,11 +6,11 @@ Source: https://learn.microsoft.com/rest/api/keyvault/certificates/set-certifica
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podpass.lab.services.vault import object_operations, wire
+from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.certificates.errors import ContactsNotFound
 from podpass.lab.services.vault.certificates.members import as_list, as_object, text
 from podpass.lab.services.vault.errors import BadParameter
-from podpass.lab.services.vault.model import CONTACTS, ObjectState, vault_of
+from podpass.lab.services.vault.model import CONTACTS, TYPE, ObjectState, vault_of
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
 
@@ -75,7 +75,7 @@ def _operation(title: str, run: Any, **more: Any) -> Operation:
     return Operation(
         title=title,
         # Azure uses this action for reads of contacts too.
-        action=f"{object_operations.PROVIDER}/certificatecontacts/write",
+        action=f"{TYPE}/certificatecontacts/write",
         permission="managecontacts",
         run=run,
         kind=CONTACTS,

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault import object_operations, wire
+from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.certificates import issuance
 from podpass.lab.services.vault.certificates.errors import (
     CertificateIssuerNotFound,
@@ -32,13 +32,13 @@ from podpass.lab.services.vault.certificates.members import (
 from podpass.lab.services.vault.certificates.policy import KeyProperties
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
-from podpass.lab.services.vault.model import ISSUERS, MissingObject, ObjectState, vault_of
+from podpass.lab.services.vault.model import ISSUERS, TYPE, MissingObject, ObjectState, vault_of
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import SecretStore
 
 PROVIDER = "podpass"
 Signer = tuple[x509.Certificate, PrivateKey]
-_ACTIONS = f"{object_operations.PROVIDER}/certificatecas"
+_ACTIONS = f"{TYPE}/certificatecas"
 _MAX_ADMINISTRATORS = 20
 _ADMINISTRATOR = ("first_name", "last_name", "email", "phone")
 _ORGANIZATION = ("id", "address1", "address2", "city", "state")

@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault import object_operations
 from podpass.lab.services.vault.certificates import contacts, issuance, issuers, lifetime, records
 from podpass.lab.services.vault.certificates.issuers import Signer
 from podpass.lab.services.vault.certificates.pending import (
@@ -27,6 +26,7 @@ from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
+    TYPE,
     AuditContext,
     MissingObject,
     ObjectState,
@@ -35,7 +35,7 @@ from podpass.lab.services.vault.model import (
 )
 from podpass.lab.services.vault.store import SecretStore
 
-CREATE_CERTIFICATE = f"{object_operations.PROVIDER}/{CERTIFICATES.plural}/create/action"
+CREATE_CERTIFICATE = f"{TYPE}/{CERTIFICATES.plural}/create/action"
 _log = logging.getLogger(__name__)
 
 

@@ -41,6 +41,7 @@ from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
+    TYPE,
     MissingObject,
     ObjectState,
     SecretAttributes,
@@ -49,7 +50,7 @@ from podpass.lab.services.vault.model import (
 from podpass.lab.services.vault.request import Operation, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import Restored
 
-_ACTIONS = f"{object_operations.PROVIDER}/{CERTIFICATES.plural}"
+_ACTIONS = f"{TYPE}/{CERTIFICATES.plural}"
 _RETRY_AFTER = (b"retry-after", b"10")
 _MAX_PASSWORD = 1024
 
