@@ -22,14 +22,14 @@ from podpass.directory.model import (
 from podpass.directory.store import schema as tables
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.lab.services import add_backup_tables, create_directory
-from podpass.lab.services.vault.model import RecoveryPolicy, SecretAttributes, Vault
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.model import ObjectAttributes, RecoveryPolicy, Vault
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 KEY = b"k" * 32
 add_backup_tables()
-NOTHING = SecretAttributes(given=frozenset())
+NOTHING = ObjectAttributes(given=frozenset())
 
 
 def ignore_progress(_table: str, _rows: int) -> None:
@@ -47,7 +47,7 @@ async def fill(url: str, folder: Path, *, identities: int = 3) -> None:
                 Vault(name="demo", tenant_id=TENANT, location="eastus", resource_id="/v/demo")
             )
         (folder / "vault.key").write_bytes(KEY)
-        async with SecretStore(database, folder / "vault.key") as store:
+        async with VaultStore(database, folder / "vault.key") as store:
             await store.set("demo", "Name", Secret("first"), NOTHING, 1.0)
             await store.set("demo", "Name", Secret("second"), NOTHING, 2.0)
             await store.set("demo", "gone", Secret("x"), NOTHING, 2.0)

@@ -16,7 +16,7 @@ from podpass.database import Database
 from podpass.database.errors import DatabaseUnusable
 from podpass.database.migrate import MigrationChain, current_revision, list_scripts, upgrade
 from podpass.lab.services import create_directory
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from tests.database import example_store
 from tests.database.stored_schemas import (
@@ -173,7 +173,7 @@ async def test_baseline_directory_is_used_after_an_upgrade(tmp_path: Path) -> No
 async def test_secrets_of_a_baseline_vault_open_with_their_key(tmp_path: Path) -> None:
     url = f"sqlite:///{restore(tmp_path / 'vault.db', ('vault', '0001'))}"
     (tmp_path / "vault.key").write_bytes(KEY)
-    async with SecretStore(Database(url), tmp_path / "vault.key") as store:
+    async with VaultStore(Database(url), tmp_path / "vault.key") as store:
         found = await store.get("demo", "name")
         assert found is not None
         assert (found.name, found.value.reveal(), found.tags) == ("Name", "second", {"a": "b"})

@@ -17,7 +17,7 @@ from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
 from podpass.lab.services import create_directory, parse_seed
 from podpass.lab.services.vault.model import RecoveryPolicy, vault_key
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from podpass.seed.apply import apply_seed
 from tests.directory.database_faults import INVALID_UTF8
@@ -53,7 +53,7 @@ TWIN = """identities:
 class World:
     """A directory and a store, and seeds applied to them."""
 
-    def __init__(self, directory: Directory, store: SecretStore) -> None:
+    def __init__(self, directory: Directory, store: VaultStore) -> None:
         self.directory = directory
         self.store = store
 
@@ -82,7 +82,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with (
         Database(f"sqlite:///{tmp_path}/directory.db") as database,
         create_directory(database) as directory,
-        SecretStore(database, tmp_path / "vault.key") as store,
+        VaultStore(database, tmp_path / "vault.key") as store,
     ):
         await directory.create_tenant(Tenant(id=TENANT))
         yield World(directory, store)
@@ -126,8 +126,8 @@ async def test_repeated_application_of_a_seed_changes_nothing(world: World) -> N
     before = await world.directory.list_identities(TENANT)
     assert await world.apply(SEED) == []
     assert await world.directory.list_identities(TENANT) == before
-    shelf = await world.vault_key()
-    versions = await world.store.page_versions(shelf, "greeting", after=0, limit=9)
+    collection = await world.vault_key()
+    versions = await world.store.page_versions(collection, "greeting", after=0, limit=9)
     assert len(versions) == 1
 
 
@@ -201,10 +201,10 @@ vaults:
 
 async def test_deleted_secret_is_recovered(world: World) -> None:
     await world.apply(SEED)
-    shelf = await world.vault_key()
-    await world.store.delete(shelf, "greeting", 1.0, RecoveryPolicy())
+    collection = await world.vault_key()
+    await world.store.delete(collection, "greeting", 1.0, RecoveryPolicy())
     assert await world.apply(SEED) == ["secret demo-vault/greeting created"]
-    found = await world.store.get(shelf, "greeting")
+    found = await world.store.get(collection, "greeting")
     assert found is not None
     assert found.value.reveal() == "hello"
 
@@ -221,13 +221,13 @@ async def test_objects_of_a_seed_are_in_an_existing_group(world: World) -> None:
 
 async def test_deleted_vault_is_recovered_with_its_secrets(world: World) -> None:
     await world.apply(SEED)
-    shelf = await world.vault_key()
+    collection = await world.vault_key()
     await world.directory.store(Vaults).delete("demo-vault")
     assert await world.apply(SEED) == [
         "vault demo-vault created",
         "role Key Vault Secrets User on demo-vault for web created",
     ]
-    assert await world.vault_key() == shelf
+    assert await world.vault_key() == collection
 
 
 async def test_seed_does_not_change_vault_attributes_that_it_cannot_set(world: World) -> None:

@@ -29,7 +29,7 @@ from podpass.lab.services import create_directory
 from podpass.lab.services.vault.app import create_app as create_vault
 from podpass.lab.services.vault.model import Vault
 from podpass.lab.services.vault.settings import VaultSettings
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.guard import Guard
@@ -105,7 +105,7 @@ async def setup(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator
         replicas = [await _replica(stack, ca, world) for _ in range(2)]
         fetchers = [_keys(replica, tmp_path) for replica in replicas]
         store = await stack.enter_async_context(
-            SecretStore(world.keys.database, tmp_path / "vault.key")
+            VaultStore(world.keys.database, tmp_path / "vault.key")
         )
         vault = create_vault(VaultSettings(), directory, store, fetchers[0], time.time)
         port = await worlds.listen(stack, ca, vault, "localhost")

@@ -20,7 +20,7 @@ from podpass.lab.instance import queries
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.services import create_directory
 from podpass.lab.services.vault.control import list_vaults, remove_demo
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -76,7 +76,7 @@ async def test_demo_is_removed_and_no_other_identity_or_vault(tmp_path: Path) ->
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(f"sqlite:///{tmp_path}/directory.db"))
         directory = await stack.enter_async_context(create_directory(database))
-        store = await stack.enter_async_context(SecretStore(database, tmp_path / "vault.key"))
+        store = await stack.enter_async_context(VaultStore(database, tmp_path / "vault.key"))
         await directory.create_tenant(Tenant(id=TENANT))
         asked = CloudQueries(
             DataDir(tmp_path),

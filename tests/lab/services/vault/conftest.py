@@ -29,7 +29,7 @@ from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.model import Vault, vault_id
 from podpass.lab.services.vault.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 from podpass.lab.services.vault.slow_work import WorkLimits
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource.authority_keys import PublishedKeys
 from tests.authority import TENANT, Authority, ManualClock
@@ -48,7 +48,7 @@ class World:
     authority: Authority
     directory: Directory
     vaults: Vaults
-    store: SecretStore
+    store: VaultStore
     ca_file: Path
     port: int
     session: aiohttp.ClientSession
@@ -131,7 +131,7 @@ async def _create_database(folder: Path) -> None:
     async with (
         Database(f"sqlite:///{folder}/directory.db") as database,
         create_directory(database, clock=ManualClock()) as directory,
-        SecretStore(database, folder / "vault.key"),
+        VaultStore(database, folder / "vault.key"),
     ):
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.store(Vaults).put(World.vault_of("demo-vault"))
@@ -171,7 +171,7 @@ async def world(
         enter = stack.enter_async_context
         database = await enter(Database(f"sqlite:///{tmp_path}/directory.db"))
         directory = await enter(create_directory(database, clock=clock))
-        store = await enter(SecretStore(database, tmp_path / "vault.key"))
+        store = await enter(VaultStore(database, tmp_path / "vault.key"))
         await enter(serving(authority, login, vault_tls))
         app: Any = create_app(settings, directory, store, keys, clock)
         await enter(serving(app, sock, vault_tls))

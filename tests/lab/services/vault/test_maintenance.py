@@ -15,8 +15,8 @@ from podpass.lab.services.vault import maintenance
 from podpass.lab.services.vault.keys import rotation, rotation_policy
 from podpass.lab.services.vault.model import (
     KEYS,
+    ObjectAttributes,
     ObjectState,
-    SecretAttributes,
     Vault,
     backup_owner,
     vault_key,
@@ -27,7 +27,7 @@ SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 V = "?api-version=7.4"
 GREETING = f"/secrets/greeting{V}"
 Purged = Callable[[], Awaitable[int]]
-NOTHING = SecretAttributes(given=frozenset())
+NOTHING = ObjectAttributes(given=frozenset())
 
 
 async def put(world: Any, token: str) -> int:
@@ -176,7 +176,7 @@ async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
     parsed = rotation_policy.parse({"lifetimeActions": [ROTATE]})
     policy = rotation_policy.to_json(replace(parsed, created=1, updated=1))
     state = ObjectState(
-        vault=vault, name=name, settings=settings or {"rotation": policy}, next_action=1
+        collection=vault, name=name, settings=settings or {"rotation": policy}, next_action=1
     )
     await world.store.put([made], states=[state])
 

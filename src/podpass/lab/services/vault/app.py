@@ -42,7 +42,7 @@ from podpass.lab.services.vault.model import Vault
 from podpass.lab.services.vault.request import VaultRequest, VaultResponse
 from podpass.lab.services.vault.settings import VaultSettings
 from podpass.lab.services.vault.slow_work import WorkLimits
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource import checks, guard
 from podpass.resource.guard import KeySource, Principal
@@ -63,7 +63,7 @@ class _Progress(RequestProgress):
 def create_app(
     settings: VaultSettings,
     directory: Directory,
-    store: SecretStore,
+    store: VaultStore,
     keys: KeySource,
     clock: Clock,
 ) -> App:
@@ -81,7 +81,7 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
         self,
         settings: VaultSettings,
         directory: Directory,
-        store: SecretStore,
+        store: VaultStore,
         keys: KeySource,
         clock: Clock,
     ) -> None:

@@ -8,12 +8,12 @@ from podpass.clock import Clock
 from podpass.database import collecting_errors
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
-from podpass.lab.services.vault.model import SecretAttributes, vault_key
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.model import ObjectAttributes, vault_key
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 
 
-async def list_vaults(directory: Directory, store: SecretStore, tenant_id: str) -> dict[str, Any]:
+async def list_vaults(directory: Directory, store: VaultStore, tenant_id: str) -> dict[str, Any]:
     """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
     with collecting_errors() as damaged:
         found = await directory.store(Vaults).list(tenant_id)
@@ -33,7 +33,7 @@ async def list_vaults(directory: Directory, store: SecretStore, tenant_id: str) 
     return {"value": rows, "damaged": skipped}
 
 
-async def remove_demo(directory: Directory, store: SecretStore, name: str) -> list[str]:
+async def remove_demo(directory: Directory, store: VaultStore, name: str) -> list[str]:
     """Delete and purge the vault of a demo, with its secrets; return what was removed."""
     vaults = directory.store(Vaults)
     vault = await vaults.get(name)
@@ -46,7 +46,7 @@ async def remove_demo(directory: Directory, store: SecretStore, name: str) -> li
 
 
 async def change_secret(
-    directory: Directory, store: SecretStore, clock: Clock, given: Mapping[str, Any]
+    directory: Directory, store: VaultStore, clock: Clock, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Change when the latest version of a secret expires, or whether it is enabled. Raises UsageError."""
     vault = await directory.store(Vaults).get(given["vault"])
@@ -56,7 +56,7 @@ async def change_secret(
         **({"enabled": bool(given["enabled"])} if "enabled" in given else {}),
         **({"expires": int(clock() + given["seconds"])} if "seconds" in given else {}),
     }
-    attributes = SecretAttributes(given=frozenset(changes), **changes)
+    attributes = ObjectAttributes(given=frozenset(changes), **changes)
     changed = await store.update(vault_key(vault), given["name"], "", attributes, clock())
     if changed is None:
         raise UsageError(f"the vault has no secret {given['name']!r}", hint="create it first")

@@ -12,19 +12,19 @@ from podpass.lab.services.vault import control
 from podpass.lab.services.vault.app import create_app
 from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource.guard import KeySource
 
 
-def open_store(database: Database, data_dir: DataDir) -> SecretStore:
+def open_store(database: Database, data_dir: DataDir) -> VaultStore:
     """Return the store of an instance, to be entered."""
     # The sealing key of the vault is stored outside the database with the sealed values.
-    return SecretStore(database, data_dir.path("keys", "vault.key"))
+    return VaultStore(database, data_dir.path("keys", "vault.key"))
 
 
 async def start(
-    context: InstanceParts, directory: Directory, keys: KeySource, store: SecretStore
+    context: InstanceParts, directory: Directory, keys: KeySource, store: VaultStore
 ) -> tuple[StartedPart, str]:
     """Serve the vaults; return the part and its address."""
     direct = VaultOrigin(

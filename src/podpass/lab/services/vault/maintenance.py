@@ -24,7 +24,7 @@ from podpass.lab.services.vault.model import (
     vault_key,
     vault_of,
 )
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults
 from podpass.tasks import background_task
 
@@ -34,7 +34,7 @@ INTERVAL_SECONDS = 60.0
 _BATCH = 100
 _DAY = 24 * 3600
 # The action gets the object, and an audit context without an action.
-_ACTIONS: Mapping[str, Callable[[SecretStore, ObjectState, AuditContext], Awaitable[None]]] = {
+_ACTIONS: Mapping[str, Callable[[VaultStore, ObjectState, AuditContext], Awaitable[None]]] = {
     KEYS.suffix: rotation.rotate_due,
     CERTIFICATES.suffix: issuing.run_due,
 }
@@ -43,7 +43,7 @@ _ACTIONS: Mapping[str, Callable[[SecretStore, ObjectState, AuditContext], Awaita
 class Maintenance:
     """The scheduled work of all vaults of an instance."""
 
-    def __init__(self, vaults: Vaults, store: SecretStore, clock: Clock) -> None:
+    def __init__(self, vaults: Vaults, store: VaultStore, clock: Clock) -> None:
         self._vaults = vaults
         self._store = store
         self._clock = clock
@@ -91,7 +91,7 @@ class Maintenance:
         while found:
             for each in found:
                 # The objects of a deleted vault stay as they are.
-                if (vault := vaults.get(vault_of(each.vault))) is not None:
+                if (vault := vaults.get(vault_of(each.collection))) is not None:
                     await self._run_action(each, vault.name, now)
             found = await self._store.due(now, limit=_BATCH, after=found[-1])
 
@@ -100,7 +100,7 @@ class Maintenance:
 
         The next change of the object or its policy plans it again.
         """
-        kind, base = kind_of(found.vault), f"https://{vault}.{names.VAULT_SUFFIX}"
+        kind, base = kind_of(found.collection), f"https://{vault}.{names.VAULT_SUFFIX}"
         # An action that is still due after its success, such as a renewal by a CA that expires soon,
         # would repeat at every run.
         later: int | None = int(now) + _DAY

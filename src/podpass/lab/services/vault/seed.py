@@ -14,13 +14,13 @@ from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.model import (
     TYPE,
     AuditContext,
-    SecretAttributes,
-    SecretVersion,
+    ObjectAttributes,
+    ObjectVersion,
     Vault,
     vault_key,
     vault_name_fault,
 )
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from podpass.lab.services.vault.vaults import Vaults, check_stored
 from podpass.seed.access import parse_access
 from podpass.seed.results import Applied
@@ -122,16 +122,18 @@ async def _put(place: SeedPlace, wanted: SeedVault) -> list[Applied]:
 
 
 async def _put_secret(place: SeedPlace, vault: Vault, name: str, value: Secret) -> WriteResult:
-    store: SecretStore = place.data["vault"]
-    shelf = vault_key(vault)
-    existing = await store.get(shelf, name)
+    store: VaultStore = place.data["vault"]
+    collection = vault_key(vault)
+    existing = await store.get(collection, name)
     # A deleted secret keeps its name, so it must be recovered before it can get a value.
-    old = existing or await store.recover(shelf, name, _audit_record(place, vault, RECOVER_SECRET))
-    same = isinstance(old, SecretVersion) and old.enabled and old.value.matches(value.reveal())
+    old = existing or await store.recover(
+        collection, name, _audit_record(place, vault, RECOVER_SECRET)
+    )
+    same = isinstance(old, ObjectVersion) and old.enabled and old.value.matches(value.reveal())
     if not same:
-        wanted = SecretAttributes(given=frozenset())
+        wanted = ObjectAttributes(given=frozenset())
         record = _audit_record(place, vault, SET_SECRET)
-        await store.set(shelf, name, value, wanted, place.clock(), record)
+        await store.set(collection, name, value, wanted, place.clock(), record)
     if existing is None:
         return WriteResult.CREATED
     return WriteResult.UNCHANGED if same else WriteResult.UPDATED
