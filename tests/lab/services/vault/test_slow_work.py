@@ -89,12 +89,12 @@ async def test_slots_run_work_of_several_callers_but_one_of_each(
     monkeypatch: pytest.MonkeyPatch, limit: str, slots: int
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    slots: FairSlots = getattr(WorkLimits(), limit)
+    limited: FairSlots = getattr(WorkLimits(), limit)
     running: list[str] = []
     most: list[tuple[str, ...]] = []
 
     async def work(principal: str) -> None:
-        async with slots.take(principal):
+        async with limited.take(principal):
             running.append(principal)
             most.append(tuple(sorted(running)))
             await asyncio.sleep(0)

@@ -30,8 +30,8 @@ class Item(Protocol):
 class View:
     """How objects of a kind are shown.
 
-    `item` is for lists, `bundle` for answers about one object. `views` returns the collections with the views of
-    an object, which are deleted with it; `prepare` returns what to write for a backup. `unissued` returns
+    `item` is for lists, `bundle` for answers about one object. `views` returns the collections with the views
+    of an object, which are deleted with it; `prepare` returns what to write for a backup. `unissued` returns
     what is shown of an object without versions, if the kind has such objects.
     """
 

@@ -76,7 +76,7 @@ class CertificateSettings:
         return stored
 
 
-def view_shelves(collection: str) -> tuple[str, str]:
+def view_collections(collection: str) -> tuple[str, str]:
     """Return the collections of the keys and secrets that are views of the certificates of a collection."""
     vault = vault_of(collection)
     return f"{vault}{KEYS.suffix}", f"{vault}{SECRETS.suffix}"
@@ -86,7 +86,7 @@ def states_of(state: ObjectState) -> list[ObjectState]:
     """Return the states of a certificate, its key and its secret."""
     views_of_it = (
         ObjectState(collection=collection, name=state.name, settings=_MANAGED)
-        for collection in view_shelves(state.collection)
+        for collection in view_collections(state.collection)
     )
     return [state, *views_of_it]
 
@@ -165,7 +165,7 @@ def key_of(version: ObjectVersion) -> PrivateKey:
 def with_views(version: ObjectVersion) -> list[ObjectVersion]:
     """Return a version of a certificate, its key and its secret, all with the same ID."""
     certificates, key = certificates_of(version), key_of(version)
-    keys, secrets = view_shelves(version.collection)
+    keys, secrets = view_collections(version.collection)
     shown = replace(
         version,
         collection=keys,

@@ -315,7 +315,7 @@ async def _update(request: VaultRequest) -> VaultResponse:
         attributes,
         request.now,
         request.audit,
-        views=records.view_shelves(request.collection),
+        views=records.view_collections(request.collection),
     )
     found = request.require_found(changed)
     show = answers.version_bundle if request.version else answers.bundle
@@ -369,7 +369,7 @@ _VIEW = object_operations.View(
     kind=CERTIFICATES,
     item=answers.item,
     bundle=answers.bundle,
-    views=lambda request: records.view_shelves(request.collection),
+    views=lambda request: records.view_collections(request.collection),
     prepare=lambda _: _restore,
     unissued=records.unissued_version,
 )
