@@ -18,19 +18,18 @@ from podpass.directory.model import (
     KeyCredential,
     PasswordCredential,
     Tenant,
-    Vault,
 )
 from podpass.directory.store import schema as tables
-from podpass.directory.store.directory import Directory
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.lab.services import add_backup_tables
-from podpass.lab.services.vault.model import RecoveryPolicy, SecretAttributes
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services import add_backup_tables, create_directory
+from podpass.lab.services.vault.model import ObjectAttributes, RecoveryPolicy, Vault
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 KEY = b"k" * 32
 add_backup_tables()
-NOTHING = SecretAttributes(given=frozenset())
+NOTHING = ObjectAttributes(given=frozenset())
 
 
 def ignore_progress(_table: str, _rows: int) -> None:
@@ -40,15 +39,15 @@ def ignore_progress(_table: str, _rows: int) -> None:
 async def fill(url: str, folder: Path, *, identities: int = 3) -> None:
     """Write rows into every store of a database."""
     async with Database(url) as database:
-        async with Directory(database) as directory:
+        async with create_directory(database) as directory:
             await directory.create_tenant(Tenant(id=TENANT, display_name="Cont\u00f6so \U0001f511"))
             for number in range(identities):
                 await directory.identities.put(identity(number))
-            await directory.vaults.put(
+            await directory.store(Vaults).put(
                 Vault(name="demo", tenant_id=TENANT, location="eastus", resource_id="/v/demo")
             )
         (folder / "vault.key").write_bytes(KEY)
-        async with SecretStore(database, folder / "vault.key") as store:
+        async with VaultStore(database, folder / "vault.key") as store:
             await store.set("demo", "Name", Secret("first"), NOTHING, 1.0)
             await store.set("demo", "Name", Secret("second"), NOTHING, 2.0)
             await store.set("demo", "gone", Secret("x"), NOTHING, 2.0)

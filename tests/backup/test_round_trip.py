@@ -20,7 +20,7 @@ from podpass.directory.store import schema as tables
 from podpass.directory.store.directory import Directory
 from podpass.exchange import schema as authority
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from tests import postgres
 from tests.backup.sample_databases import (
     KEY,
@@ -135,7 +135,7 @@ async def test_restored_database_is_fully_usable(database_url: str, tmp_path: Pa
             found = await directory.find_identity(TENANT, identity(1).client_id)
             assert found is not None
             assert found.keys[0].certificate == bytes(range(256))
-        async with SecretStore(database, tmp_path / "vault.key") as store:
+        async with VaultStore(database, tmp_path / "vault.key") as store:
             secret = await store.get("demo", "name")
             assert secret is not None
             assert secret.value.reveal() == "second"

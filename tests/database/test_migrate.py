@@ -15,8 +15,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, select
 from podpass.database import Database
 from podpass.database.errors import DatabaseUnusable
 from podpass.database.migrate import MigrationChain, current_revision, list_scripts, upgrade
-from podpass.directory.store.directory import Directory
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services import create_directory
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 from tests.database import example_store
 from tests.database.stored_schemas import (
     DUMPS,
@@ -156,12 +157,12 @@ async def test_upgrade_fills_the_columns_that_it_adds(database_url: str) -> None
 
 async def test_baseline_directory_is_used_after_an_upgrade(tmp_path: Path) -> None:
     url = f"sqlite:///{restore(tmp_path / 'directory.db', ('directory', '0001'))}"
-    async with Directory(Database(url)) as directory:
+    async with create_directory(Database(url)) as directory:
         web = await directory.find_identity(TENANT, CLIENT)
         assert web is not None
         assert (web.location, web.application_id, web.has_principal) == ("westeurope", None, True)
         assert web.credentials[0].id
-        vault = await directory.find_vault("demo")
+        vault = await directory.store(Vaults).get("demo")
         assert vault is not None
         [assigned] = await directory.assignments.list()
         assert assigned.name
@@ -172,7 +173,7 @@ async def test_baseline_directory_is_used_after_an_upgrade(tmp_path: Path) -> No
 async def test_secrets_of_a_baseline_vault_open_with_their_key(tmp_path: Path) -> None:
     url = f"sqlite:///{restore(tmp_path / 'vault.db', ('vault', '0001'))}"
     (tmp_path / "vault.key").write_bytes(KEY)
-    async with SecretStore(Database(url), tmp_path / "vault.key") as store:
+    async with VaultStore(Database(url), tmp_path / "vault.key") as store:
         found = await store.get("demo", "name")
         assert found is not None
         assert (found.name, found.value.reveal(), found.tags) == ("Name", "second", {"a": "b"})

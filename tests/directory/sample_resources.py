@@ -3,8 +3,9 @@
 from typing import Any
 
 from podpass.directory import resource_ids
-from podpass.directory.model import ResourceGroup, Vault
+from podpass.directory.model import ResourceGroup
 from podpass.lab.services.clusters.model import Cluster
+from podpass.lab.services.vault.model import Vault, vault_id
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -20,7 +21,7 @@ def vault(name: str, group: str, **changes: Any) -> Vault:
         "name": name,
         "tenant_id": TENANT,
         "location": "eastus",
-        "resource_id": resource_ids.vault_id(SUB, group, name),
+        "resource_id": vault_id(SUB, group, name),
     }
     return Vault(**(values | changes))
 

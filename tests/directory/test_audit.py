@@ -13,6 +13,7 @@ from podpass.directory.model import FederatedCredential, Identity, IdentityKind,
 from podpass.directory.store import audit_writer
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.schema import audit_entries
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.log import correlation_id
 from tests.directory.database_faults import skipped_rows
 from tests.directory.sample_resources import SUB, TENANT, group, vault
@@ -108,7 +109,7 @@ async def test_cascading_delete_records_every_deleted_object(
     scope = f"/subscriptions/{SUB}/resourceGroups/web"
     await directory.groups.put(group("web"))
     await directory.identities.put(make_identity(resource_id=f"{scope}/providers/x/mine"))
-    await directory.vaults.put(vault("demo-vault", "web"))
+    await directory.store(Vaults).put(vault("demo-vault", "web"))
     await directory.assign_role(RoleAssignment(scope=scope, principal_id="p", role="Reader"))
     before = len(await directory.audit.list())
     await directory.groups.delete(SUB, "web")

@@ -23,13 +23,14 @@ from podpass.directory.model import (
     RoleDefinition,
     Tenant,
     User,
-    Vault,
 )
 from podpass.directory.roles import RoleCatalogue
 from podpass.directory.store import schema
 from podpass.directory.store.directory import Directory
 from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.clusters.store import Clusters
+from podpass.lab.services.vault.model import Vault
+from podpass.lab.services.vault.vaults import Vaults
 from tests.directory.conftest import TENANT
 from tests.directory.database_faults import (
     INVALID_TIMES,
@@ -107,7 +108,7 @@ async def put_vault(directory: Directory, number: int) -> None:
     name = name_vault(number)
     here = f"{SUB}/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/{name}"
     made = Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=here)
-    await directory.vaults.put(made)
+    await directory.store(Vaults).put(made)
 
 
 async def put_group(directory: Directory, number: int) -> None:
@@ -193,7 +194,7 @@ ROWS = {
     schema.vaults: Rows(
         "name",
         put_vault,
-        lambda directory, _: _names(directory.list_vaults(TENANT)),
+        lambda directory, _: _names(directory.store(Vaults).list(TENANT)),
         selected_by=("tenant_id", "deleted"),
         name=name_vault,
     ),

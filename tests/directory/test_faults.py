@@ -16,15 +16,10 @@ from podpass.database import (
     DatabaseReadOnly,
     DatabaseUnusable,
 )
-from podpass.directory.model import (
-    Identity,
-    IdentityKind,
-    RoleAssignment,
-    RoleDefinition,
-    Tenant,
-    Vault,
-)
+from podpass.directory.model import Identity, IdentityKind, RoleAssignment, RoleDefinition, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.lab.services.vault.model import Vault
+from podpass.lab.services.vault.vaults import Vaults
 from tests.directory.database_faults import (
     INVALID_UTF8,
     corrupt,
@@ -157,29 +152,31 @@ async def test_corrupt_vault_is_reported_and_keeps_its_secrets(
 ) -> None:
     """If it were only left out, the purge job would delete its secrets like those of a purged vault."""
     for name in ("good-vault", "bad-vault"):
-        await directory.vaults.put(vault(name))
-    found = await directory.find_vault("bad-vault")
+        await directory.store(Vaults).put(vault(name))
+    found = await directory.store(Vaults).get("bad-vault")
     assert found is not None
     corrupt(tmp_path / "directory.db", f"UPDATE vaults SET {change} WHERE name = 'bad-vault'")
     directory._session.clear_caches()
     with pytest.raises(CorruptRowError, match="bad-vault in table vaults"):
-        await directory.find_vault("bad-vault")
-    assert [one.name for one in await directory.list_vaults()] == ["good-vault"]
-    assert [one.name for one in await directory.vaults.page(SUB)] == ["good-vault"]
-    assert found.uid in await directory.vaults.uids()
+        await directory.store(Vaults).get("bad-vault")
+    assert [one.name for one in await directory.store(Vaults).list()] == ["good-vault"]
+    assert [one.name for one in await directory.store(Vaults).page(SUB)] == ["good-vault"]
+    assert found.uid in await directory.store(Vaults).uids()
 
 
 async def test_corrupt_deleted_vault_is_not_purged_with_the_others(
     directory: Directory, tmp_path: Path, clock: list[float]
 ) -> None:
     for name in ("good-vault", "bad-vault"):
-        await directory.vaults.put(vault(name))
-        await directory.vaults.delete(name)
+        await directory.store(Vaults).put(vault(name))
+        await directory.store(Vaults).delete(name)
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET tags = '' WHERE name = 'bad-vault'")
-    assert [one.vault.name for one in await directory.vaults.deleted()] == ["good-vault"]
+    assert [one.vault.name for one in await directory.store(Vaults).deleted()] == ["good-vault"]
     clock[0] += 91 * 24 * 3600
-    assert [one.vault.name for one in await directory.vaults.purge_expired()] == ["good-vault"]
-    assert len(await directory.vaults.uids()) == 1
+    assert [one.vault.name for one in await directory.store(Vaults).purge_expired()] == [
+        "good-vault"
+    ]
+    assert len(await directory.store(Vaults).uids()) == 1
 
 
 async def test_corrupt_role_grants_nothing_and_hides_no_other(

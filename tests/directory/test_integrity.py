@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from podpass.database import CorruptRowError
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Vault
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.integrity import validate_stored_identity, validate_stored_vault
+from podpass.directory.store.integrity import validate_stored_identity
+from podpass.lab.services.vault.model import Vault
+from podpass.lab.services.vault.vaults import Vaults, check_stored
 from tests.directory.conftest import TENANT
 
 BELOW = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg/providers"
@@ -86,12 +88,12 @@ async def test_stored_vault_that_no_write_accepts_is_a_corrupt_row(
 ) -> None:
     east: dict[str, Any] = {"tenant_id": TENANT, "location": "eastus"}
     here = f"{BELOW}/Microsoft.KeyVault/vaults/demo-vault"
-    await directory.vaults.put(Vault(name="demo-vault", resource_id=here, **east))
-    found = await directory.vaults.find_by_resource_id(here.upper())
+    await directory.store(Vaults).put(Vault(name="demo-vault", resource_id=here, **east))
+    found = await directory.store(Vaults).find_by_resource_id(here.upper())
     assert found is not None
-    validate_stored_vault(found)
+    check_stored(found)
     await change(directory, f"vaults SET {change_of_it}")
-    found = await directory.vaults.find_by_resource_id(here)
+    found = await directory.store(Vaults).find_by_resource_id(here)
     assert found is not None
     with pytest.raises(CorruptRowError, match=f"the row of {name} in table vaults cannot be read"):
-        validate_stored_vault(found)
+        check_stored(found)

@@ -12,6 +12,7 @@ from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.identities import Condition
 from podpass.lab.services.clusters.store import Clusters
+from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -102,7 +103,7 @@ async def test_token_lookups_use_an_index(
     with collect_plans(directory) as found:
         await directory.find_identity(TENANT, made.client_id)
         await directory.find_resource(TENANT, "api://x")
-        await directory.find_vault("demo")
+        await directory.store(Vaults).get("demo")
         await directory.roles_at("p", SUB)
         await directory.app_roles.roles_of("p", made.client_id)
         await directory.users.find(TENANT, "ann@contoso.example")
@@ -117,7 +118,7 @@ async def test_management_queries_use_an_index(
     with collect_plans(directory) as found:
         await directory.assignments.list(under=SUB, limit=10)
         await directory.assignments.list(above=SUB)
-        await directory.vaults.page(SUB.rpartition("/")[2], limit=10)
+        await directory.store(Vaults).page(SUB.rpartition("/")[2], limit=10)
         await directory.store(Clusters).page(SUB.rpartition("/")[2], limit=10)
         await directory.groups.page(SUB.rpartition("/")[2], limit=10)
         await directory.audit.list(after=100, limit=10)

@@ -12,6 +12,7 @@ from podpass.directory.model import FederatedCredential, Identity, RoleAssignmen
 from podpass.directory.store.directory import Directory
 from podpass.lab.services import create_directory
 from podpass.lab.services.clusters.store import Clusters
+from podpass.lab.services.vault.vaults import Vaults
 from tests.directory import sample_resources
 
 TENANT, SUB = sample_resources.TENANT, sample_resources.SUB
@@ -88,19 +89,19 @@ async def test_write_into_a_group_that_another_replica_deletes_is_refused(
         await asyncio.gather(
             directory.groups.delete(SUB, name),
             second_directory.identities.put(made, grouped=True),
-            second_directory.vaults.put(vault, grouped=True),
+            second_directory.store(Vaults).put(vault, grouped=True),
             second_directory.store(Clusters).put(cluster, grouped=True),
             return_exceptions=True,
         )
         for put in (
             second_directory.identities.put(made, grouped=True),
-            second_directory.vaults.put(vault, grouped=True),
+            second_directory.store(Vaults).put(vault, grouped=True),
             second_directory.store(Clusters).put(cluster, grouped=True),
         ):
             with pytest.raises(errors.GroupNotFound):
                 await put
     assert await directory.list_identities(TENANT) == []
-    assert await directory.list_vaults() == []
+    assert await directory.store(Vaults).list() == []
     assert await directory.store(Clusters).page(SUB) == []
 
 
@@ -175,6 +176,6 @@ async def test_nul_character_is_an_invalid_value_on_either_database(directory: D
             RoleAssignment(scope="/s\0", principal_id="p", role="Reader")
         )
     assert caught.value.status == 400
-    assert await directory.find_vault("a\0b") is None
+    assert await directory.store(Vaults).get("a\0b") is None
     assert await directory.find_tenant("a\0b") is None
     assert await directory.users.find(TENANT, "a\0b") is None

@@ -9,6 +9,8 @@ from podpass.directory import errors, resource_ids
 from podpass.directory.model import Identity, RoleAssignment, WriteResult
 from podpass.directory.store.directory import Directory
 from podpass.lab.services.clusters.store import Clusters
+from podpass.lab.services.vault.model import vault_id
+from podpass.lab.services.vault.vaults import Vaults
 from tests.directory.sample_resources import SUB, TENANT, cluster, group, vault
 
 MakeIdentity = Callable[..., Identity]
@@ -53,9 +55,9 @@ async def test_deleting_a_group_deletes_its_content_and_nothing_else(
             f"{name}-id", resource_id=resource_ids.identity_id(SUB, name.upper(), "mine")
         )
         await directory.identities.put(mine)
-        await directory.vaults.put(vault(f"{name}-vault", name))
+        await directory.store(Vaults).put(vault(f"{name}-vault", name))
         await directory.store(Clusters).put(cluster("aks", name))
-        for place in (scope, resource_ids.vault_id(SUB, name, f"{name}-vault") + "/secrets/x"):
+        for place in (scope, vault_id(SUB, name, f"{name}-vault") + "/secrets/x"):
             await directory.assign_role(
                 RoleAssignment(scope=place, principal_id="p", role="Reader")
             )
@@ -67,8 +69,8 @@ async def test_deleting_a_group_deletes_its_content_and_nothing_else(
     assert await directory.groups.delete(SUB, "WEB")
     assert not await directory.groups.delete(SUB, "web")
     assert [one.name for one in await directory.list_identities(TENANT)] == ["web2-id"]
-    assert [one.name for one in await directory.list_vaults()] == ["web2-vault"]
-    assert [one.vault.name for one in await directory.vaults.deleted(SUB)] == ["web-vault"]
+    assert [one.name for one in await directory.store(Vaults).list()] == ["web2-vault"]
+    assert [one.vault.name for one in await directory.store(Vaults).deleted(SUB)] == ["web-vault"]
     assert [one.group for one in await directory.store(Clusters).page(SUB)] == ["web2"]
     left = await directory.assignments.list()
     assert len(left) == 3

@@ -8,6 +8,7 @@ import pytest
 from podpass.directory import errors, naming, resource_ids, roles, rules
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 from podpass.errors import UsageError
+from podpass.lab.services.vault.model import vault_name_fault
 
 Make = Callable[..., FederatedCredential]
 
@@ -98,12 +99,12 @@ def test_identity_with_an_invalid_id_or_name_is_refused(
 
 @pytest.mark.parametrize("name", ["abc", "demo-vault", "a1-b2", "a" * 24])
 def test_valid_vault_name_is_accepted(name: str) -> None:
-    assert naming.vault_name_fault(name) is None
+    assert vault_name_fault(name) is None
 
 
 @pytest.mark.parametrize("name", ["ab", "a" * 25, "1ab", "a--b", "ab-", "-ab", "Abc", "a.b", "a_b"])
 def test_vault_name_that_is_not_a_host_label_is_refused(name: str) -> None:
-    assert naming.vault_name_fault(name) is not None
+    assert vault_name_fault(name) is not None
 
 
 def test_scope_covers_itself_and_its_children_by_whole_segments() -> None:

@@ -20,12 +20,13 @@ from podpass.directory.model import (
     ResourcePrincipal,
     RoleAssignment,
     Tenant,
-    Vault,
     WriteResult,
 )
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.identities import Condition
 from podpass.guids import is_lower_guid
+from podpass.lab.services.vault.model import Vault
+from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -53,13 +54,13 @@ async def test_unknown_name_finds_no_tenant(directory: Directory, name: str) -> 
 async def test_character_with_an_ascii_lower_case_does_not_match(directory: Directory) -> None:
     """The Kelvin sign becomes an ASCII k in lower case."""
     await directory.create_tenant(Tenant(id=OTHER, domains=("kelvin.example",)))
-    await directory.vaults.put(
+    await directory.store(Vaults).put(
         Vault(name="kelvin", tenant_id=OTHER, location="x", resource_id="/x")
     )
     assert await directory.find_tenant("KELVIN.example") is not None
-    assert await directory.find_vault("KELVIN") is not None
+    assert await directory.store(Vaults).get("KELVIN") is not None
     assert await directory.find_tenant("\u212aelvin.example") is None
-    assert await directory.find_vault("\u212aelvin") is None
+    assert await directory.store(Vaults).get("\u212aelvin") is None
 
 
 async def test_tenant_is_created_once(directory: Directory) -> None:
@@ -207,7 +208,7 @@ async def test_write_to_a_missing_object_is_refused(
     with pytest.raises(errors.NotFound):
         await directory.identities.put_credential(TENANT, OTHER, make_credential())
     with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
-        await directory.vaults.put(
+        await directory.store(Vaults).put(
             Vault(name="demo-vault", tenant_id=OTHER, location="x", resource_id="/x")
         )
 
@@ -300,13 +301,13 @@ async def test_role_assignments_are_deleted_with_their_principal_or_vault(
     vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/Demo")
     given = RoleAssignment(scope="/v/demo", principal_id=made.object_id, role=USER)
     await directory.identities.put(made)
-    await directory.vaults.put(vault)
+    await directory.store(Vaults).put(vault)
     await directory.assign_role(given)
     await directory.identities.delete(TENANT, made.client_id)
     assert await directory.assignments.list() == []
     await directory.assign_role(given)
-    assert await directory.vaults.delete("demo-vault")
-    assert not await directory.vaults.delete("demo-vault")
+    assert await directory.store(Vaults).delete("demo-vault")
+    assert not await directory.store(Vaults).delete("demo-vault")
     assert await directory.assignments.list(at="/v/DEMO") == []
 
 
@@ -314,14 +315,16 @@ async def test_location_of_a_vault_can_change_but_not_its_tenant_or_id(
     directory: Directory,
 ) -> None:
     vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/demo")
-    assert await directory.vaults.put(vault) is WriteResult.CREATED
-    assert await directory.vaults.put(vault) is WriteResult.UNCHANGED
-    assert await directory.vaults.put(replace(vault, location="westus")) is WriteResult.UPDATED
+    assert await directory.store(Vaults).put(vault) is WriteResult.CREATED
+    assert await directory.store(Vaults).put(vault) is WriteResult.UNCHANGED
+    assert (
+        await directory.store(Vaults).put(replace(vault, location="westus")) is WriteResult.UPDATED
+    )
     with pytest.raises(errors.Conflict, match="the vault has another tenant or resource id"):
-        await directory.vaults.put(replace(vault, resource_id="/v/other"))
+        await directory.store(Vaults).put(replace(vault, resource_id="/v/other"))
     with pytest.raises(errors.InvalidValue):
-        await directory.vaults.put(replace(vault, name="Bad Name"))
-    found = await directory.find_vault("DEMO-vault")
+        await directory.store(Vaults).put(replace(vault, name="Bad Name"))
+    found = await directory.store(Vaults).get("DEMO-vault")
     assert found is not None
     assert found.location == "westus"
 
@@ -330,12 +333,12 @@ async def test_lists_apply_their_filters(directory: Directory) -> None:
     await directory.create_tenant(Tenant(id=OTHER))
     for name, tenant in (("mine", TENANT), ("theirs", OTHER)):
         resource_id = f"/v/{name}"
-        await directory.vaults.put(
+        await directory.store(Vaults).put(
             Vault(name=name, tenant_id=tenant, location="x", resource_id=resource_id)
         )
         await directory.assign_role(RoleAssignment(scope=resource_id, principal_id="p", role=USER))
-    assert [vault.name for vault in await directory.list_vaults()] == ["mine", "theirs"]
-    assert [vault.name for vault in await directory.list_vaults(OTHER)] == ["theirs"]
+    assert [vault.name for vault in await directory.store(Vaults).list()] == ["mine", "theirs"]
+    assert [vault.name for vault in await directory.store(Vaults).list(OTHER)] == ["theirs"]
     assert len(await directory.assignments.list()) == 2
     assert [one.scope for one in await directory.assignments.list(at="/v/mine")] == ["/v/mine"]
 

@@ -17,7 +17,8 @@ from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
 from podpass.lab.services import create_directory, parse_seed
 from podpass.lab.services.vault.model import RecoveryPolicy, vault_key
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.seed.apply import apply_seed
 from tests.directory.database_faults import INVALID_UTF8
 
@@ -52,7 +53,7 @@ TWIN = """identities:
 class World:
     """A directory and a store, and seeds applied to them."""
 
-    def __init__(self, directory: Directory, store: SecretStore) -> None:
+    def __init__(self, directory: Directory, store: VaultStore) -> None:
         self.directory = directory
         self.store = store
 
@@ -71,7 +72,7 @@ class World:
 
     async def vault_key(self, name: str = "demo-vault") -> str:
         """Return the id of a vault's secrets."""
-        vault = await self.directory.find_vault(name)
+        vault = await self.directory.store(Vaults).get(name)
         assert vault is not None
         return vault_key(vault)
 
@@ -81,7 +82,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with (
         Database(f"sqlite:///{tmp_path}/directory.db") as database,
         create_directory(database) as directory,
-        SecretStore(database, tmp_path / "vault.key") as store,
+        VaultStore(database, tmp_path / "vault.key") as store,
     ):
         await directory.create_tenant(Tenant(id=TENANT))
         yield World(directory, store)
@@ -113,7 +114,7 @@ async def test_seed_creates_all_its_objects(world: World) -> None:
     [credential] = web.credentials
     assert credential.issuer == ISSUER
     assert credential.audiences == ("api://AzureADTokenExchange",)
-    vault = await world.directory.find_vault("demo-vault")
+    vault = await world.directory.store(Vaults).get("demo-vault")
     assert vault is not None
     assert await world.directory.roles_at(web.object_id, vault.resource_id)
     [app] = await world.directory.list_identities(TENANT, "app")
@@ -125,8 +126,8 @@ async def test_repeated_application_of_a_seed_changes_nothing(world: World) -> N
     before = await world.directory.list_identities(TENANT)
     assert await world.apply(SEED) == []
     assert await world.directory.list_identities(TENANT) == before
-    shelf = await world.vault_key()
-    versions = await world.store.page_versions(shelf, "greeting", after=0, limit=9)
+    collection = await world.vault_key()
+    versions = await world.store.page_versions(collection, "greeting", after=0, limit=9)
     assert len(versions) == 1
 
 
@@ -200,10 +201,10 @@ vaults:
 
 async def test_deleted_secret_is_recovered(world: World) -> None:
     await world.apply(SEED)
-    shelf = await world.vault_key()
-    await world.store.delete(shelf, "greeting", 1.0, RecoveryPolicy())
+    collection = await world.vault_key()
+    await world.store.delete(collection, "greeting", 1.0, RecoveryPolicy())
     assert await world.apply(SEED) == ["secret demo-vault/greeting created"]
-    found = await world.store.get(shelf, "greeting")
+    found = await world.store.get(collection, "greeting")
     assert found is not None
     assert found.value.reveal() == "hello"
 
@@ -220,22 +221,22 @@ async def test_objects_of_a_seed_are_in_an_existing_group(world: World) -> None:
 
 async def test_deleted_vault_is_recovered_with_its_secrets(world: World) -> None:
     await world.apply(SEED)
-    shelf = await world.vault_key()
-    await world.directory.vaults.delete("demo-vault")
+    collection = await world.vault_key()
+    await world.directory.store(Vaults).delete("demo-vault")
     assert await world.apply(SEED) == [
         "vault demo-vault created",
         "role Key Vault Secrets User on demo-vault for web created",
     ]
-    assert await world.vault_key() == shelf
+    assert await world.vault_key() == collection
 
 
 async def test_seed_does_not_change_vault_attributes_that_it_cannot_set(world: World) -> None:
     await world.apply(SEED)
-    tagged = await world.directory.vaults.change(
+    tagged = await world.directory.store(Vaults).change(
         "demo-vault", lambda old: replace(old, tags={"made": "by hand"}, purge_protection=True)
     )
     assert await world.apply(SEED) == []
-    assert await world.directory.find_vault("demo-vault") == tagged
+    assert await world.directory.store(Vaults).get("demo-vault") == tagged
 
 
 async def test_identity_in_the_group_of_the_seed_is_preferred(world: World) -> None:
@@ -257,7 +258,7 @@ async def test_role_can_be_assigned_to_an_identity_of_an_earlier_seed(world: Wor
     await world.apply(SEED)
     more = "vaults: [{name: other, access: [{identity: app, role: Key Vault Reader}]}]"
     assert "role Key Vault Reader on other for app created" in await world.apply(more)
-    vault = await world.directory.find_vault("other")
+    vault = await world.directory.store(Vaults).get("other")
     assert vault is not None
     [app] = await world.directory.list_identities(TENANT, "app")
     [given] = await world.directory.assignments.list(at=vault.resource_id)
@@ -292,12 +293,12 @@ async def test_seed_that_cannot_be_applied_changes_nothing(
 ) -> None:
     await world.apply(SEED)
     before = await world.directory.list_identities(TENANT)
-    vaults = await world.directory.list_vaults()
+    vaults = await world.directory.store(Vaults).list()
     with pytest.raises(UsageError) as caught:
         await world.apply(text)
     assert caught.value.message.startswith(said)
     assert await world.directory.list_identities(TENANT) == before
-    assert await world.directory.list_vaults() == vaults
+    assert await world.directory.store(Vaults).list() == vaults
 
 
 async def test_expression_that_the_issuer_does_not_allow_is_refused_with_its_line(
@@ -592,4 +593,4 @@ async def test_target_in_another_location_is_refused_before_anything_changes(wor
     moved = SEED + TARGETS.replace("westeurope", "eastus")
     with pytest.raises(UsageError, match="target ai: is in westeurope"):
         await world.apply(moved)
-    assert await world.directory.find_vault("demo-vault") is None
+    assert await world.directory.store(Vaults).get("demo-vault") is None

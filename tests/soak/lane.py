@@ -23,12 +23,12 @@ from podpass.directory.model import (
     RoleDefinition,
     Tenant,
     User,
-    Vault,
-    VaultAccess,
 )
 from podpass.directory.store.directory import Directory
 from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.clusters.store import Clusters
+from podpass.lab.services.vault.model import Vault, VaultAccess, vault_id
+from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = Tenant(id="5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -106,7 +106,7 @@ class Lane:
 
     @property
     def vault_id(self) -> str:
-        return resource_ids.vault_id(SUB, self.group, self.name("v"))
+        return vault_id(SUB, self.group, self.name("v"))
 
 
 async def _group(directory: Directory, lane: Lane) -> None:
@@ -137,7 +137,7 @@ async def _vault(directory: Directory, lane: Lane) -> None:
         access=VaultAccess.POLICIES,
         policies=policies,
     )
-    await directory.vaults.put(made)
+    await directory.store(Vaults).put(made)
 
 
 async def _cluster(directory: Directory, lane: Lane) -> None:
@@ -214,7 +214,7 @@ async def _delete_identity(directory: Directory, lane: Lane) -> None:
 
 
 async def _delete_vault(directory: Directory, lane: Lane) -> None:
-    await directory.vaults.delete(lane.name("v"))
+    await directory.store(Vaults).delete(lane.name("v"))
 
 
 async def _delete_definition(directory: Directory, lane: Lane) -> None:

@@ -49,12 +49,13 @@ class DirectoryView:
     async def _read_known_objects(self) -> KnownObjects:
         with collecting_errors():
             identities = await self._page(_MAX_NAMED)
-            vaults = await self._directory.list_vaults(self._tenant_id)
+            resources = await self._directory.list_service_resources(self._tenant_id)
+            vaults = [each for each in resources if each.is_vault]
             tenant = await self._directory.find_tenant(self._tenant_id)
             users = await self._directory.users.list(self._tenant_id, limit=_MAX_NAMED)
         return KnownObjects(
             identities={each.client_id: _identity_row(each, ()) for each in identities},
-            vaults={each.name: {"resource_id": each.resource_id} for each in vaults[:_MAX_VAULTS]},
+            vaults={each.name: {"resource_id": each.id} for each in vaults[:_MAX_VAULTS]},
             names={
                 **({tenant.id: next(iter(tenant.domains), tenant.display_name)} if tenant else {}),
                 **{each.id: each.name for each in PUBLIC_CLIENTS.values()},

@@ -1,4 +1,4 @@
-"""Data types of the directory: identities, federated credentials, vaults, roles, audit entries.
+"""Data types of the directory: identities, federated credentials, roles, audit entries.
 
 The store returns only values that passed `rules`. Ids are lower-case GUIDs, times are seconds since 1970. A
 `document` holds further attributes of an object, as its API validated them. Decisions read only these
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+VAULT_TYPE = "Microsoft.KeyVault/vaults"
 
 
 class IdentityKind(StrEnum):
@@ -145,13 +147,6 @@ class ResourceGroup:
     created: float = 0
 
 
-class VaultAccess(StrEnum):
-    """How a vault authorizes callers: by role assignments or by its access policies."""
-
-    ROLES = "rbac"
-    POLICIES = "access-policies"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPolicy:
     """The permissions of one principal on the secrets of a vault: `get`, `list` and so on, in lower case.
@@ -164,36 +159,6 @@ class AccessPolicy:
     secrets: tuple[str, ...] = ()
     application_id: str | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
-    """A key vault; `name` is the first label of its host name, lower case.
-
-    `uid` identifies its secrets, so that a vault never has the secrets of a purged vault of its name.
-    """
-
-    name: str
-    tenant_id: str
-    location: str
-    resource_id: str
-    uid: str = ""
-    access: VaultAccess = VaultAccess.ROLES
-    policies: tuple[AccessPolicy, ...] = ()
-    retention_days: int = 90
-    purge_protection: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
-    created: float = 0
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedVault:
-    """A soft-deleted vault. It can be recovered until `purge_on`."""
-
-    vault: Vault
-    deleted: float
-    purge_on: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +176,28 @@ class OtherResource:
     tags: Mapping[str, str] = field(default_factory=dict)
     created: float = 0
     document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceInfo:
+    """An Azure resource; `policies` authorize the callers of a vault that does not use roles."""
+
+    id: str
+    type: str
+    name: str
+    url: str = ""
+    uses_roles: bool = True
+    policies: tuple[AccessPolicy, ...] = ()
+
+    @property
+    def is_vault(self) -> bool:
+        """Return whether the resource is a key vault."""
+        return self.type.lower() == VAULT_TYPE.lower()
+
+    @property
+    def group(self) -> str:
+        """Return the resource group."""
+        return self.id.split("/")[4]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

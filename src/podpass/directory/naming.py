@@ -13,7 +13,6 @@ from podpass.guids import is_lower_guid
 
 MAX_TAGS = 50
 
-_VAULT_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _USER_NAME = re.compile(
     r"[A-Za-z0-9'.!#^~_+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -42,17 +41,6 @@ def check_domain(domain: str) -> None:
     """Reject a value that is not a domain name in lower case. Raises InvalidValue."""
     if not _DOMAIN.fullmatch(domain) or is_lower_guid(domain):
         raise InvalidValue(f"domain {domain!r}: want a host name in lower case", field="domains")
-
-
-def vault_name_fault(name: str) -> Fault | None:
-    """Return the fault of a vault name, or None."""
-    if _VAULT_NAME.fullmatch(name) and len(name) <= 24:
-        return None
-    return Fault(
-        field="name",
-        message=f"name {name!r}: want 3 to 24 lower-case letters, digits and single '-',"
-        " beginning with a letter and ending with a letter or digit",
-    )
 
 
 def group_name_fault(name: str) -> Fault | None:

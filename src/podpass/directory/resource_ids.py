@@ -16,11 +16,6 @@ def identity_id(subscription_id: str, group: str, name: str) -> str:
     return f"/subscriptions/{subscription_id}/resourcegroups/{group}/{provider}/{name}"
 
 
-def vault_id(subscription_id: str, group: str, name: str) -> str:
-    """Return the id of a key vault."""
-    return f"{group_id(subscription_id, group)}/providers/Microsoft.KeyVault/vaults/{name}"
-
-
 def cluster_id(subscription_id: str, group: str, name: str) -> str:
     """Return the id of a managed Kubernetes cluster."""
     provider = "providers/Microsoft.ContainerService/managedClusters"

@@ -4,20 +4,14 @@ import difflib
 from dataclasses import dataclass
 
 from podpass import names
+from podpass.directory.model import ResourceInfo
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.paths import DISCOVERY_PATH, path_of
 from podpass.provision import naming
 from podpass.provision.connection import Report
 from podpass.provision.errors import ApiError, SignInFailed
-from podpass.provision.model import (
-    ACCOUNT,
-    CREDENTIAL,
-    IDENTITY,
-    ROLE,
-    ProvisionRequest,
-    ResourceInfo,
-)
+from podpass.provision.model import ACCOUNT, CREDENTIAL, IDENTITY, ROLE, ProvisionRequest
 from podpass.provision.plan import PhaseFailed
 from podpass.provision.resource_manager import ManagerClient
 from podpass.provision.steps import Clients, Finished

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from podpass.directory.model import AccessPolicy, FederatedCredential
+from podpass.directory.model import FederatedCredential
 from podpass.provision import naming
 
 # The phases, with the names of azure-workload-identity; a managed identity takes the place of an application.
 APPLICATION, IDENTITY = "aad-application", "managed-identity"
 ACCOUNT, CREDENTIAL, ROLE = "service-account", "federated-identity", "role-assignment"
-VAULT_TYPE = "Microsoft.KeyVault/vaults"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,28 +122,6 @@ class PolicyExemptionInfo:
     references: tuple[str, ...] = ()
     category: str = ""
     expires: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceInfo:
-    """An Azure resource; `policies` authorize the callers of a vault that does not use roles."""
-
-    id: str
-    type: str
-    name: str
-    url: str = ""
-    uses_roles: bool = True
-    policies: tuple[AccessPolicy, ...] = ()
-
-    @property
-    def is_vault(self) -> bool:
-        """Return whether the resource is a key vault."""
-        return self.type.lower() == VAULT_TYPE.lower()
-
-    @property
-    def group(self) -> str:
-        """Return the resource group."""
-        return self.id.split("/")[4]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

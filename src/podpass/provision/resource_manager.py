@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
+from podpass.directory.model import (
+    VAULT_TYPE,
+    AccessPolicy,
+    FederatedCredential,
+    ResourceInfo,
+    RoleDefinition,
+)
 from podpass.provision.api_client import (
     ApiClient,
     Object,
@@ -22,14 +28,12 @@ from podpass.provision.api_client import (
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
 from podpass.provision.model import (
-    VAULT_TYPE,
     AssignmentInfo,
     IdentityInfo,
     InitiativeInfo,
     InitiativeMember,
     PolicyAssignmentInfo,
     PolicyExemptionInfo,
-    ResourceInfo,
     RoleInfo,
 )
 

@@ -12,11 +12,9 @@ from podpass.settings.fields import describe, setting
 from podpass.settings.local import LocalSettings
 from podpass.settings.proxy import ProxyInitSettings, ProxySettings
 from podpass.settings.storage import StorageSettings
-from podpass.settings.vault import AZURE_VAULTS, VaultOrigin, VaultSettings
 from podpass.settings.webhook import WebhookSettings
 
 __all__ = [
-    "AZURE_VAULTS",
     "AuthorityProcessSettings",
     "AuthoritySettings",
     "CloudSettings",
@@ -24,8 +22,6 @@ __all__ = [
     "ProxyInitSettings",
     "ProxySettings",
     "StorageSettings",
-    "VaultOrigin",
-    "VaultSettings",
     "WebhookSettings",
     "describe",
     "setting",

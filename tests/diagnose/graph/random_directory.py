@@ -10,7 +10,6 @@ from kubeling.service_account.claims import ObjectRef, make_claims
 from podpass import names
 from podpass.crypto import jose
 from podpass.database import Database
-from podpass.diagnose.graph.directory_snapshot import vault_facts
 from podpass.diagnose.graph.edges import OPERATIONS
 from podpass.diagnose.graph.model import (
     AccountFacts,
@@ -27,8 +26,6 @@ from podpass.directory.model import (
     RoleAssignment,
     RoleDefinition,
     Tenant,
-    Vault,
-    VaultAccess,
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.directory.store.directory import Directory
@@ -42,9 +39,12 @@ from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey, generate_key
 from podpass.exchange.token_request import TokenRequest
+from podpass.lab.services import create_directory
 from podpass.lab.services.vault import model as vault_model
 from podpass.lab.services.vault.authorization import authorize
 from podpass.lab.services.vault.errors import Forbidden, ForbiddenByPolicy
+from podpass.lab.services.vault.model import Vault, VaultAccess, vault_id
+from podpass.lab.services.vault.vaults import Vaults, to_resource
 from podpass.resource.checks import Principal
 from podpass.settings import AuthoritySettings
 from tests.rsa_keys import KEY
@@ -209,7 +209,7 @@ class Generated:
                 identities=tuple(self.identities),
                 assignments=tuple(self.assignments),
                 roles=(*roles.BUILT_IN, self.custom),
-                resources=tuple(vault_facts(each) for each in self.vaults),
+                resources=tuple(to_resource(each) for each in self.vaults),
             ),
         )
 
@@ -234,13 +234,13 @@ def generate(seed: int) -> Generated:
 async def make(seed: int, folder: Path) -> RandomDirectory:
     """Create the directory of a seed; the caller closes it."""
     generated = generate(seed)
-    directory = Directory(Database(f"sqlite:///{folder / f'{seed}.db'}"))
+    directory = create_directory(Database(f"sqlite:///{folder / f'{seed}.db'}"))
     await directory.open()
     await directory.create_tenant(Tenant(id=TENANT))
     for identity in generated.identities:
         await directory.identities.put(identity)
     for vault in generated.vaults:
-        await directory.vaults.put(vault)
+        await directory.store(Vaults).put(vault)
     await directory.role_definitions.put(generated.custom)
     for assignment in generated.assignments:
         await directory.assign_role(assignment)
@@ -314,7 +314,7 @@ def _make_vault(chance: random.Random, at: int, identities: Sequence[Identity]) 
         name=f"vault{at}",
         tenant_id=TENANT,
         location="westeurope",
-        resource_id=resource_ids.vault_id(SUBSCRIPTION, chance.choice(("g1", "G1x")), f"vault{at}"),
+        resource_id=vault_id(SUBSCRIPTION, chance.choice(("g1", "G1x")), f"vault{at}"),
         access=chance.choice((VaultAccess.ROLES, VaultAccess.POLICIES)),
         policies=tuple(policies.values()),
     )

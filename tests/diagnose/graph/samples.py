@@ -10,9 +10,16 @@ from podpass.diagnose.graph.model import (
     TrustFacts,
 )
 from podpass.directory import resource_ids
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
+from podpass.directory.model import (
+    VAULT_TYPE,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    ResourceInfo,
+    RoleAssignment,
+)
 from podpass.lab.services import create_roles
-from podpass.provision.model import VAULT_TYPE, ResourceInfo
+from podpass.lab.services.vault.model import vault_id
 
 ROLES = create_roles()
 TENANT = "11111111-1111-4111-8111-111111111111"
@@ -21,9 +28,7 @@ ISSUER = "https://oic.example/cluster/"
 CLIENT = "33333333-3333-4333-8333-000000000001"
 OBJECT = "55555555-5555-4555-8555-000000000001"
 GROUP = resource_ids.group_id(SUBSCRIPTION, "g")
-VAULT = ResourceInfo(
-    id=resource_ids.vault_id(SUBSCRIPTION, "g", "store"), type=VAULT_TYPE, name="store"
-)
+VAULT = ResourceInfo(id=vault_id(SUBSCRIPTION, "g", "store"), type=VAULT_TYPE, name="store")
 
 
 def credential(name: str = "web", **changes: Any) -> FederatedCredential:

@@ -13,6 +13,7 @@ from podpass.diagnose.graph.directory_snapshot import read_directory
 from podpass.directory import resource_ids
 from podpass.directory.model import OtherResource, ResourceGroup, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import create_directory
 from tests.diagnose.graph.samples import GROUP, SUBSCRIPTION, TENANT, assignment, identity
 
 STORAGE = "Microsoft.Storage/storageAccounts"
@@ -20,7 +21,7 @@ STORAGE = "Microsoft.Storage/storageAccounts"
 
 @pytest.fixture
 async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
-    async with Directory(Database(f"sqlite:///{tmp_path / 'd.db'}")) as opened:
+    async with create_directory(Database(f"sqlite:///{tmp_path / 'd.db'}")) as opened:
         await opened.create_tenant(Tenant(id=TENANT))
         yield opened
 

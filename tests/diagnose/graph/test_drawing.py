@@ -14,7 +14,7 @@ from podpass.diagnose.graph.drawing import describe_scope, to_mermaid, to_svg
 from podpass.diagnose.graph.graph import build_graph
 from podpass.diagnose.graph.model import GraphTooLarge, TrustGraph
 from podpass.diagnose.graph.report import describe
-from podpass.provision.model import ResourceInfo
+from podpass.directory.model import ResourceInfo
 from tests.diagnose.graph.samples import (
     CLIENT,
     SUBSCRIPTION,

@@ -9,9 +9,8 @@ import pytest
 from podpass.diagnose.graph import graph
 from podpass.diagnose.graph.graph import build_graph
 from podpass.diagnose.graph.model import EdgeKind, GraphTooLarge, NodeKind, TrustGraph, to_document
-from podpass.directory.model import IdentityKind
+from podpass.directory.model import IdentityKind, ResourceInfo
 from podpass.errors import UsageError
-from podpass.provision.model import ResourceInfo
 from tests.diagnose.graph.samples import (
     CLIENT,
     GROUP,

@@ -17,18 +17,22 @@ import trustme
 
 from podpass.crypto import jose
 from podpass.database import Database
-from podpass.directory.model import RoleAssignment, Vault
+from podpass.directory.model import RoleAssignment
 from podpass.directory.store.directory import Directory
 from podpass.exchange.app import create_app
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.schedule import KeySchedule
 from podpass.http import server
 from podpass.http.fetcher import Fetcher, FetchRules
+from podpass.lab.services import create_directory
 from podpass.lab.services.vault.app import create_app as create_vault
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.model import Vault
+from podpass.lab.services.vault.settings import VaultSettings
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.guard import Guard
-from podpass.settings import AuthoritySettings, VaultSettings
+from podpass.settings import AuthoritySettings
 from tests.exchange import world as worlds
 from tests.exchange.world import Start, World
 
@@ -91,14 +95,15 @@ class RotationSetup:
 async def setup(start: Start, ca: trustme.CA, tmp_path: Path) -> AsyncIterator[RotationSetup]:
     world = await start(clock=time.time)
     world.now = time.time()
-    await _give_a_vault(world.directory)
     async with AsyncExitStack() as stack:
+        directory = await stack.enter_async_context(create_directory(world.keys.database))
+        await _give_a_vault(directory)
         replicas = [await _replica(stack, ca, world) for _ in range(2)]
         fetchers = [_keys(replica, tmp_path) for replica in replicas]
         store = await stack.enter_async_context(
-            SecretStore(world.keys.database, tmp_path / "vault.key")
+            VaultStore(world.keys.database, tmp_path / "vault.key")
         )
-        vault = create_vault(VaultSettings(), world.directory, store, fetchers[0], time.time)
+        vault = create_vault(VaultSettings(), directory, store, fetchers[0], time.time)
         port = await worlds.listen(stack, ca, vault, "localhost")
         audiences = {"https://vault.azure.net"}
         guard = Guard(tenant_id=worlds.TENANT, audiences=audiences, keys=fetchers[1])
@@ -131,7 +136,7 @@ def _keys(replica: Replica, folder: Path) -> PublishedKeys:
 async def _give_a_vault(directory: Directory) -> None:
     where = "/subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/demo-vault"
     vault = Vault(name="demo-vault", tenant_id=worlds.TENANT, location="eastus", resource_id=where)
-    await directory.vaults.put(vault)
+    await directory.store(Vaults).put(vault)
     role = "Key Vault Secrets User"
     await directory.assign_role(RoleAssignment(scope=where, principal_id=worlds.OBJECT, role=role))
 

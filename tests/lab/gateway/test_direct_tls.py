@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from podpass.database import Database
-from podpass.directory.store.directory import Directory
 from podpass.http.server import bind
 from podpass.lab.gateway import direct_tls
 from podpass.lab.gateway.direct_tls import HostsFile, build_hosts, choose_address, try_listen
+from podpass.lab.services import create_directory
+from podpass.lab.services.vault.vaults import Vaults
 from tests.lab.instance.instances import overwrite
 from tests.waiting import eventually
 
@@ -77,11 +78,11 @@ async def test_failed_update_of_a_damaged_database_is_one_line_of_the_log(
 ) -> None:
     """The error's traceback contains the statements of the directory."""
     file = tmp_path / "podpass.db"
-    async with Directory(Database(f"sqlite:///{file}")) as directory:
+    async with create_directory(Database(f"sqlite:///{file}")) as directory:
         is_damaged = False
 
         async def list_hosts() -> list[str]:
-            vaults = await directory.list_vaults() if is_damaged else []
+            vaults = await directory.store(Vaults).list() if is_damaged else []
             return [vault.name for vault in vaults]
 
         async with HostsFile(tmp_path / "hosts", "127.254.1.1", list_hosts) as hosts:

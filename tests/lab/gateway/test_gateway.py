@@ -218,7 +218,7 @@ async def test_server_name_of_a_direct_connection_selects_the_service() -> None:
     server, client = _authority("demo-vault.vault.azure.net")
     async with (
         _listening(_echo, server) as service,
-        _direct({"*.vault.azure.net": service}, vault_exists=_demo_exists) as address,
+        _direct({"*.vault.azure.net": service}, host_exists=_demo_exists) as address,
     ):
         reader, writer = await asyncio.open_connection(
             *address, ssl=client, server_hostname="demo-vault.vault.azure.net"
@@ -236,7 +236,7 @@ async def test_direct_connection_to_another_name_is_refused(
     server, client = _authority(host)
     async with (
         _listening(_echo, server) as service,
-        _direct({"*.vault.azure.net": service}, vault_exists=_demo_exists) as address,
+        _direct({"*.vault.azure.net": service}, host_exists=_demo_exists) as address,
     ):
         monkeypatch.setattr(gateway, "HTTPS", service[1])
         with pytest.raises(ssl.SSLError) as refused:
@@ -293,13 +293,13 @@ async def test_other_port_of_an_azure_host_is_refused(port: int) -> None:
         writer.close()
 
 
-async def _demo_exists(name: str) -> bool:
-    return name == "demo-vault"
+async def _demo_exists(host: str) -> bool:
+    return host == "demo-vault.vault.azure.net"
 
 
 async def test_connection_to_an_unknown_vault_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     """In Azure the host name would not resolve; here the tunnel is refused with a reason."""
-    async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
+    async with _gateway(TABLE, host_exists=_demo_exists) as proxy:
         status, (reader, writer) = await _connect(proxy, "Other-Vault.vault.azure.net:443")
         assert status.startswith(b"HTTP/1.1 502 ")
         for text in (status, await reader.read()):
@@ -314,7 +314,7 @@ async def test_connection_to_an_unknown_vault_is_refused(caplog: pytest.LogCaptu
 async def test_existing_vaults_and_other_hosts_are_connected() -> None:
     async with _listening(_echo) as service:
         table = dict.fromkeys(("*.vault.azure.net", "vault.azure.net", "sts.windows.net"), service)
-        async with _gateway(table, vault_exists=_demo_exists) as proxy:
+        async with _gateway(table, host_exists=_demo_exists) as proxy:
             for host in ("DEMO-vault.vault.azure.net.", "vault.azure.net", "sts.windows.net"):
                 status, (_, writer) = await _connect(proxy, f"{host}:443")
                 assert status.startswith(b"HTTP/1.1 200 ")
@@ -322,7 +322,7 @@ async def test_existing_vaults_and_other_hosts_are_connected() -> None:
 
 
 async def test_unknown_vault_name_cannot_inject_a_header() -> None:
-    async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
+    async with _gateway(TABLE, host_exists=_demo_exists) as proxy:
         answer = await _send_request(
             proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n"
         )

@@ -164,9 +164,7 @@ async def _run_outside() -> AsyncIterator[tuple[Address, Address]]:
     """Run a gateway for clients outside; yield its address, and that of a server on loopback."""
     async with await asyncio.start_server(_greet, "127.0.0.1", 0) as server:
         address = server.sockets[0].getsockname()[:2]
-        served = gateway.Gateway(
-            {"vault.azure.net": address}, ("0.0.0.0", 18440), vault_exists=None
-        )
+        served = gateway.Gateway({"vault.azure.net": address}, ("0.0.0.0", 18440), host_exists=None)
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             outside: Any = _FromOutside(writer)

@@ -42,9 +42,6 @@ class Recorder:
     async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
         return {"value": [{"name": "web"}], "after": query.get("after"), "damaged": []}
 
-    async def vaults(self) -> dict[str, Any]:
-        return {"value": [{"name": "demo-vault"}], "damaged": []}
-
     async def audit(self, query: Mapping[str, str]) -> dict[str, Any]:
         return {"value": [{"asked": dict(query)}], "damaged": []}
 
@@ -115,7 +112,6 @@ async def client(instance: Recorder) -> AsyncIterator[Client]:
         ("GET", "/status"),
         ("POST", "/apply"),
         ("GET", "/identities"),
-        ("GET", "/vaults"),
         ("GET", "/audit"),
         ("POST", "/console/links"),
     ],
@@ -141,7 +137,6 @@ async def test_health_needs_no_token(client: Client) -> None:
         ("/status", {"ready": True, "damaged": []}),
         ("/identities", {"value": [{"name": "web"}], "after": None, "damaged": []}),
         ("/identities?after=x", {"value": [{"name": "web"}], "after": "x", "damaged": []}),
-        ("/vaults", {"value": [{"name": "demo-vault"}], "damaged": []}),
         (
             "/audit?limit=3&who=me",
             {"value": [{"asked": {"limit": "3", "who": "me"}}], "damaged": []},

@@ -13,13 +13,15 @@ from podpass.cli import client
 from podpass.clock import system
 from podpass.database import Database
 from podpass.directory.model import Identity, Tenant
-from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
 from podpass.lab.data.datadir import DataDir, InstanceConfig
 from podpass.lab.install.demo import build_seed
 from podpass.lab.instance import queries
 from podpass.lab.instance.queries import CloudQueries
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services import create_directory
+from podpass.lab.services.vault.control import list_vaults, remove_demo
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
@@ -47,7 +49,7 @@ async def test_identities_are_returned_in_pages(
         for number in range(count)
     ]
     pages: dict[str, dict[str, Any]] = {}
-    async with Directory(Database(f"sqlite:///{tmp_path}/directory.db")) as directory:
+    async with create_directory(Database(f"sqlite:///{tmp_path}/directory.db")) as directory:
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.identities.put_many(made)
         facts = cast("InstanceConfig", OfTenant())
@@ -73,8 +75,8 @@ async def test_demo_is_removed_and_no_other_identity_or_vault(tmp_path: Path) ->
     config = InstanceConfig.new(TENANT)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(f"sqlite:///{tmp_path}/directory.db"))
-        directory = await stack.enter_async_context(Directory(database))
-        store = await stack.enter_async_context(SecretStore(database, tmp_path / "vault.key"))
+        directory = await stack.enter_async_context(create_directory(database))
+        store = await stack.enter_async_context(VaultStore(database, tmp_path / "vault.key"))
         await directory.create_tenant(Tenant(id=TENANT))
         asked = CloudQueries(
             DataDir(tmp_path),
@@ -88,10 +90,10 @@ async def test_demo_is_removed_and_no_other_identity_or_vault(tmp_path: Path) ->
             await asked.apply(yaml.safe_dump(build_seed(name)), "seed")
         with pytest.raises(UsageError, match="'web' is not a demo"):
             await asked.remove_demo("web")
-        removed = await asked.remove_demo("podpass-demo-1")
-        assert removed == ["identity podpass-demo-1", "vault podpass-demo-1"]
-        assert await asked.remove_demo("podpass-demo-1") == []
+        for removed in (["identity podpass-demo-1", "vault podpass-demo-1"], []):
+            found = await asked.remove_demo("podpass-demo-1")
+            assert [*found, *await remove_demo(directory, store, "podpass-demo-1")] == removed
         assert [each["name"] for each in (await asked.identities({}))["value"]] == ["web"]
-        [vault] = (await asked.vaults())["value"]
+        [vault] = (await list_vaults(directory, store, config.tenant_id))["value"]
         assert (vault["name"], len(await store.counts())) == ("web", 1)
-        assert await directory.vaults.deleted() == []
+        assert await directory.store(Vaults).deleted() == []

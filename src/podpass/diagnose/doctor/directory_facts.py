@@ -16,14 +16,14 @@ from podpass.diagnose.doctor.model import (
     ResourceFacts,
 )
 from podpass.directory import resource_ids, roles
-from podpass.directory.model import FederatedCredential
+from podpass.directory.model import FederatedCredential, ResourceInfo
 from podpass.errors import SettingsError, UsageError
 from podpass.facts import Unread
 from podpass.guids import is_guid
 from podpass.provision.api_client import ApiClient
 from podpass.provision.errors import ApiError, SignInFailed
 from podpass.provision.graph import GraphClient
-from podpass.provision.model import ApplicationInfo, PrincipalInfo, ResourceInfo
+from podpass.provision.model import ApplicationInfo, PrincipalInfo
 from podpass.provision.resource_manager import ManagerClient
 
 T = TypeVar("T")

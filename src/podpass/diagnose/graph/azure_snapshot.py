@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from podpass.diagnose.graph.model import DirectorySnapshot
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
+from podpass.directory.model import (
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    ResourceInfo,
+    RoleAssignment,
+)
 from podpass.provision.errors import ApiError
 from podpass.provision.graph import GraphClient
 from podpass.provision.model import (
@@ -20,7 +26,6 @@ from podpass.provision.model import (
     PolicyAssignmentInfo,
     PolicyExemptionInfo,
     PrincipalInfo,
-    ResourceInfo,
 )
 from podpass.provision.resource_manager import ManagerClient
 

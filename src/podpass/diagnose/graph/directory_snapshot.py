@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from podpass.clouds import PUBLIC, Cloud
 from podpass.database import CorruptRowError, collecting_errors
 from podpass.diagnose.graph.model import DirectorySnapshot
-from podpass.directory.model import Vault, VaultAccess
+from podpass.directory.model import ResourceInfo
 from podpass.directory.store.directory import Directory
-from podpass.provision.model import VAULT_TYPE, ResourceInfo
 
 _IDENTITY_TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _PAGE = 200
@@ -25,7 +24,7 @@ async def read_directory(
 ) -> DirectorySnapshot:
     """Return the identities, roles and resources of a tenant; corrupt rows are left out, and named.
 
-    Resources besides vaults and managed identities are read with `subscription_id` only; `origins` are those
+    Resources without a table of their own are read with `subscription_id` only; `origins` are those
     of the token service besides the cloud's own.
     """
     with collecting_errors() as skipped:
@@ -48,7 +47,7 @@ async def read_directory(
                 continue
             if role is not None:
                 found.append(role)
-        vaults = [vault_facts(each) for each in await directory.list_vaults(tenant_id)]
+        of_services = await directory.list_service_resources(tenant_id)
         managed = [
             ResourceInfo(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
             for each in identities
@@ -63,7 +62,7 @@ async def read_directory(
             identities=tuple(identities),
             assignments=tuple(assignments),
             roles=tuple(found),
-            resources=(*vaults, *managed, *await _read_others(directory, subscription_id)),
+            resources=(*of_services, *managed, *await _read_others(directory, subscription_id)),
             exchanges=exchanges,
             unread=_describe_skipped(skipped),
         )
@@ -88,14 +87,3 @@ async def _read_others(directory: Directory, subscription_id: str) -> list[Resou
             break
         after = page[-1].resource_id
     return found
-
-
-def vault_facts(vault: Vault) -> ResourceInfo:
-    """Return a vault as a resource of the graph."""
-    return ResourceInfo(
-        id=vault.resource_id,
-        type=VAULT_TYPE,
-        name=vault.name,
-        uses_roles=vault.access is VaultAccess.ROLES,
-        policies=vault.policies,
-    )

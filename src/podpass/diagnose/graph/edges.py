@@ -17,11 +17,11 @@ from podpass.directory.model import (
     FederatedCredential,
     Identity,
     IdentityKind,
+    ResourceInfo,
     RoleAssignment,
     RoleDefinition,
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
-from podpass.provision.model import ResourceInfo
 
 # Operations on the secrets of a vault: the name in access policies, and the data action of roles.
 OPERATIONS = {

@@ -6,9 +6,14 @@ from enum import StrEnum
 from typing import Any
 
 from podpass import names
-from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, RoleDefinition
+from podpass.directory.model import (
+    FederatedCredential,
+    Identity,
+    ResourceInfo,
+    RoleAssignment,
+    RoleDefinition,
+)
 from podpass.errors import UsageError
-from podpass.provision.model import ResourceInfo
 
 
 class GraphTooLarge(UsageError):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from podpass.diagnose.graph.drawing import describe_scope
 from podpass.diagnose.graph.model import EdgeKind, NodeKind, TrustEdge, TrustGraph, TrustNode
-from podpass.provision.model import VAULT_TYPE
+from podpass.directory.model import VAULT_TYPE
 
 
 class Line(NamedTuple):

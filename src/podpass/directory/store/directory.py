@@ -18,12 +18,12 @@ from podpass.directory.claims_expression import NO_KUBERNETES, KubernetesIssuers
 from podpass.directory.model import (
     AuditEntry,
     Identity,
+    ResourceInfo,
     ResourcePrincipal,
     RoleAssignment,
     RoleDefinition,
     Tenant,
     User,
-    Vault,
     WriteResult,
 )
 from podpass.directory.store import identity_writes, rows
@@ -40,7 +40,6 @@ from podpass.directory.store.role_definitions import RoleDefinitions
 from podpass.directory.store.rows import from_json
 from podpass.directory.store.schema import audit_entries, tenants, users
 from podpass.directory.store.session import Session, Write
-from podpass.directory.store.vaults import Vaults
 
 S = TypeVar("S")
 
@@ -53,7 +52,7 @@ _USER_FIELDS = [column.name for column in users.columns if column.name != "name_
 
 
 class Directory:
-    """Tenants, identities, federated credentials, vaults, roles and the audit log.
+    """Tenants, identities, federated credentials, roles and the audit log.
 
     Reads of token requests are cached. Every write by any process clears the caches. `extensions` are what
     the services of an instance add; an authority has none.
@@ -74,7 +73,6 @@ class Directory:
         self.identities = Identities(session)
         removals = [each.remove_below for each in extensions if each.remove_below is not None]
         self.groups = ResourceGroups(session, removals)
-        self.vaults = Vaults(session)
         self.other_resources = OtherResources(session)
         self.assignments = RoleAssignments(session)
         built_in = roles.RoleCatalogue(role for each in extensions for role in each.roles)
@@ -84,6 +82,9 @@ class Directory:
         self.users = Users(session)
         self.audit = Audit(session)
         self._stores = {kind: kind(session) for each in extensions for kind in each.stores}
+        self._listed = [
+            self.store(each.resource_store) for each in extensions if each.resource_store
+        ]
 
     def store(self, kind: type[S]) -> S:
         """Return the store of a service. Raises KeyError if the directory was opened without the service."""
@@ -148,10 +149,6 @@ class Directory:
             identity = await self.identities.owner_of_uri(tenant_id, uri)
         return None if identity is None else resources.application_resource(identity)
 
-    async def find_vault(self, name: str) -> Vault | None:
-        """Return a vault by name, compared without case."""
-        return await self.vaults.get(name)
-
     async def roles_at(self, principal_id: str, scope: str) -> tuple[str, ...]:
         """List the ids of the roles that a principal has at a scope or above it."""
         assigned = await self.assignments.list_for_principal(principal_id)
@@ -204,8 +201,9 @@ class Directory:
         """List a tenant's identities by name: all, or those with one name."""
         return await self.identities.list(tenant_id, name)
 
-    async def list_vaults(self, tenant_id: str | None = None) -> list[Vault]:
-        return await self.vaults.list(tenant_id)
+    async def list_service_resources(self, tenant_id: str) -> list[ResourceInfo]:
+        """List the resources of a tenant that services store in tables of their own."""
+        return [each for store in self._listed for each in await store.list_resources(tenant_id)]
 
     async def assign_role(self, assignment: RoleAssignment) -> WriteResult:
         """Assign a role, by name or id, to a principal at a scope. Raises UsageError for an unknown role."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from podpass import database
 from podpass.directory import naming, rules
 from podpass.directory.errors import DirectoryError, InvalidValue
-from podpass.directory.model import Identity, IdentityKind, Vault
+from podpass.directory.model import Identity, IdentityKind
 
 
 def validate_stored_identity(identity: Identity) -> None:
@@ -20,31 +20,26 @@ def validate_stored_identity(identity: Identity) -> None:
     Raises CorruptRowError.
     """
     for credential in identity.credentials:
-        with _reporting_row("federated_credentials", f"{identity.client_id}/{credential.name}"):
+        with reporting_row("federated_credentials", f"{identity.client_id}/{credential.name}"):
             rules.check_credential(credential, identity.kind)
     for uri in identity.identifier_uris:
-        with _reporting_row("identifier_uris", f"{identity.client_id}/{naming.uri_key(uri)}"):
+        with reporting_row("identifier_uris", f"{identity.client_id}/{naming.uri_key(uri)}"):
             naming.raise_fault(naming.uri_fault(uri))
-    with _reporting_row("identities", identity.client_id):
+    with reporting_row("identities", identity.client_id):
         rules.check_identity(identity)
         if identity.kind is IdentityKind.MANAGED_IDENTITY:
-            _check_name(identity.name, identity.resource_id or "")
+            check_name(identity.name, identity.resource_id or "")
 
 
-def validate_stored_vault(vault: Vault) -> None:
-    """Reject a stored vault that neither a seed nor an API can have written. Raises CorruptRowError."""
-    with _reporting_row("vaults", vault.name):
-        naming.raise_fault(naming.vault_name_fault(vault.name))
-        _check_name(vault.name, vault.resource_id)
-
-
-def _check_name(name: str, resource_id: str) -> None:
+def check_name(name: str, resource_id: str) -> None:
+    """Reject a name that is not the last segment of the resource id. Raises InvalidValue."""
     if resource_id.rpartition("/")[2].lower() != name.lower():
         raise InvalidValue(f"name {name!r}: the resource id has another name", field="name")
 
 
 @contextmanager
-def _reporting_row(table: str, key: str) -> Iterator[None]:
+def reporting_row(table: str, key: str) -> Iterator[None]:
+    """Raise CorruptRowError for this row instead of the errors of rules."""
     try:
         yield
     except DirectoryError as exc:

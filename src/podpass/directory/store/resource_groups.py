@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
-from podpass.directory.store import identity_writes, other_resources, role_assignments, vaults
+from podpass.directory.store import identity_writes, other_resources, role_assignments
 from podpass.directory.store.extension import RemoveBelow
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import resource_groups
@@ -51,7 +51,7 @@ class ResourceGroups:
     async def delete(self, subscription_id: str, name: str) -> bool:
         """Delete a group with everything in it, in one transaction. Return whether it existed.
 
-        Its vaults are soft-deleted. Everything else at and below the group is deleted.
+        Everything at and below the group is deleted; a service may keep what can be recovered.
         """
         return await self._session.write(
             lambda write: _delete(write, subscription_id, name, self._removals),
@@ -83,7 +83,6 @@ def _delete(write: Write, subscription_id: str, name: str, removals: Sequence[Re
         return False
     scope = resource_ids.group_id(subscription_id, name)
     identity_writes.remove_below(write, scope)
-    vaults.soft_delete_below(write, scope)
     for remove_below in removals:
         remove_below(write, scope)
     other_resources.remove_below(write, scope)

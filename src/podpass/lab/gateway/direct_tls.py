@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from podpass import names
 from podpass.database import DatabaseFailed
-from podpass.directory.store.directory import Directory
 from podpass.http.server import PortInUse, bind
 from podpass.lab.data.datadir import InstanceConfig
 from podpass.lab.gateway import gateway
@@ -131,7 +129,7 @@ class DirectTls:
 
 @contextlib.asynccontextmanager
 async def run_direct_tls(
-    path: Path, config: InstanceConfig, directory: Directory, list_more: ListHosts
+    path: Path, config: InstanceConfig, list_more: ListHosts
 ) -> AsyncIterator[DirectTls]:
     """Open the socket, and keep the hosts file at `path` current until the context ends.
 
@@ -141,12 +139,7 @@ async def run_direct_tls(
     fixed.append(urlsplit(config.issuer).netloc)
 
     async def list_hosts() -> list[str]:
-        vaults = await directory.list_vaults()
-        return [
-            *fixed,
-            *(f"{vault.name}.{names.VAULT_SUFFIX}" for vault in vaults),
-            *await list_more(),
-        ]
+        return [*fixed, *await list_more()]
 
     address = choose_address(path)
     sock = try_listen(address)

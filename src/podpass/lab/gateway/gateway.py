@@ -45,7 +45,7 @@ from podpass.settings.local import ALL_ADDRESSES
 
 _log = logging.getLogger(__name__)
 
-VaultExists = Callable[[str], Awaitable[bool]]
+HostExists = Callable[[str], Awaitable[bool]]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FindTargets = Callable[[str, int], Awaitable[Sequence[Address]]]
 
@@ -154,14 +154,14 @@ class Gateway:
         table: Mapping[str, Address],
         own: Address,
         *,
-        vault_exists: VaultExists | None,
+        host_exists: HostExists | None,
         limits: GatewayLimits = LIMITS,
         sources: TunnelSources | None = None,
         clock: Clock = system,
     ) -> None:
         self._table = table
         self._own = own
-        self._vault_exists = vault_exists
+        self._host_exists = host_exists
         self._limits = limits
         self._shares = Shares("tunnels of the gateway", limits.tunnels)
         self._waiting = Shares("connections without a request", limits.waiting)
@@ -363,7 +363,9 @@ class Gateway:
 
     async def _check_vault(self, host: str) -> None:
         vault = vault_name(host)
-        if vault is None or self._vault_exists is None or await self._vault_exists(vault):
+        if vault is None or self._host_exists is None:
+            return
+        if await self._host_exists(f"{vault}.{names.VAULT_SUFFIX}"):
             return
         # The name goes into the status line, so only printable ASCII is allowed.
         shown = "".join(char for char in vault if char.isascii() and char.isprintable())
@@ -399,7 +401,7 @@ async def run_gateway(
     *,
     pods: socket.socket | None = None,
     direct: socket.socket | None = None,
-    vault_exists: VaultExists | None = None,
+    host_exists: HostExists | None = None,
     limits: GatewayLimits = LIMITS,
     sources: TunnelSources | None = None,
     clock: Clock = system,
@@ -407,12 +409,13 @@ async def run_gateway(
     """Run a gateway on a listening socket until the context ends.
 
     `pods` is a listening socket for pods with their own network, `direct` one for clients without proxy
-    settings; `vault_exists` returns whether a vault exists; without it the gateway accepts every vault name.
-    The gateway records the client of each tunnel to a service in `sources`.
+    settings; `host_exists` returns whether the vault of a host (in lower case, without a trailing dot)
+    exists; without it the gateway accepts every vault name. The gateway records the client of each tunnel
+    to a service in `sources`.
     """
     own = sock.getsockname()[:2]
     gateway = Gateway(
-        table, own, vault_exists=vault_exists, limits=limits, sources=sources, clock=clock
+        table, own, host_exists=host_exists, limits=limits, sources=sources, clock=clock
     )
     servers = [await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)]
     if pods is not None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from podpass.lab.cluster.backend import ClusterBackend
     from podpass.lab.data.azure_config import AzAccount
     from podpass.lab.data.datadir import InstanceConfig
-    from podpass.lab.instance.control import Query
+    from podpass.lab.instance.control import Handler, Query
     from podpass.lab.issuers.registry import IssuerRegistry
     from podpass.lab.pipelines.issuer import PipelineIssuer
     from podpass.lab.services.model import StartedPart
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _TENANT_NAME = "podpass local"
 _SUBSCRIPTION_NAME = "podpass"
+# The JWKS with the keys that sign access tokens.
+_KEYS_URL = f"https://{names.LOGIN_HOST}/common/discovery/v2.0/keys"
 _API_MODULES = (
     "podpass.directory.graph.app",
     "podpass.directory.portal.app",
@@ -96,28 +98,22 @@ class CloudHalf:
         """Return the environment of a job of a pipeline. Raises UsageError."""
         return self.pipelines.start_job(query.get("job", ""), query.get("seconds", ""))
 
-    async def describe_storage(self, _query: "Query", _receive: "Receive") -> dict[str, Any]:
-        """Return the storage accounts, the services that are served, and the accounts that Azurite has.
+    def describe(self, service: str) -> "Handler":
+        """Return the handler of the control API for the document of a service; `{}` if it is not served."""
 
-        Without Azurite, nothing is served.
-        """
-        started = self.parts.get("storage")
-        return await started.describe() if started else {}
+        async def handle(_query: "Query", _receive: "Receive") -> dict[str, Any]:
+            started = self.parts.get(service)
+            return await started.describe() if started else {}
 
-    async def has_vault(self, name: str) -> bool:
-        """Return whether a vault exists."""
-        return await self.directory.find_vault(name) is not None
+        return handle
 
     async def has_host(self, host: str) -> bool:
-        """Return whether the vault or another resource of a host exists; another host always does.
+        """Return whether the resource of a host exists; a host of no service always does.
 
         `host` is in lower case without a trailing dot.
         """
         from podpass.lab import services
 
-        label, _, parent = host.partition(".")
-        if parent == names.VAULT_SUFFIX:
-            return await self.has_vault(label)
         return await services.has_host(self.directory, host)
 
 
@@ -133,7 +129,6 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
     """Open or create the keys of the token service, and prepare to read those that it publishes."""
     from podpass.exchange.signing.key_set import AuthorityKeys
     from podpass.resource.authority_keys import PublishedKeys
-    from podpass.settings import VaultSettings
 
     # The sealing key of the token service is stored outside the database with the sealed keys.
     path = context.data_dir.path("keys", "authority.key")
@@ -141,7 +136,7 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
         authority=await AuthorityKeys.open(database, path, context.clock),
         published=PublishedKeys(
             context.create_fetcher(),
-            VaultSettings().keys_url,
+            _KEYS_URL,
             context.clock,
             interval_seconds=context.refetch_seconds(10),
         ),
@@ -425,7 +420,7 @@ async def start_gateway(
         gateway.routes(context.config.ports, storage=context.storage_services),
         pods=pods,
         direct=direct,
-        vault_exists=cloud.has_vault,
+        host_exists=cloud.has_host,
         sources=context.sources,
         clock=context.clock,
     )

@@ -312,7 +312,7 @@ async def start_kubelet(
     list_more = partial(
         services.list_hosts, cloud.directory, config.subscription_id, context.storage_services
     )
-    direct = await enter(run_direct_tls(hosts, config, cloud.directory, list_more))
+    direct = await enter(run_direct_tls(hosts, config, list_more))
     cloud.database.subscribe(TOPIC, direct.hosts.changed)
     gateway = bind(LOOPBACK, 0)
     context.stack.callback(gateway.close)

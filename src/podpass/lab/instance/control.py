@@ -49,8 +49,6 @@ class ControlBackend(Protocol):
 
     async def identities(self, query: Query) -> dict[str, Any]: ...
 
-    async def vaults(self) -> dict[str, Any]: ...
-
     async def audit(self, filters: Query) -> dict[str, Any]: ...
 
 
@@ -92,7 +90,7 @@ def create_app(
     `create_link` returns a one-time link of the console, if there is one; `more` are further paths, each with
     its method and its handler. `find_damaged` returns the database files that cannot be used.
     """
-    routes = {**_routes(instance, create_link, find_damaged), **more}
+    routes = {**_routes(instance, create_link), **more}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz" and scope["method"] == "GET":
@@ -104,6 +102,11 @@ def create_app(
             _check_token(scope, token)
             query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
             status, body = 200, await handler(query, receive)
+            if "damaged" in body:
+                # Pages in memory can answer requests although the next start cannot read the file.
+                body["damaged"] = [*await find_damaged(), *body["damaged"]]
+            if "ready" in body:
+                body["ready"] = not body["damaged"]
         except Error as exc:
             status, body = _error_response(exc)
             if isinstance(exc, _MethodNotAllowed):
@@ -116,36 +119,27 @@ def create_app(
 
 
 def _routes(
-    instance: ControlBackend, create_link: Callable[[], str] | None, find_damaged: FindDamaged
+    instance: ControlBackend, create_link: Callable[[], str] | None
 ) -> dict[str, tuple[str, Handler]]:
     """Return the method and the handler of each path."""
 
     async def status(_query: Query, _receive: Receive) -> dict[str, Any]:
-        damaged = await find_damaged()
-        return {**instance.status(), "ready": not damaged, "damaged": damaged}
-
-    async def add_damaged(found: dict[str, Any]) -> dict[str, Any]:
-        # Pages in memory can answer requests although the next start cannot read the file.
-        return {**found, "damaged": [*await find_damaged(), *found["damaged"]]}
+        return {**instance.status(), "damaged": []}
 
     async def apply(query: Query, receive: Receive) -> dict[str, Any]:
         text = await _read_seed(receive)
         return {"changed": await instance.apply(text, query.get("filename", "seed"))}
 
     async def identities(query: Query, _receive: Receive) -> dict[str, Any]:
-        return await add_damaged(await instance.identities(query))
-
-    async def vaults(_query: Query, _receive: Receive) -> dict[str, Any]:
-        return await add_damaged(await instance.vaults())
+        return await instance.identities(query)
 
     async def audit(query: Query, _receive: Receive) -> dict[str, Any]:
-        return await add_damaged(await instance.audit(query))
+        return await instance.audit(query)
 
     routes: dict[str, tuple[str, Handler]] = {
         "/status": ("GET", status),
         "/apply": ("POST", apply),
         "/identities": ("GET", identities),
-        "/vaults": ("GET", vaults),
         "/audit": ("GET", audit),
     }
     if create_link is not None:

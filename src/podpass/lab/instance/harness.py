@@ -152,8 +152,9 @@ class HarnessApi:
             "rotate": self._rotate,
             "sign": self._sign,
             "client-secret": self._client_secret,
-            "vault-secret": self._vault_secret,
         }
+        for part in self._cloud.parts.values():
+            actions |= part.test_actions
         return {f"/tests/{name}": ("POST", _handler(action)) for name, action in actions.items()}
 
     # ------------------------------------------------------------------------------------------ state
@@ -290,25 +291,6 @@ class HarnessApi:
             lambda identity: passwords.add(identity, made, of_principal=False),
         )
         return {"secret": text.reveal(), "key_id": made.key_id}
-
-    async def _vault_secret(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Change when the latest version of a secret expires, or whether it is enabled."""
-        from podpass.lab.services.vault.model import SecretAttributes, vault_key
-
-        vault = await self._cloud.directory.find_vault(given["vault"])
-        if vault is None:
-            raise UsageError(f"there is no vault {given['vault']!r}", hint="create it first")
-        changes: Mapping[str, Any] = {
-            **({"enabled": bool(given["enabled"])} if "enabled" in given else {}),
-            **({"expires": int(self._clock() + given["seconds"])} if "seconds" in given else {}),
-        }
-        attributes = SecretAttributes(given=frozenset(changes), **changes)
-        changed = await self._cloud.data["vault"].update(
-            vault_key(vault), given["name"], "", attributes, self._clock()
-        )
-        if changed is None:
-            raise UsageError(f"the vault has no secret {given['name']!r}", hint="create it first")
-        return {}
 
 
 def _handler(action: Action) -> "Handler":

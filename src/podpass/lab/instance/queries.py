@@ -15,7 +15,7 @@ from podpass.lab.instance.start import Progress, SeedFile
 
 if TYPE_CHECKING:
     from podpass.database import CorruptRowError
-    from podpass.directory.model import Identity, Vault
+    from podpass.directory.model import Identity
     from podpass.directory.store.directory import Directory
     from podpass.lab.cluster.pod_access import PodAccess
     from podpass.lab.instance.cloud_parts import CloudHalf
@@ -133,12 +133,10 @@ class CloudQueries:
             progress("seed", f"{len(changed)} changes from {seed[1]}")
 
     async def remove_demo(self, name: str) -> list[str]:
-        """Remove the identity and the vault of a demo, with its secrets; return what was removed.
+        """Remove the identity of a demo; return what was removed.
 
         Raises UsageError for a name that is not that of a demo.
         """
-        from podpass.lab.services.vault.model import vault_key
-
         if not name.startswith(DEMO_PREFIX):
             raise UsageError(f"{name!r} is not a demo", hint=f"its name begins with {DEMO_PREFIX}")
         removed = []
@@ -146,12 +144,6 @@ class CloudQueries:
         for identity in await self._directory.identities.list(tenant_id, name):
             await self._directory.identities.delete(tenant_id, identity.client_id)
             removed.append(f"identity {name}")
-        vault = await self._directory.vaults.get(name)
-        if vault is not None:
-            await self._directory.vaults.delete(name)
-            await self._directory.vaults.purge(name)
-            await self._data["vault"].clear({vault_key(vault)})
-            removed.append(f"vault {name}")
         return removed
 
     async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -181,19 +173,6 @@ class CloudQueries:
                 self._directory, filters, self._clock, self._config.tenant_id
             )
         return {"value": found, "damaged": skipped_rows(damaged)}
-
-    async def vaults(self) -> dict[str, Any]:
-        """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
-        from podpass.database import collecting_errors
-        from podpass.lab.services.vault.model import vault_key
-
-        with collecting_errors() as damaged:
-            found = await self._directory.list_vaults(self._config.tenant_id)
-        secrets = await self._data["vault"].counts() if found else {}
-        return {
-            "value": [vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found],
-            "damaged": skipped_rows(damaged),
-        }
 
 
 class InstanceQueries(CloudQueries):
@@ -264,18 +243,6 @@ def identity_row(found: "Identity") -> dict[str, Any]:
             }
             for credential in found.credentials
         ],
-    }
-
-
-def vault_row(found: "Vault", secrets: int) -> dict[str, Any]:
-    """Return the row of a vault, with the number of its secrets."""
-    return {
-        "name": found.name,
-        "uri": f"https://{found.name}.{names.VAULT_SUFFIX}/",
-        "location": found.location,
-        "secrets": secrets,
-        "tenant_id": found.tenant_id,
-        "resource_id": found.resource_id,
     }
 
 

@@ -317,11 +317,16 @@ async def _serve_control(
         }
 
     async def remove(query: control.Query, _receive: Receive) -> dict[str, Any]:
-        return {"removed": await queries.remove_demo(query.get("name", ""))}
+        name = query.get("name", "")
+        removed = await queries.remove_demo(name)
+        for part in cloud.parts.values():
+            removed += await part.remove_demo(name)
+        return {"removed": removed}
 
     more = {
         "/pipelines/jobs": ("POST", cloud.start_job),
-        "/storage": ("GET", cloud.describe_storage),
+        "/storage": ("GET", cloud.describe("storage")),
+        "/vaults": ("GET", cloud.describe("vault")),
         "/reset": ("POST", reset),
         "/sign-in": ("POST", sign_in),
         "/demo/remove": ("POST", remove),

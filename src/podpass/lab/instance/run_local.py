@@ -210,7 +210,9 @@ async def _start(
     tests = (
         None if harness is None else await harness.attach(cloud, ring, api_server, webhook.managed)
     )
-    routes = {} if tests is None else tests.routes()
+    routes = {"/vaults": ("GET", cloud.describe("vault"))}
+    if tests is not None:
+        routes |= tests.routes()
     create_link = await start(
         "console", _start_console(context, cloud, pods.access, queries, data_files, routes)
     )

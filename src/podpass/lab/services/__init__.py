@@ -131,7 +131,5 @@ async def list_hosts(
     directory: "Directory", subscription_id: str, served: Iterable[str]
 ) -> list[str]:
     """List the host names of the resources of all services."""
-    if not served:
-        return []
     listed = [each.list_hosts() for each in SERVICES if each.list_hosts is not None]
     return [host for hosts in listed for host in await hosts(directory, subscription_id, served)]

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from podpass.clock import Clock
@@ -57,15 +57,26 @@ async def _describe_nothing() -> dict[str, Any]:
 async def _do_nothing() -> None: ...
 
 
+async def _remove_nothing(_name: str) -> list[str]:
+    return []
+
+
+TestAction = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedPart:
-    """A started data plane. `describe` returns its part of the status document.
+    """A started data plane. `describe` returns its document of the control API.
 
     `catch_up` runs the work that is due by the clock of the instance; tests that move the clock await it.
+    `remove_demo` removes what `podpass cloud demo` has created under a name, and returns it. `test_actions`
+    are what tests may do besides, by the path below `/tests/`.
     """
 
     describe: Callable[[], Awaitable[dict[str, Any]]] = _describe_nothing
     catch_up: Callable[[], Awaitable[None]] = _do_nothing
+    remove_demo: Callable[[str], Awaitable[list[str]]] = _remove_nothing
+    test_actions: Mapping[str, TestAction] = field(default_factory=dict)
 
 
 # The last argument is the opened data of the service.
@@ -94,7 +105,8 @@ class Service:
     `tables` are those of its own migrations, with their chain; `open_data` opens what it stores besides the
     directory. `start` serves the data plane and returns its addresses too, or is None if the settings do not
     ask for it; `has_host` returns whether a host name of the service exists, None for a name of another
-    service; `list_hosts` lists its host names in a subscription, for the services of storage that are served.
+    service; `list_hosts` lists its host names in a subscription, for the services of storage that are
+    served.
     """
 
     name: str

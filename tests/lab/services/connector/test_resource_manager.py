@@ -7,6 +7,7 @@ import pytest
 
 from podpass.directory.model import RoleAssignment, RoleDefinition
 from podpass.lab.services.connector.store import Linkers
+from podpass.lab.services.vault.vaults import Vaults
 from tests.directory.resource_manager.harness import ISSUER, SUB, SUBSCRIPTION
 
 GROUP = f"{SUB}/resourceGroups/rg"
@@ -72,7 +73,7 @@ async def state(manager: Any, web: dict[str, str]) -> tuple[Any, ...]:
     assigned = await manager.directory.assignments.list(principal=web["principalId"])
     _, cluster, _ = await manager.send("GET", CLUSTER)
     _, listed, _ = await manager.send("GET", ALL)
-    vault = await manager.directory.find_vault("demo-vault")
+    vault = await manager.directory.store(Vaults).get("demo-vault")
     return (
         identity.credentials,
         assigned,
@@ -305,7 +306,7 @@ async def test_storage_account_with_an_invalid_or_used_name_is_refused(manager: 
 async def test_vault_with_access_policies_gets_a_policy(manager: Any, web: dict[str, str]) -> None:
     await manager.vault("demo-vault", enableRbacAuthorization=False, accessPolicies=[])
     assert (await manager.send("PUT", ONE, linker(web)))[0] == 201
-    vault = await manager.directory.find_vault("demo-vault")
+    vault = await manager.directory.store(Vaults).get("demo-vault")
     [policy] = vault.policies
     assert (policy.object_id, policy.secrets) == (web["principalId"], ("get", "list"))
     assert await manager.directory.assignments.list(principal=web["principalId"]) == []
@@ -531,7 +532,7 @@ async def test_access_policy_needs_the_permission_to_write_it(
     await define_role(manager, "connector", list(_NEEDED))
     status, body, _ = await manager.send("PUT", ONE, linker(web), caller="connector")
     assert (status, "accessPolicies/write" in body["error"]["message"]) == (403, True)
-    assert (await manager.directory.find_vault("demo-vault")).policies == ()
+    assert (await manager.directory.store(Vaults).get("demo-vault")).policies == ()
 
 
 async def test_namespace_of_a_connection_cannot_change(manager: Any, web: dict[str, str]) -> None:

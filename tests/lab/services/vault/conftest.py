@@ -18,22 +18,26 @@ from yarl import URL
 
 from podpass.crypto import jose
 from podpass.database import Database
-from podpass.directory.model import Identity, RoleAssignment, Tenant, Vault
+from podpass.directory.model import Identity, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, server_tls, serving
+from podpass.lab.services import create_directory
 from podpass.lab.services.vault.app import create_app
+from podpass.lab.services.vault.authorization import find_vault
 from podpass.lab.services.vault.maintenance import Maintenance
+from podpass.lab.services.vault.model import Vault, vault_id
+from podpass.lab.services.vault.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 from podpass.lab.services.vault.slow_work import WorkLimits
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource.authority_keys import PublishedKeys
-from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 from tests.authority import TENANT, Authority, ManualClock
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT_HOST = "demo-vault.vault.azure.net"
 LOGIN_HOST = "login.microsoftonline.com"
-HOSTS = (VAULT_HOST, "*.vault.azure.net", "*.vault.localhost", "localhost", "127.0.0.1", LOGIN_HOST)
+HOSTS = ("*.vault.azure.net", "*.vault.localhost", "localhost", "127.0.0.1", LOGIN_HOST)
 
 
 @dataclass
@@ -43,7 +47,8 @@ class World:
     clock: ManualClock
     authority: Authority
     directory: Directory
-    store: SecretStore
+    vaults: Vaults
+    store: VaultStore
     ca_file: Path
     port: int
     session: aiohttp.ClientSession
@@ -68,21 +73,18 @@ class World:
 
     async def grant(self, who: Identity, role: str, vault: str = "demo-vault") -> None:
         """Assign a role on a vault."""
-        there = await self.directory.find_vault(vault) or self.vault_of(vault)
+        there = await self.vaults.get(vault) or self.vault_of(vault)
         assignment = RoleAssignment(scope=there.resource_id, principal_id=who.object_id, role=role)
         await self.directory.assign_role(assignment)
 
     async def vault(self, name: str, **how: Any) -> Vault:
         """Create a vault, or change its settings."""
-        await self.directory.vaults.put(replace(self.vault_of(name), **how))
-        found = await self.directory.find_vault(name)
-        assert found is not None
-        return found
+        await self.vaults.put(replace(self.vault_of(name), **how))
+        return await find_vault(self.vaults, name)
 
     @staticmethod
     def vault_of(name: str) -> Vault:
-        provider = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.KeyVault"
-        resource_id = f"{provider}/vaults/{name}"
+        resource_id = vault_id(SUBSCRIPTION, "rg", name)
         return Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=resource_id)
 
     async def set_time(self, now: float) -> None:
@@ -119,7 +121,7 @@ def signing_keys() -> list[jose.SigningKey]:
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a database with a tenant and a vault, and the vault's key, once; each world has a copy."""
+    """Create a database with a tenant, a vault and its key once."""
     folder = tmp_path_factory.mktemp("stored")
     asyncio.run(_create_database(folder))
     return folder
@@ -128,11 +130,11 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def _create_database(folder: Path) -> None:
     async with (
         Database(f"sqlite:///{folder}/directory.db") as database,
-        Directory(database, clock=ManualClock()) as directory,
-        SecretStore(database, folder / "vault.key"),
+        create_directory(database, clock=ManualClock()) as directory,
+        VaultStore(database, folder / "vault.key"),
     ):
         await directory.create_tenant(Tenant(id=TENANT))
-        await directory.vaults.put(World.vault_of("demo-vault"))
+        await directory.store(Vaults).put(World.vault_of("demo-vault"))
 
 
 @pytest.fixture(scope="session")
@@ -161,15 +163,15 @@ async def world(
         authority="https://localhost:18443",
         resource=f"https://vault.localhost:{port}",
     )
-    rules = FetchRules(hosts={LOGIN_HOST: login.getsockname()}, ca_file=ca_file)
     settings = VaultSettings(origins=(AZURE_VAULTS, direct))
-    keys = PublishedKeys(Fetcher(rules), settings.keys_url, clock)
+    rules = FetchRules(hosts={LOGIN_HOST: login.getsockname()}, ca_file=ca_file)
+    keys = PublishedKeys(Fetcher(rules), f"https://{LOGIN_HOST}/common/discovery/v2.0/keys", clock)
     trust = ssl.create_default_context(cafile=ca_file)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(Database(f"sqlite:///{tmp_path}/directory.db"))
-        directory = await enter(Directory(database, clock=clock))
-        store = await enter(SecretStore(database, tmp_path / "vault.key"))
+        directory = await enter(create_directory(database, clock=clock))
+        store = await enter(VaultStore(database, tmp_path / "vault.key"))
         await enter(serving(authority, login, vault_tls))
         app: Any = create_app(settings, directory, store, keys, clock)
         await enter(serving(app, sock, vault_tls))
@@ -178,11 +180,12 @@ async def world(
             clock=clock,
             authority=authority,
             directory=directory,
+            vaults=directory.store(Vaults),
             store=store,
             ca_file=ca_file,
             port=port,
             session=session,
-            maintenance=Maintenance(directory, store, clock),
+            maintenance=Maintenance(directory.store(Vaults), store, clock),
             limits=app._limits,
         )
 

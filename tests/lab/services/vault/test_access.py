@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from podpass.directory import roles
-from podpass.directory.model import AccessPolicy, VaultAccess
+from podpass.directory.model import AccessPolicy
+from podpass.lab.services.vault.model import VaultAccess
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 V = "?api-version=7.4"

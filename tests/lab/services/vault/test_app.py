@@ -86,7 +86,7 @@ async def test_unknown_host_is_not_echoed(world: Any, host: str) -> None:
 
 
 async def test_loopback_host_requires_a_single_vault(world: Any, token: str) -> None:
-    await world.directory.vaults.put(world.vault_of("second-vault"))
+    await world.vaults.put(world.vault_of("second-vault"))
     status, body, _ = await world.send("GET", GREETING, host="localhost", token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
 

@@ -14,7 +14,8 @@ from azure.core.exceptions import (
 )
 from azure.keyvault.secrets import SecretClient
 
-from podpass.directory.model import AccessPolicy, VaultAccess
+from podpass.directory.model import AccessPolicy
+from podpass.lab.services.vault.model import VaultAccess
 from tests.tunnel import connect_proxy
 
 VAULT_URL = "https://demo-vault.vault.azure.net/"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from podpass.crypto.secret import Secret
-from podpass.lab.services.vault.model import SecretAttributes
+from podpass.lab.services.vault.model import ObjectAttributes
 from podpass.lab.services.vault.schema import versions
 from tests.directory.database_faults import (
     check_failed_write_is_logged,
@@ -82,7 +82,7 @@ async def test_corrupt_vault_keeps_its_secrets(world: Any, token: str, tmp_path:
 async def test_failed_maintenance_is_logged(
     world: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    await world.store.set("an-orphan", "a", Secret("x"), SecretAttributes(given=frozenset()), 1.0)
+    await world.store.set("an-orphan", "a", Secret("x"), ObjectAttributes(given=frozenset()), 1.0)
 
     def failures() -> list[logging.LogRecord]:
         return [each for each in caplog.records if each.msg == "vault_maintenance_failed"]

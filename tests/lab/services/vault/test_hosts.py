@@ -5,7 +5,7 @@ import pytest
 from podpass.errors import SettingsError
 from podpass.lab.services.vault.errors import VaultNotFound
 from podpass.lab.services.vault.hosts import parse_host
-from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
+from podpass.lab.services.vault.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 
 DIRECT = VaultOrigin(
     suffix="vault.localhost",
@@ -64,7 +64,7 @@ def test_loopback_is_refused_without_localhost_origin() -> None:
 def test_invalid_settings_are_refused_with_all_problems() -> None:
     bad = VaultOrigin(suffix="x", authority="http://a", resource="https://b/")
     with pytest.raises(SettingsError) as caught:
-        VaultSettings(origins=(bad,), keys_url="http://k", leeway_seconds=301)
-    assert len(caught.value.problems) == 4
+        VaultSettings(origins=(bad,), leeway_seconds=301)
+    assert len(caught.value.problems) == 3
     with pytest.raises(SettingsError):
         VaultSettings(origins=())

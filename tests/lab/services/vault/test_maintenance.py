@@ -10,14 +10,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from podpass.crypto.secret import Secret
-from podpass.directory.model import ResourceGroup, Vault
+from podpass.directory.model import ResourceGroup
 from podpass.lab.services.vault import maintenance
 from podpass.lab.services.vault.keys import rotation, rotation_policy
-from podpass.lab.services.vault.maintenance import Maintenance
 from podpass.lab.services.vault.model import (
     KEYS,
+    ObjectAttributes,
     ObjectState,
-    SecretAttributes,
+    Vault,
     backup_owner,
     vault_key,
 )
@@ -27,7 +27,7 @@ SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 V = "?api-version=7.4"
 GREETING = f"/secrets/greeting{V}"
 Purged = Callable[[], Awaitable[int]]
-NOTHING = SecretAttributes(given=frozenset())
+NOTHING = ObjectAttributes(given=frozenset())
 
 
 async def put(world: Any, token: str) -> int:
@@ -53,14 +53,14 @@ async def test_deleted_vault_is_not_found_and_recovered_vault_has_its_secrets(
     world: Any, token: str, purged: Purged
 ) -> None:
     await put(world, token)
-    await world.directory.vaults.delete("demo-vault")
+    await world.vaults.delete("demo-vault")
     status, body, headers = await world.send("GET", GREETING, token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
     assert "WWW-Authenticate" not in headers
     assert await purged() == 0
     group = ResourceGroup(subscription_id=SUBSCRIPTION, name="rg", location="eastus")
     await world.directory.groups.put(group)
-    await world.directory.vaults.recover("demo-vault")
+    await world.vaults.recover("demo-vault")
     # Role assignments of a deleted vault are deleted permanently.
     assert (await world.send("GET", GREETING, token=token))[0] == 403
     await world.grant(world.identities["officer"], "Key Vault Secrets Officer")
@@ -72,8 +72,8 @@ async def test_new_vault_has_no_secrets_of_purged_vault_with_same_name(
 ) -> None:
     """This also applies before the purge job runs, because the new vault has another ID."""
     await put(world, token)
-    await world.directory.vaults.delete("demo-vault")
-    await world.directory.vaults.purge("demo-vault")
+    await world.vaults.delete("demo-vault")
+    await world.vaults.purge("demo-vault")
     await world.vault("demo-vault")
     await world.grant(world.identities["officer"], "Key Vault Secrets Officer")
     for path in (GREETING, f"/deletedsecrets/greeting{V}"):
@@ -89,15 +89,15 @@ async def test_expired_vault_is_purged_with_its_secrets(
 ) -> None:
     await world.vault("demo-vault", retention_days=7)
     await put(world, token)
-    await world.directory.vaults.delete("demo-vault")
+    await world.vaults.delete("demo-vault")
     world.clock.now += 7 * DAY - 1
     assert await purged() == 0
     world.clock.now += 1
     assert await purged() == 1
     assert await world.store.vaults() == frozenset()
     # Nothing is left for a purge of the directory.
-    assert await world.directory.vaults.purge_expired() == []
-    assert await world.directory.vaults.deleted() == []
+    assert await world.vaults.purge_expired() == []
+    assert await world.vaults.deleted() == []
 
 
 async def test_expired_deleted_secrets_of_all_vaults_are_purged(
@@ -110,24 +110,20 @@ async def test_expired_deleted_secrets_of_all_vaults_are_purged(
     assert await purged() == 0
 
 
-async def test_vault_created_during_purge_keeps_its_secrets(world: Any) -> None:
-    store, directory = world.store, world.directory
+async def test_vault_created_during_purge_keeps_its_secrets(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_uids, store = world.vaults.uids, world.store
 
-    class Slow:
-        """A directory in which a vault with a secret is created while the vaults are read."""
+    async def create_vault() -> frozenset[str]:
+        found: frozenset[str] = await read_uids()
+        made = await world.vault("late-vault")
+        await store.set(vault_key(made), "a", Secret("x"), NOTHING, 1.0)
+        return found
 
-        vaults = property(lambda self: self)
-        purge_expired = directory.vaults.purge_expired
-
-        async def uids(self) -> frozenset[str]:
-            found: frozenset[str] = await directory.vaults.uids()
-            made = await world.vault("late-vault")
-            await store.set(vault_key(made), "a", Secret("x"), NOTHING, 1.0)
-            return found
-
-    slow_directory: Any = Slow()
-    await Maintenance(slow_directory, store, world.clock).catch_up()
-    made = await directory.find_vault("late-vault")
+    monkeypatch.setattr(world.vaults, "uids", create_vault)
+    await world.maintenance.catch_up()
+    made = await world.vaults.get("late-vault")
     assert await store.get(vault_key(made), "a") is not None
 
 
@@ -152,23 +148,18 @@ async def test_work_is_done_at_start_and_at_interval_until_the_end(
     assert any(record.message == "secrets_purged" for record in caplog.records)
 
 
-async def test_work_continues_after_a_failure(world: Any, caplog: pytest.LogCaptureFixture) -> None:
-    fails = [True]
+async def test_work_continues_after_a_failure(
+    world: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_uids = world.vaults.uids
 
-    class Broken:
-        vaults = property(lambda self: self)
-        purge_expired = world.directory.vaults.purge_expired
+    async def fail_once() -> frozenset[str]:
+        monkeypatch.setattr(world.vaults, "uids", read_uids)
+        raise RuntimeError("disk error")
 
-        async def uids(self) -> frozenset[str]:
-            if fails:
-                fails.clear()
-                raise RuntimeError("disk error")
-            found: frozenset[str] = await world.directory.vaults.uids()
-            return found
-
-    broken: Any = Broken()
+    monkeypatch.setattr(world.vaults, "uids", fail_once)
     await world.store.set("an-orphan", "a", Secret("x"), NOTHING, 1.0)
-    async with Maintenance(broken, world.store, world.clock).running(interval_seconds=0.01):
+    async with world.maintenance.running(interval_seconds=0.01):
         await wait_until_empty(world)
     assert any(record.message == "vault_maintenance_failed" for record in caplog.records)
 
@@ -179,13 +170,13 @@ ROTATE = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
 async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
     """Write a key whose rotation is due."""
     await world.vault("demo-vault")
-    vault = f"{vault_key(await world.directory.find_vault('demo-vault'))}{KEYS.suffix}"
+    vault = f"{vault_key(await world.vaults.get('demo-vault'))}{KEYS.suffix}"
     key = ec.generate_private_key(ec.SECP256R1())
     made = rotation.new_key_version(vault, name, key, ("sign",), NOTHING, 1.0)
     parsed = rotation_policy.parse({"lifetimeActions": [ROTATE]})
     policy = rotation_policy.to_json(replace(parsed, created=1, updated=1))
     state = ObjectState(
-        vault=vault, name=name, settings=settings or {"rotation": policy}, next_action=1
+        collection=vault, name=name, settings=settings or {"rotation": policy}, next_action=1
     )
     await world.store.put([made], states=[state])
 
@@ -203,7 +194,7 @@ async def test_failed_action_is_removed_and_does_not_stop_other_actions(
         await world.set_time(world.clock.now + DAY)
     failures = [each for each in caplog.records if each.msg == "vault_action_failed"]
     assert [each.__dict__["key"] for each in failures] == ["b"]
-    vault = f"{vault_key(await world.directory.find_vault('demo-vault'))}{KEYS.suffix}"
+    vault = f"{vault_key(await world.vaults.get('demo-vault'))}{KEYS.suffix}"
     for name, count in (("a", 2), ("b", 1), ("c", 2), ("d", 2), ("e", 2)):
         found = await world.store.page_versions(vault, name, after=0, limit=9)
         assert (name, len(found)) == (name, count)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.model import RoleAssignment, VaultAccess
+from podpass.directory.model import RoleAssignment
 from podpass.lab.services.vault import router
 from podpass.lab.services.vault.access_policies import PERMISSIONS
+from podpass.lab.services.vault.model import VaultAccess
+from podpass.lab.services.vault.vaults import Vaults
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -53,7 +55,7 @@ async def test_vault_is_created_as_in_the_tutorial(manager: Any) -> None:
     assert properties["softDeleteRetentionInDays"] == 90
     assert properties["networkAcls"]["bypass"] == "AzureServices"
     assert (await manager.send("GET", ONE))[1] == made
-    kept = await manager.directory.find_vault("demo-vault")
+    kept = await manager.directory.store(Vaults).get("demo-vault")
     assert (kept.access, kept.purge_protection) == (VaultAccess.ROLES, True)
 
 
@@ -120,7 +122,7 @@ async def test_invalid_vault_is_rejected_and_not_created(
 ) -> None:
     status, answer, _ = await manager.send("PUT", ONE, body)
     assert (status, answer["error"]["code"]) == (400, code)
-    assert await manager.directory.find_vault("demo-vault") is None
+    assert await manager.directory.store(Vaults).get("demo-vault") is None
 
 
 async def test_vault_name_is_unique_across_resource_groups(manager: Any) -> None:
@@ -174,7 +176,7 @@ async def test_contributor_cannot_switch_the_access_model_of_a_vault(manager: An
         for caller in ("maker", "both"):
             status, body, _ = await manager.send(method, ONE, change, caller=caller)
             assert (status, body["error"]["code"]) == (403, "InsufficientPermissions")
-    kept = await manager.directory.find_vault("demo-vault")
+    kept = await manager.directory.store(Vaults).get("demo-vault")
     assert (kept.access, kept.policies) == (VaultAccess.ROLES, ())
     assert (await manager.send("PATCH", ONE, {"tags": {"a": "b"}}, caller="maker"))[0] == 200
     assert (await manager.send("PATCH", ONE, change))[0] == 200
@@ -186,17 +188,17 @@ async def test_concurrent_write_cannot_revert_a_switch_of_the_access_model(
     """Attack: a write by a contributor completes directly after the owner switches the vault to roles."""
     await manager.send("PUT", ONE, vault(enableRbacAuthorization=False))
     await manager.add_caller("maker", "Contributor")
-    change = manager.directory.vaults.change
+    change = manager.directory.store(Vaults).change
 
     async def after_the_owner(name: str, step: Any) -> Any:
         await change(name, lambda was: replace(was, access=VaultAccess.ROLES))
         return await change(name, step)
 
-    monkeypatch.setattr(manager.directory.vaults, "change", after_the_owner)
+    monkeypatch.setattr(manager.directory.store(Vaults), "change", after_the_owner)
     back = {"properties": {"enableRbacAuthorization": False}}
     assert (await manager.send("PATCH", ONE, back, caller="maker"))[0] == 403
     assert (await manager.send("PATCH", ONE, {"tags": {"a": "b"}}, caller="maker"))[0] == 200
-    assert (await manager.directory.find_vault("demo-vault")).access is VaultAccess.ROLES
+    assert (await manager.directory.store(Vaults).get("demo-vault")).access is VaultAccess.ROLES
 
 
 async def test_deleted_vault_is_recovered(manager: Any) -> None:
@@ -236,7 +238,7 @@ async def test_vault_is_recovered_only_in_its_resource_group(manager: Any) -> No
 
 async def test_vault_created_after_a_purge_has_a_new_uid(manager: Any) -> None:
     await manager.vault()
-    uid = (await manager.directory.find_vault("demo-vault")).uid
+    uid = (await manager.directory.store(Vaults).get("demo-vault")).uid
     await manager.send("DELETE", ONE)
     status, body, headers = await manager.send("POST", f"{DELETED}/purge")
     assert (status, body) == (202, None)
@@ -246,7 +248,7 @@ async def test_vault_created_after_a_purge_has_a_new_uid(manager: Any) -> None:
     status, body, _ = await manager.send("POST", f"{DELETED}/purge")
     assert (status, body["error"]["code"]) == (404, "DeletedVaultNotFound")
     assert (await manager.send("PUT", ONE, vault()))[0] == 201
-    assert (await manager.directory.find_vault("demo-vault")).uid != uid
+    assert (await manager.directory.store(Vaults).get("demo-vault")).uid != uid
 
 
 async def test_vault_with_purge_protection_cannot_be_purged(manager: Any) -> None:
@@ -285,7 +287,7 @@ async def test_access_policies_are_added_replaced_and_removed(manager: Any) -> N
     }
     assert await change("replace", policy("purge")) == {OBJECT_ID: ["purge"], other: ["get"]}
     assert await change("remove", policy("get", object_id=other)) == {OBJECT_ID: ["purge"]}
-    kept = await manager.directory.find_vault("demo-vault")
+    kept = await manager.directory.store(Vaults).get("demo-vault")
     assert [(one.object_id, one.secrets) for one in kept.policies] == [(OBJECT_ID, ("purge",))]
 
 

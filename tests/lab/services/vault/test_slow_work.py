@@ -11,7 +11,7 @@ from podpass.http.shares import ShareExceeded, Shares
 from podpass.lab.services.vault.errors import Throttled
 from podpass.lab.services.vault.model import KEYS
 from podpass.lab.services.vault.request import VaultRequest
-from podpass.lab.services.vault.slow_work import Turns, WorkLimits
+from podpass.lab.services.vault.slow_work import FairSlots, WorkLimits
 
 Make = Callable[..., VaultRequest]
 
@@ -58,7 +58,7 @@ async def test_computation_beyond_the_share_of_a_caller_is_throttled(
 async def test_turn_beyond_the_share_of_a_caller_is_throttled(
     request_of: Make, limits: WorkLimits
 ) -> None:
-    limits.generation = Turns("key generation", 1, waiting=2)
+    limits.generation = FairSlots("key generation", 1, waiting=2)
     request = request_of("caller")
     async with limits.generation.take("caller"):
         with pytest.raises(Throttled, match="key generation"):
@@ -68,10 +68,10 @@ async def test_turn_beyond_the_share_of_a_caller_is_throttled(
 
 async def test_caller_waits_for_one_piece_of_work_of_another_caller() -> None:
     """An attack: many slow requests, behind which those of all other callers would wait."""
-    turns, order = Turns("imports", 1), []
+    slots, order = FairSlots("imports", 1), []
 
     async def work(principal: str) -> None:
-        async with turns.take(principal):
+        async with slots.take(principal):
             order.append(principal)
             await asyncio.sleep(0)
 
@@ -89,12 +89,12 @@ async def test_slots_run_work_of_several_callers_but_one_of_each(
     monkeypatch: pytest.MonkeyPatch, limit: str, slots: int
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    turns: Turns = getattr(WorkLimits(), limit)
+    limited: FairSlots = getattr(WorkLimits(), limit)
     running: list[str] = []
     most: list[tuple[str, ...]] = []
 
     async def work(principal: str) -> None:
-        async with turns.take(principal):
+        async with limited.take(principal):
             running.append(principal)
             most.append(tuple(sorted(running)))
             await asyncio.sleep(0)
@@ -104,14 +104,14 @@ async def test_slots_run_work_of_several_callers_but_one_of_each(
     assert max(map(len, most)) == slots
     assert all(len(set(each)) == len(each) for each in most)
     with pytest.raises(ShareExceeded):
-        async with Turns("imports", 2, waiting=0).take("a"):
+        async with FairSlots("imports", 2, waiting=0).take("a"):
             raise AssertionError
 
 
 async def test_slow_keys_of_a_caller_do_not_delay_a_signature_of_another(
     request_of: Make,
 ) -> None:
-    """Without turns, the keys would take all threads of the event loop."""
+    """Without slots, the keys would take all threads of the event loop."""
     wait = threading.Event()
     async with asyncio.TaskGroup() as group:
         for _ in range(30):
@@ -137,7 +137,7 @@ async def test_slow_operation_waits_for_its_turn(
     admin = await world.identity("admin", "Key Vault Administrator")
     taken: list[str] = []
 
-    class Full(Turns):
+    class Full(FairSlots):
         def take(self, principal: str) -> Any:
             taken.append(principal)
             raise ShareExceeded(f"{principal} has used its share", source=principal)

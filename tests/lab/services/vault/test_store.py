@@ -26,31 +26,31 @@ from podpass.lab.services.vault.errors import (
 from podpass.lab.services.vault.model import (
     AuditContext,
     MissingObject,
+    ObjectAttributes,
     ObjectState,
     RecoveryPolicy,
-    SecretAttributes,
 )
 from podpass.lab.services.vault.schema import versions
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 from tests.directory.database_faults import corrupt
 
-NOTHING = SecretAttributes(given=frozenset())
+NOTHING = ObjectAttributes(given=frozenset())
 USUAL = RecoveryPolicy()
 
 WRITER = """
 import asyncio, sys, time
 from pathlib import Path
 from podpass.database import Database
-from podpass.lab.services.vault.model import SecretAttributes
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.model import ObjectAttributes
+from podpass.lab.services.vault.store import VaultStore
 from podpass.crypto.secret import Secret
 
 async def main(folder):
-    store = SecretStore(Database(f"sqlite:///{folder}/vault.db"), Path(folder) / "vault.key")
+    store = VaultStore(Database(f"sqlite:///{folder}/vault.db"), Path(folder) / "vault.key")
     await store.open()
     number = 0
     while True:
-        wanted = SecretAttributes(given=frozenset())
+        wanted = ObjectAttributes(given=frozenset())
         made = await store.set("demo-vault", f"s-{number % 7}", Secret(str(number)), wanted, 1.0)
         print(f"s-{number % 7}", made.version, number, flush=True)
         number += 1
@@ -59,8 +59,8 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def create_store(folder: Path) -> SecretStore:
-    return SecretStore(Database(f"sqlite:///{folder}/vault.db"), folder / "vault.key")
+def create_store(folder: Path) -> VaultStore:
+    return VaultStore(Database(f"sqlite:///{folder}/vault.db"), folder / "vault.key")
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def database_url(empty_database_url: str) -> str:
 
 
 @pytest.fixture
-async def store(database_url: str, tmp_path: Path) -> AsyncIterator[SecretStore]:
-    async with SecretStore(Database(database_url), tmp_path / "vault.key") as store:
+async def store(database_url: str, tmp_path: Path) -> AsyncIterator[VaultStore]:
+    async with VaultStore(Database(database_url), tmp_path / "vault.key") as store:
         yield store
 
 
 async def test_latest_version_is_the_last_written_even_if_the_clock_goes_back(
-    store: SecretStore,
+    store: VaultStore,
 ) -> None:
     await store.set("demo-vault", "a", Secret("first"), NOTHING, 2000.0)
     last = await store.set("demo-vault", "a", Secret("second"), NOTHING, 1000.0)
@@ -85,19 +85,19 @@ async def test_latest_version_is_the_last_written_even_if_the_clock_goes_back(
     assert (found.value.reveal(), found.version) == ("second", last.version)
 
 
-async def test_vaults_have_separate_secrets(store: SecretStore) -> None:
+async def test_vaults_have_separate_secrets(store: VaultStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     assert await store.get("other-vault", "a") is None
     assert await store.page("other-vault", after="", limit=9) == []
 
 
-async def test_names_are_case_insensitive(store: SecretStore) -> None:
+async def test_names_are_case_insensitive(store: VaultStore) -> None:
     await store.set("demo-vault", "Name", Secret("x"), NOTHING, 1.0)
     await store.set("demo-vault", "nAME", Secret("y"), NOTHING, 1.0)
     assert [each.name for each in await store.page("demo-vault", after="", limit=9)] == ["Name"]
 
 
-async def test_deleted_secret_blocks_its_name_until_it_is_purged(store: SecretStore) -> None:
+async def test_deleted_secret_blocks_its_name_until_it_is_purged(store: VaultStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     gone = await store.delete("demo-vault", "a", 100.0, USUAL)
     assert gone is not None
@@ -112,19 +112,19 @@ async def test_deleted_secret_blocks_its_name_until_it_is_purged(store: SecretSt
     assert len(await store.page_versions("demo-vault", "a", after=0, limit=9)) == 1
 
 
-async def test_live_secret_cannot_be_purged_or_recovered(store: SecretStore) -> None:
+async def test_live_secret_cannot_be_purged_or_recovered(store: VaultStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     assert not await store.purge("demo-vault", "a")
     assert await store.recover("demo-vault", "a") is None
     assert await store.get("demo-vault", "a") is not None
 
 
-async def test_update_changes_only_given_attributes(store: SecretStore) -> None:
-    whole = SecretAttributes(
+async def test_update_changes_only_given_attributes(store: VaultStore) -> None:
+    whole = ObjectAttributes(
         given=frozenset({"content_type", "tags"}), content_type="text/plain", tags={"a": "b"}
     )
     made = await store.set("demo-vault", "a", Secret("x"), whole, 1.0)
-    off = SecretAttributes(given=frozenset({"enabled"}), enabled=False)
+    off = ObjectAttributes(given=frozenset({"enabled"}), enabled=False)
     changed = await store.update("demo-vault", "a", made.version, off, 5.0)
     assert changed is not None
     assert (changed.enabled, changed.content_type, changed.tags) == (
@@ -135,7 +135,7 @@ async def test_update_changes_only_given_attributes(store: SecretStore) -> None:
     assert (changed.created, changed.updated) == (1, 5)
 
 
-async def test_missing_or_deleted_secret_is_not_updated(store: SecretStore) -> None:
+async def test_missing_or_deleted_secret_is_not_updated(store: VaultStore) -> None:
     assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     await store.delete("demo-vault", "a", 1.0, USUAL)
@@ -167,25 +167,25 @@ async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> No
             await store.get("demo-vault", "mine")
 
 
-async def test_change_of_an_outdated_state_is_refused(store: SecretStore) -> None:
+async def test_change_of_an_outdated_state_is_refused(store: VaultStore) -> None:
     """Otherwise one of two requests at the same time would lose what the other one has written."""
-    first = ObjectState(vault="one/certificates", name="www", settings={"number": 1})
+    first = ObjectState(collection="one/certificates", name="www", settings={"number": 1})
     second = replace(first, settings={"number": 2})
-    missing = MissingObject(vault=first.vault, name=first.name)
+    missing = MissingObject(collection=first.collection, name=first.name)
     await store.put_states([first], expected=missing)
     await store.put_states([second], expected=first)
     for outdated in (missing, first):
         with pytest.raises(OutdatedState):
             await store.put_states([first], expected=outdated)
-    assert await store.find(first.vault, first.name) == second
+    assert await store.find(first.collection, first.name) == second
 
 
-async def test_sealed_value_of_settings_opens_for_its_object_only(store: SecretStore) -> None:
+async def test_sealed_value_of_settings_opens_for_its_object_only(store: VaultStore) -> None:
     """An attack: the private key of an operation is copied to another certificate, or to an issuer."""
-    mine = ObjectState(vault="one/certificates", name="Mine")
+    mine = ObjectState(collection="one/certificates", name="Mine")
     sealed = store.seal_text(Secret("x"), mine)
     assert store.open_text(sealed, replace(mine, name="mINE")).reveal() == "x"
-    for other in (replace(mine, name="theirs"), replace(mine, vault="two/certificates")):
+    for other in (replace(mine, name="theirs"), replace(mine, collection="two/certificates")):
         with pytest.raises(InvalidSealingKey):
             store.open_text(sealed, other)
 
@@ -255,7 +255,7 @@ async def test_acknowledged_writes_survive_sigkill(tmp_path: Path) -> None:
 
 
 async def test_secrets_are_counted_by_vault_without_versions_and_deleted_ones(
-    store: SecretStore,
+    store: VaultStore,
 ) -> None:
     for vault, name in (("one", "a"), ("one", "a"), ("one", "b"), ("one", "c"), ("two", "a")):
         await store.set(vault, name, Secret("x"), NOTHING, 1000.0)
@@ -264,7 +264,7 @@ async def test_secrets_are_counted_by_vault_without_versions_and_deleted_ones(
     assert await store.counts() == {"one": 2}
 
 
-async def test_expired_secret_is_purged_at_the_exact_second(store: SecretStore) -> None:
+async def test_expired_secret_is_purged_at_the_exact_second(store: VaultStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     await store.set("demo-vault", "b", Secret("x"), NOTHING, 1.0)
     gone = await store.delete("demo-vault", "a", 100.0, RecoveryPolicy(days=7))
@@ -277,7 +277,7 @@ async def test_expired_secret_is_purged_at_the_exact_second(store: SecretStore) 
     assert await store.get("demo-vault", "b") is not None
 
 
-async def test_clearing_a_vault_leaves_the_others(store: SecretStore) -> None:
+async def test_clearing_a_vault_leaves_the_others(store: VaultStore) -> None:
     for vault in ("one", "two"):
         await store.set(vault, "a", Secret("x"), NOTHING, 1.0)
     await store.delete("one", "a", 1.0, USUAL)
@@ -290,7 +290,7 @@ async def test_clearing_a_vault_leaves_the_others(store: SecretStore) -> None:
 
 
 async def test_change_is_rolled_back_if_audit_entry_fails(
-    store: SecretStore, database_url: str
+    store: VaultStore, database_url: str
 ) -> None:
     audit = AuditContext(action="set", base="https://demo", now=1.0)
     async with Database(database_url) as database:
@@ -316,9 +316,9 @@ async def test_change_is_rolled_back_if_audit_entry_fails(
 
 
 async def test_backup_restores_all_versions_with_attributes(
-    store: SecretStore,
+    store: VaultStore,
 ) -> None:
-    described = SecretAttributes(
+    described = ObjectAttributes(
         given=frozenset(), content_type="text/plain", tags={"a": "b"}, enabled=False, expires=99
     )
     old = await store.set("one", "Name", Secret("first"), described, 1.0)
@@ -338,7 +338,7 @@ async def test_backup_restores_all_versions_with_attributes(
     )
 
 
-async def test_backup_is_opaque_and_restorable_by_owner_only(store: SecretStore) -> None:
+async def test_backup_is_opaque_and_restorable_by_owner_only(store: VaultStore) -> None:
     await store.set("one", "Name", Secret("a-value-to-look-for"), NOTHING, 1.0)
     blob = await store.backup("one", "Name", "tenant\nsubscription")
     assert blob is not None
@@ -350,7 +350,7 @@ async def test_backup_is_opaque_and_restorable_by_owner_only(store: SecretStore)
     assert await store.vaults() == {"one"}
 
 
-async def test_changed_or_foreign_backup_is_refused(store: SecretStore, tmp_path: Path) -> None:
+async def test_changed_or_foreign_backup_is_refused(store: VaultStore, tmp_path: Path) -> None:
     """Attack group 31: forged blobs."""
     await store.set("one", "a", Secret("x"), NOTHING, 1.0)
     blob = await store.backup("one", "a", "me")
@@ -366,9 +366,7 @@ async def test_changed_or_foreign_backup_is_refused(store: SecretStore, tmp_path
             await store.restore("two", forged, "me")
 
 
-async def test_sealed_value_is_not_accepted_as_backup(
-    store: SecretStore, database_url: str
-) -> None:
+async def test_sealed_value_is_not_accepted_as_backup(store: VaultStore, database_url: str) -> None:
     await store.set("one", "a", Secret('[{"name":"b","value":"x"}]'), NOTHING, 1.0)
     async with Database(database_url) as database:
         query = select(versions.c.sealed)
@@ -378,7 +376,7 @@ async def test_sealed_value_is_not_accepted_as_backup(
             await store.restore("two", sealed, owner)
 
 
-async def test_restore_never_replaces_a_secret(store: SecretStore) -> None:
+async def test_restore_never_replaces_a_secret(store: VaultStore) -> None:
     await store.set("one", "a", Secret("x"), NOTHING, 1.0)
     blob = await store.backup("one", "a", "me")
     assert blob is not None
@@ -392,7 +390,7 @@ async def test_restore_never_replaces_a_secret(store: SecretStore) -> None:
     assert (await store.restore("one", blob, "me")).value.reveal() == "x"
 
 
-async def test_backup_is_limited_to_500_versions(store: SecretStore) -> None:
+async def test_backup_is_limited_to_500_versions(store: VaultStore) -> None:
     for number in range(500):
         await store.set("one", "a", Secret(str(number)), NOTHING, 1.0)
     blob = await store.backup("one", "a", "me")
@@ -405,7 +403,7 @@ async def test_backup_is_limited_to_500_versions(store: SecretStore) -> None:
 
 
 async def test_backup_is_limited_in_bytes(
-    store: SecretStore, monkeypatch: pytest.MonkeyPatch
+    store: VaultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.set("one", "a", Secret("\u00e9" * 100), NOTHING, 1.0)
     monkeypatch.setattr("podpass.lab.services.vault.backups.MAX_BYTES", 250)

@@ -4,7 +4,7 @@ from podpass.lab.services.model import Service, late
 
 SERVICE = Service(
     name="connector",
-    requires=("clusters",),
+    requires=("clusters", "vault"),
     directory=late("connector.store:EXTENSION"),
     provider=late("connector.resource_manager:PROVIDER"),
     seed=late("connector.seed:SECTION"),

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from podpass.directory.model import Vault, VaultAccess
 from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import OperationContext
 from podpass.lab.services.clusters.context import cluster_of
@@ -12,6 +11,7 @@ from podpass.lab.services.connector import setup
 from podpass.lab.services.connector import wire as linker_wire
 from podpass.lab.services.connector.model import Linker
 from podpass.lab.services.connector.wire import LinkerRequest
+from podpass.lab.services.vault.model import Vault, VaultAccess
 
 _Check = tuple[str, str]
 

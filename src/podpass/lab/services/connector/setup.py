@@ -21,8 +21,6 @@ from podpass.directory.model import (
     OtherResource,
     RoleAssignment,
     RoleDefinition,
-    Vault,
-    VaultAccess,
     WriteResult,
 )
 from podpass.directory.resource_manager import errors, federated_credentials, role_assignments, wire
@@ -39,6 +37,8 @@ from podpass.lab.services.connector.model import Linker, linker_id
 from podpass.lab.services.connector.store import LinkerChange, Linkers
 from podpass.lab.services.connector.targets import TargetKind, TargetName
 from podpass.lab.services.connector.wire import LinkerRequest
+from podpass.lab.services.vault.model import Vault, VaultAccess
+from podpass.lab.services.vault.vaults import Vaults
 
 # The permission of the extension that Service Connector installs to write into a cluster.
 _EXTENSIONS_WRITE = "Microsoft.KubernetesConfiguration/extensions/write"
@@ -147,7 +147,7 @@ async def find_target(context: OperationContext, target_id: str) -> ConnectionTa
     if await context.directory.groups.get(context.subscription_id, name.group) is None:
         raise errors.group_not_found(name.group)
     if kind.type == targets.VAULT:
-        vault = await context.directory.vaults.get(name.name)
+        vault = await context.directory.store(Vaults).get(name.name)
         if vault is None or vault.resource_id.lower() != name.resource_id.lower():
             raise errors.resource_not_found(kind.type, name.name, name.group)
         return ConnectionTarget(

@@ -12,10 +12,9 @@ from podpass.directory.model import (
     FederatedCredential,
     Identity,
     RoleAssignment,
-    Vault,
     WriteResult,
 )
-from podpass.directory.store import identity_writes, role_assignments, vaults
+from podpass.directory.store import identity_writes, role_assignments
 from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.identity_queries import is_below
 from podpass.directory.store.rows import from_json, to_json
@@ -25,6 +24,8 @@ from podpass.lab.services.clusters import store as clusters
 from podpass.lab.services.clusters.model import Cluster
 from podpass.lab.services.connector.model import TYPE, Linker, linker_id
 from podpass.lab.services.connector.roles import SERVICE_ROLES
+from podpass.lab.services.vault import vaults
+from podpass.lab.services.vault.model import Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,8 +53,9 @@ async def list_hosts(
     directory: Directory, subscription_id: str, served: Iterable[str]
 ) -> list[str]:
     """List the hosts of all accounts, for the services that are served."""
+    accounts = await list_accounts(directory, subscription_id) if served else []
     return [
         f"{account.name}.{service}.{names.STORAGE_SUFFIX}"
-        for account in await list_accounts(directory, subscription_id)
+        for account in accounts
         for service in served
     ]

@@ -14,8 +14,8 @@ import orjson
 from podpass import database, log
 from podpass.clock import Clock
 from podpass.directory.actor import Actor, acting
-from podpass.directory.model import Vault
 from podpass.directory.resources import VAULT_APP_ID, audiences
+from podpass.directory.store.directory import Directory
 from podpass.errors import Error
 from podpass.http.api_frame import (
     ApiFrame,
@@ -38,13 +38,14 @@ from podpass.http.server import (
     read_decoded_body,
 )
 from podpass.lab.services.vault import authorization, errors, hosts, router, wire
-from podpass.lab.services.vault.authorization import VaultDirectory
+from podpass.lab.services.vault.model import Vault
 from podpass.lab.services.vault.request import VaultRequest, VaultResponse
+from podpass.lab.services.vault.settings import VaultSettings
 from podpass.lab.services.vault.slow_work import WorkLimits
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource import checks, guard
 from podpass.resource.guard import KeySource, Principal
-from podpass.settings import VaultSettings
 
 _NO_CONTENT = 204
 _MAX_SEGMENTS = 10
@@ -61,8 +62,8 @@ class _Progress(RequestProgress):
 
 def create_app(
     settings: VaultSettings,
-    directory: VaultDirectory,
-    store: SecretStore,
+    directory: Directory,
+    store: VaultStore,
     keys: KeySource,
     clock: Clock,
 ) -> App:
@@ -79,13 +80,14 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
     def __init__(
         self,
         settings: VaultSettings,
-        directory: VaultDirectory,
-        store: SecretStore,
+        directory: Directory,
+        store: VaultStore,
         keys: KeySource,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._directory = directory
+        self._vaults = directory.store(Vaults)
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -132,7 +134,7 @@ class _VaultApp(ApiFrame[VaultResponse, _Progress]):
 
     async def serve(self, scope: Scope, receive: Receive, progress: _Progress) -> VaultResponse:
         host = hosts.parse_host(header(scope, b"host"), self._settings.origins)
-        found = await authorization.find_vault(self._directory, host.vault)
+        found = await authorization.find_vault(self._vaults, host.vault)
         progress.asked = f"{scope['method']} in vault {found.name}"
         progress.facts["vault"] = found.name
         progress.challenge = wire.challenge(host.authority, found.tenant_id, host.resource)

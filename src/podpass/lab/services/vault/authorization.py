@@ -4,61 +4,41 @@ The result is the vault and the role or access policy that allows the operation;
 missing permission is raised. The directory is only read.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from podpass.directory import roles
-from podpass.directory.model import (
-    AccessPolicy,
-    DeletedVault,
-    Identity,
-    RoleDefinition,
+from podpass.directory.model import AccessPolicy
+from podpass.directory.store.directory import Directory
+from podpass.lab.services.vault import errors
+from podpass.lab.services.vault.model import (
+    ISSUERS,
+    SECRETS,
+    Kind,
     Vault,
     VaultAccess,
 )
-from podpass.lab.services.vault import errors
-from podpass.lab.services.vault.model import ISSUERS, SECRETS, Kind
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.resource.checks import Principal
 
 _ALL, _PURGE = "all", "purge"
 _MANAGE_ISSUERS = "manageissuers"
 
 
-class PurgeableVaults(Protocol):
-    """The part of the directory's vault store that the purge needs."""
-
-    async def uids(self) -> frozenset[str]: ...
-    async def purge_expired(self) -> list[DeletedVault]: ...
-
-
-class VaultDirectory(Protocol):
-    """The part of the directory that the vault needs."""
-
-    @property
-    def vaults(self) -> PurgeableVaults: ...
-    async def find_vault(self, name: str) -> Vault | None: ...
-    async def list_vaults(self) -> list[Vault]: ...
-    async def roles_for(self, principal_id: str, scope: str) -> Sequence[RoleDefinition]: ...
-    async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None: ...
-
-
-async def find_vault(directory: VaultDirectory, name: str | None) -> Vault:
+async def find_vault(vaults: Vaults, name: str | None) -> Vault:
     """Return a vault by name, or the only vault if no name is given. Raises VaultNotFound."""
     if name is not None:
-        if (found := await directory.find_vault(name)) is None:
+        if (found := await vaults.get(name)) is None:
             raise errors.VaultNotFound(f"This instance has no vault {name}.", vault=name)
         return found
-    vaults = await directory.list_vaults()
-    if len(vaults) != 1:
+    stored = await vaults.list()
+    if len(stored) != 1:
         raise errors.VaultNotFound(
-            f"This instance has {len(vaults)} vaults, so the host must select one.",
+            f"This instance has {len(stored)} vaults, so the host must select one.",
             hint="use the host name of the vault",
         )
-    return vaults[0]
+    return stored[0]
 
 
 async def authorize(
-    directory: VaultDirectory,
+    directory: Directory,
     principal: Principal,
     vault: Vault,
     *,
@@ -85,7 +65,7 @@ async def authorize(
     return f"role {role.name} on vault {vault.name}"
 
 
-async def display_name(directory: VaultDirectory, principal: Principal) -> str:
+async def display_name(directory: Directory, principal: Principal) -> str:
     """Return a name of the caller for logs and errors."""
     if principal.is_user:
         return principal.name or principal.object_id

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 
 from podpass.crypto.secret import Secret
-from podpass.lab.services.vault.model import SecretVersion
+from podpass.lab.services.vault.model import ObjectVersion
 
 # The number of versions is Key Vault's limit. The limit of bytes bounds the cost of a request, also of a
 # client that does not read the response. A backup of an older podpass can have up to MAX_RESTORED_BYTES.
@@ -34,7 +34,7 @@ def seal_context(owner: str) -> str:
     return f"backup\n{owner}"
 
 
-def serialize(versions: Sequence[SecretVersion]) -> Secret:
+def serialize(versions: Sequence[ObjectVersion]) -> Secret:
     """Serialize the versions, oldest first."""
     items = [
         {"value": one.value.reveal()}
@@ -46,9 +46,9 @@ def serialize(versions: Sequence[SecretVersion]) -> Secret:
     return Secret(json.dumps(items, default=dict, ensure_ascii=False, separators=(",", ":")))
 
 
-def deserialize(text: Secret, vault: str) -> list[SecretVersion]:
+def deserialize(text: Secret, vault: str) -> list[ObjectVersion]:
     """Deserialize the versions of an unsealed backup, for any vault of the owner."""
-    blank = SecretVersion(vault=vault, name="", version="", ordinal=0, value=Secret(""))
+    blank = ObjectVersion(collection=vault, name="", version="", ordinal=0, value=Secret(""))
     return [
         dataclasses.replace(blank, **{**one, "value": Secret(one["value"])})
         for one in json.loads(text.reveal())

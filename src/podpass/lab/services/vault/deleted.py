@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from podpass.directory import naming
 from podpass.directory.errors import PurgeProtected
-from podpass.directory.model import DeletedVault
 from podpass.directory.resource_manager import errors, locations, operations, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
@@ -13,19 +11,21 @@ from podpass.directory.resource_manager.model import (
     Route,
 )
 from podpass.lab.services.vault import vault_json
+from podpass.lab.services.vault.model import TYPE, DeletedVault, vault_name_fault
+from podpass.lab.services.vault.vaults import Vaults
 
 _PROVIDER = "Microsoft.KeyVault"
 _READ = f"{_PROVIDER}/locations/deletedVaults/read"
 
 
 async def _list(context: OperationContext) -> ManagerResponse:
-    gone = await context.directory.vaults.deleted(context.subscription_id)
+    gone = await context.directory.store(Vaults).deleted(context.subscription_id)
     return wire.list_response(vault_json.deleted_to_json(context, one) for one in gone)
 
 
 async def _require_deleted_vault(context: OperationContext) -> DeletedVault:
     location = locations.normalize(context.params["location"])
-    gone = await context.directory.vaults.deleted(
+    gone = await context.directory.store(Vaults).deleted(
         context.subscription_id, location=location, name=context.name
     )
     if not gone:
@@ -45,7 +45,7 @@ async def _purge(context: OperationContext) -> ManagerResponse:
     gone = await _require_deleted_vault(context)
     try:
         # The secrets of the vault become unreachable; the vault service deletes them in the background.
-        await context.directory.vaults.purge(gone.vault.name)
+        await context.directory.store(Vaults).purge(gone.vault.name)
     except PurgeProtected as exc:
         raise errors.ManagerError(
             405,
@@ -65,7 +65,7 @@ def _name_check_handler(kind: str) -> Callable[[OperationContext], Awaitable[Man
         if (wire.text(context.body, "type") or kind).lower() != kind.lower():
             raise errors.bad_request("BadRequest", f"'type' must be {kind}.")
         name = (wire.text(context.body, "name") or "").lower()
-        if (fault := naming.vault_name_fault(name)) is not None:
+        if (fault := vault_name_fault(name)) is not None:
             return _unavailable("AccountNameInvalid", f"{fault.message}.")
         return await _check_vault_name(context, name)
 
@@ -73,8 +73,8 @@ def _name_check_handler(kind: str) -> Callable[[OperationContext], Awaitable[Man
 
 
 async def _check_vault_name(context: OperationContext, name: str) -> ManagerResponse:
-    deleted = await context.directory.vaults.deleted(name=name)
-    if deleted or await context.directory.vaults.get(name) is not None:
+    deleted = await context.directory.store(Vaults).deleted(name=name)
+    if deleted or await context.directory.store(Vaults).get(name) is not None:
         state = "A deleted vault that can be recovered" if deleted else "A vault"
         return _unavailable("AlreadyExists", f"{state} already has the name '{name}'.")
     return ManagerResponse(body={"nameAvailable": True})
@@ -138,7 +138,7 @@ ROUTES = (
             run=_purge,
         ),
     ),
-    _name_check_route("checkNameAvailability", vault_json.TYPE),
+    _name_check_route("checkNameAvailability", TYPE),
     _name_check_route("checkMhsmNameAvailability", _HSM),
     _empty_list_route(f"{_PATH}/managedHSMs", f"{_PROVIDER}/managedHSMs/read"),
     _empty_list_route(f"{_PATH}/deletedManagedHSMs", f"{_PROVIDER}/deletedManagedHsms/read"),

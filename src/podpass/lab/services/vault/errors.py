@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 from podpass import names
 from podpass.database import DatabaseFailed
-from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
 from podpass.http.server import BodyRefused
-from podpass.lab.services.vault.model import Kind
+from podpass.lab.services.vault.model import Kind, Vault
 from podpass.resource.checks import Check, Principal, TokenRefused
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from podpass.lab.services.vault.errors import VaultNotFound
-from podpass.settings import VaultOrigin
+from podpass.lab.services.vault.settings import VaultOrigin
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 

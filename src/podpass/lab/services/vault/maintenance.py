@@ -12,7 +12,6 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.database import CorruptRowError, DatabaseFailed
 from podpass.errors import Error
-from podpass.lab.services.vault.authorization import VaultDirectory
 from podpass.lab.services.vault.certificates import issuing
 from podpass.lab.services.vault.errors import OutdatedState
 from podpass.lab.services.vault.keys import rotation
@@ -25,7 +24,8 @@ from podpass.lab.services.vault.model import (
     vault_key,
     vault_of,
 )
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults
 from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ INTERVAL_SECONDS = 60.0
 _BATCH = 100
 _DAY = 24 * 3600
 # The action gets the object, and an audit context without an action.
-_ACTIONS: Mapping[str, Callable[[SecretStore, ObjectState, AuditContext], Awaitable[None]]] = {
+_ACTIONS: Mapping[str, Callable[[VaultStore, ObjectState, AuditContext], Awaitable[None]]] = {
     KEYS.suffix: rotation.rotate_due,
     CERTIFICATES.suffix: issuing.run_due,
 }
@@ -43,8 +43,8 @@ _ACTIONS: Mapping[str, Callable[[SecretStore, ObjectState, AuditContext], Awaita
 class Maintenance:
     """The scheduled work of all vaults of an instance."""
 
-    def __init__(self, directory: VaultDirectory, store: SecretStore, clock: Clock) -> None:
-        self._directory = directory
+    def __init__(self, vaults: Vaults, store: VaultStore, clock: Clock) -> None:
+        self._vaults = vaults
         self._store = store
         self._clock = clock
         self._busy = asyncio.Lock()
@@ -73,11 +73,11 @@ class Maintenance:
             await self._run_actions(self._clock())
 
     async def _purge(self) -> None:
-        await self._directory.vaults.purge_expired()
+        await self._vaults.purge_expired()
         purged = await self._store.purge_expired(self._clock())
         # Secrets are read before vaults: secrets of a vault that is created in between are no orphans.
         stored = await self._store.vaults()
-        orphans = stored - await self._directory.vaults.uids()
+        orphans = stored - await self._vaults.uids()
         if orphans:
             purged += await self._store.clear(orphans)
         if purged:
@@ -87,11 +87,11 @@ class Maintenance:
         found = await self._store.due(now, limit=_BATCH)
         if not found:
             return
-        vaults = {vault_key(vault): vault for vault in await self._directory.list_vaults()}
+        vaults = {vault_key(vault): vault for vault in await self._vaults.list()}
         while found:
             for each in found:
                 # The objects of a deleted vault stay as they are.
-                if (vault := vaults.get(vault_of(each.vault))) is not None:
+                if (vault := vaults.get(vault_of(each.collection))) is not None:
                     await self._run_action(each, vault.name, now)
             found = await self._store.due(now, limit=_BATCH, after=found[-1])
 
@@ -100,7 +100,7 @@ class Maintenance:
 
         The next change of the object or its policy plans it again.
         """
-        kind, base = kind_of(found.vault), f"https://{vault}.{names.VAULT_SUFFIX}"
+        kind, base = kind_of(found.collection), f"https://{vault}.{names.VAULT_SUFFIX}"
         # An action that is still due after its success, such as a renewal by a CA that expires soon,
         # would repeat at every run.
         later: int | None = int(now) + _DAY

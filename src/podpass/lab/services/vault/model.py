@@ -1,20 +1,78 @@
-"""Data types of the vault: objects, their versions and attributes. Times are seconds since 1970."""
+"""Data types of Key Vault: vaults, their objects, versions and attributes. Times are seconds since 1970."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from podpass.crypto.secret import Secret
-from podpass.directory.model import AuditEntry, Vault
+from podpass.directory import naming, resource_ids
+from podpass.directory.model import VAULT_TYPE, AccessPolicy, AuditEntry
 from podpass.directory.store import audit_writer
 
+TYPE = VAULT_TYPE
 _MAX_DAYS = 90
+_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
+
+
+class VaultAccess(StrEnum):
+    """How a vault authorizes callers: by role assignments or by its access policies."""
+
+    ROLES = "rbac"
+    POLICIES = "access-policies"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """A key vault; `name` is the first label of its host name, lower case.
+
+    `uid` identifies its secrets, so that a vault never has the secrets of a purged vault of its name.
+    """
+
+    name: str
+    tenant_id: str
+    location: str
+    resource_id: str
+    uid: str = ""
+    access: VaultAccess = VaultAccess.ROLES
+    policies: tuple[AccessPolicy, ...] = ()
+    retention_days: int = 90
+    purge_protection: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedVault:
+    """A soft-deleted vault. It can be recovered until `purge_on`."""
+
+    vault: Vault
+    deleted: float
+    purge_on: float
+
+
+def vault_id(subscription_id: str, group: str, name: str) -> str:
+    """Return the id of a key vault."""
+    return f"{resource_ids.group_id(subscription_id, group)}/providers/{TYPE}/{name}"
+
+
+def vault_name_fault(name: str) -> naming.Fault | None:
+    """Return the fault of a vault name, or None."""
+    if _NAME.fullmatch(name) and len(name) <= 24:
+        return None
+    return naming.Fault(
+        field="name",
+        message=f"name {name!r}: want 3 to 24 lower-case letters, digits and single '-',"
+        " beginning with a letter and ending with a letter or digit",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of objects of a vault; `suffix` is the end of the shelf that the store keeps them on.
+    """A kind of objects of a vault; `suffix` is the end of the key of their collection.
 
     `owner` is the noun of the kind whose paths and permissions include those of this one.
     """
@@ -43,7 +101,7 @@ class Kind:
         return self.noun.capitalize()
 
 
-# A shelf of secrets has no suffix: older versions of podpass had secrets only.
+# A collection of secrets has no suffix: older versions of podpass had secrets only.
 SECRETS = Kind(noun="secret", suffix="")
 KEYS = Kind(noun="key", suffix="/keys")
 CERTIFICATES = Kind(noun="certificate", suffix="/certificates")
@@ -77,24 +135,24 @@ def vault_key(vault: Vault) -> str:
     return vault.uid or vault.name
 
 
-def shelf(vault: Vault, kind: Kind) -> str:
-    """Return the key under which a vault's objects of one kind are stored."""
+def collection_of(vault: Vault, kind: Kind) -> str:
+    """Return the key of a collection: the objects of one kind in one vault."""
     return f"{vault_key(vault)}{kind.suffix}"
 
 
-def list_shelves(vault: str) -> list[str]:
-    """Return the shelves of a vault, by its key."""
+def list_collections(vault: str) -> list[str]:
+    """Return the collections of a vault, by its key."""
     return [f"{vault}{suffix}" for suffix in _BY_SUFFIX]
 
 
-def vault_of(shelf: str) -> str:
-    """Return the key of the vault that a shelf belongs to."""
-    return shelf.partition("/")[0]
+def vault_of(collection: str) -> str:
+    """Return the key of the vault that a collection belongs to."""
+    return collection.partition("/")[0]
 
 
-def kind_of(shelf: str) -> Kind:
-    """Return the kind of the objects on a shelf."""
-    return _BY_SUFFIX[shelf.removeprefix(vault_of(shelf))]
+def kind_of(collection: str) -> Kind:
+    """Return the kind of the objects in a collection."""
+    return _BY_SUFFIX[collection.removeprefix(vault_of(collection))]
 
 
 def backup_owner(vault: Vault, kind: Kind = SECRETS) -> str:
@@ -114,7 +172,7 @@ class ObjectState:
     `settings` is JSON, such as a rotation policy; `next_action` is the time of the next rotation or renewal.
     """
 
-    vault: str
+    collection: str
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     next_action: int | None = None
@@ -131,20 +189,20 @@ class ObjectState:
 class MissingObject:
     """An object that does not exist, as the expected state of a write."""
 
-    vault: str
+    collection: str
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SecretVersion:
+class ObjectVersion:
     """One version of a secret, a key or a certificate.
 
-    `vault` is the shelf; `version` is 32 hex digits; `ordinal` increases with every version, so the latest
+    `version` is 32 hex digits; `ordinal` increases with every version, so the latest
     version has the highest one, independent of the clock. `document` is JSON that is not sealed. `settings`,
     `deleted` and `purge_on` belong to the object, and are the same for all its versions.
     """
 
-    vault: str
+    collection: str
     name: str
     version: str
     ordinal: int
@@ -168,7 +226,7 @@ class SecretVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SecretAttributes:
+class ObjectAttributes:
     """The attributes that a caller sets; a field that is not in `given` keeps its value or its default."""
 
     given: frozenset[str]
@@ -181,11 +239,11 @@ class SecretAttributes:
 
 
 def new_version(
-    shelf: str, name: str, value: Secret, attributes: SecretAttributes, now: float
-) -> SecretVersion:
+    collection: str, name: str, value: Secret, attributes: ObjectAttributes, now: float
+) -> ObjectVersion:
     """Return a version to write, with an ID of its own."""
-    return SecretVersion(
-        vault=shelf,
+    return ObjectVersion(
+        collection=collection,
         name=name,
         version=uuid.uuid4().hex,
         ordinal=0,
@@ -209,9 +267,9 @@ class AuditContext:
     base: str
     now: float
 
-    def entry(self, found: "ObjectState | SecretVersion", *, deleted: bool = False) -> AuditEntry:
+    def entry(self, found: "ObjectState | ObjectVersion", *, deleted: bool = False) -> AuditEntry:
         """Return the audit entry of the change of an object or a version."""
-        path = f"{'deleted' if deleted else ''}{kind_of(found.vault).path}/{found.name}"
-        if isinstance(found, SecretVersion):
+        path = f"{'deleted' if deleted else ''}{kind_of(found.collection).path}/{found.name}"
+        if isinstance(found, ObjectVersion):
             path = f"{path}/{found.version}"
         return audit_writer.create_entry(self.action, f"{self.base}/{path}", self.now)

@@ -7,23 +7,22 @@ from typing import Any, Protocol
 from podpass.lab.services.vault import errors, wire
 from podpass.lab.services.vault.model import (
     SECRETS,
+    TYPE,
     Kind,
     ObjectState,
-    SecretVersion,
+    ObjectVersion,
     backup_owner,
     recovery_policy,
 )
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import Restored
 
-PROVIDER = "Microsoft.KeyVault/vaults"
-
 
 class Item(Protocol):
     """Returns the JSON of a version in a list, with the ID of the version or that of the object."""
 
     def __call__(
-        self, site: wire.VaultContext, found: SecretVersion, /, *, version: bool
+        self, site: wire.VaultContext, found: ObjectVersion, /, *, version: bool
     ) -> dict[str, Any]: ...
 
 
@@ -31,17 +30,17 @@ class Item(Protocol):
 class View:
     """How objects of a kind are shown.
 
-    `item` is for lists, `bundle` for answers about one object. `views` returns the shelves with the views of
-    an object, which are deleted with it; `prepare` returns what to write for a backup. `unissued` returns
+    `item` is for lists, `bundle` for answers about one object. `views` returns the collections with the views
+    of an object, which are deleted with it; `prepare` returns what to write for a backup. `unissued` returns
     what is shown of an object without versions, if the kind has such objects.
     """
 
     kind: Kind
     item: Item
-    bundle: Callable[[wire.VaultContext, SecretVersion], dict[str, Any]]
+    bundle: Callable[[wire.VaultContext, ObjectVersion], dict[str, Any]]
     views: Callable[[VaultRequest], Sequence[str]] = lambda _: ()
-    prepare: Callable[[VaultRequest], Callable[[Sequence[SecretVersion]], Restored]] | None = None
-    unissued: Callable[[ObjectState], SecretVersion] | None = None
+    prepare: Callable[[VaultRequest], Callable[[Sequence[ObjectVersion]], Restored]] | None = None
+    unissued: Callable[[ObjectState], ObjectVersion] | None = None
 
 
 class _Common:
@@ -67,19 +66,21 @@ class _Common:
 
     async def _find_page(
         self, request: VaultRequest, after: str, limit: int, *, deleted: bool = False
-    ) -> Sequence[SecretVersion]:
+    ) -> Sequence[ObjectVersion]:
         """List the latest versions, and at the caller's request the objects without versions."""
         store, unissued = request.store, self._view.unissued
-        found = await store.page(request.shelf, after=after, limit=limit, deleted=deleted)
+        found = await store.page(request.collection, after=after, limit=limit, deleted=deleted)
         if unissued is None or request.query.get("includePending", "").lower() != "true":
             return found
         by_name = {each.name: each for each in found}
-        states = await store.page_states(request.shelf, after=after, limit=limit, deleted=deleted)
+        states = await store.page_states(
+            request.collection, after=after, limit=limit, deleted=deleted
+        )
         return [by_name.get(each.name) or unissued(each) for each in states]
 
     def _require(
-        self, request: VaultRequest, found: SecretVersion | ObjectState | None
-    ) -> SecretVersion:
+        self, request: VaultRequest, found: ObjectVersion | ObjectState | None
+    ) -> ObjectVersion:
         """Return a version that was found, or what is shown of an object without versions.
 
         Raises ObjectNotFound.
@@ -96,7 +97,7 @@ class _Common:
             raise errors.BadParameter("The $skiptoken is invalid.")
         ordinal = int(after[:18] or 0)
         found = await request.store.page_versions(
-            request.shelf, request.name, after=ordinal, limit=limit + 1
+            request.collection, request.name, after=ordinal, limit=limit + 1
         )
         items = [self._view.item(request.context, one, version=True) for one in found[:limit]]
         last = str(found[limit - 1].ordinal) if len(found) > limit else None
@@ -106,7 +107,7 @@ class _Common:
 
     async def delete(self, request: VaultRequest) -> VaultResponse:
         deleted = await request.store.delete(
-            request.shelf,
+            request.collection,
             request.name,
             request.now,
             recovery_policy(request.vault),
@@ -116,17 +117,19 @@ class _Common:
         return self._deleted(request, self._require(request, deleted))
 
     async def get_deleted(self, request: VaultRequest) -> VaultResponse:
-        store, shelf, name = request.store, request.shelf, request.name
-        found = await store.get_deleted(shelf, name) or await store.find(shelf, name, deleted=True)
+        store, collection, name = request.store, request.collection, request.name
+        found = await store.get_deleted(collection, name) or await store.find(
+            collection, name, deleted=True
+        )
         return self._deleted(request, self._require(request, found))
 
-    def _deleted(self, request: VaultRequest, found: SecretVersion) -> VaultResponse:
+    def _deleted(self, request: VaultRequest, found: ObjectVersion) -> VaultResponse:
         bundle = self._view.bundle(request.context, found)
         return VaultResponse(body=wire.deleted(request.context, found, bundle))
 
     async def recover(self, request: VaultRequest) -> VaultResponse:
         recovered = await request.store.recover(
-            request.shelf, request.name, request.audit, views=self._view.views(request)
+            request.collection, request.name, request.audit, views=self._view.views(request)
         )
         found = self._require(request, recovered)
         return VaultResponse(body=self._view.bundle(request.context, found))
@@ -134,18 +137,18 @@ class _Common:
     async def purge(self, request: VaultRequest) -> VaultResponse:
         store, name = request.store, request.name
         if request.vault.purge_protection:
-            if await store.find(request.shelf, name, deleted=True) is None:
+            if await store.find(request.collection, name, deleted=True) is None:
                 raise errors.not_found(request.kind, name)
             raise errors.purge_protected(request.vault, request.kind)
         views = self._view.views(request)
-        if not await store.purge(request.shelf, name, request.audit, views=views):
+        if not await store.purge(request.collection, name, request.audit, views=views):
             raise errors.not_found(request.kind, name)
         return VaultResponse(status=204)
 
     async def backup(self, request: VaultRequest) -> VaultResponse:
         owner = backup_owner(request.vault, request.kind)
-        async with request.turn(request.limits.backups):
-            blob = await request.store.backup(request.shelf, request.name, owner)
+        async with request.slot(request.limits.backups):
+            blob = await request.store.backup(request.collection, request.name, owner)
         if blob is None:
             raise errors.not_found(request.kind, request.name)
         return VaultResponse(body=wire.backup(blob))
@@ -153,9 +156,9 @@ class _Common:
     async def restore(self, request: VaultRequest) -> VaultResponse:
         blob = wire.parse_restore(request.body)
         prepare = self._view.prepare
-        async with request.turn(request.limits.backups):
+        async with request.slot(request.limits.backups):
             restored = await request.store.restore(
-                request.shelf,
+                request.collection,
                 blob,
                 backup_owner(request.vault, request.kind),
                 request.audit,
@@ -167,7 +170,7 @@ class _Common:
 def _page(
     request: VaultRequest,
     items: Sequence[dict[str, Any]],
-    found: Sequence[SecretVersion],
+    found: Sequence[ObjectVersion],
     limit: int,
     collection: str,
 ) -> VaultResponse:
@@ -180,7 +183,7 @@ def paths(view: View) -> Paths:
     """Return the paths of the operations of a kind."""
     kind, served = view.kind, _Common(view)
     noun, plural = kind.noun, kind.plural
-    prefix = f"{PROVIDER}/{plural}"
+    prefix = f"{TYPE}/{plural}"
     # Secrets have two actions to read: this one is without the value.
     read = f"{prefix}/readMetadata/action" if kind is SECRETS else f"{prefix}/read"
 

@@ -30,7 +30,7 @@ async def _get(request: VaultRequest) -> VaultResponse:
 async def _set(request: VaultRequest) -> VaultResponse:
     value, wanted = wire.parse_set(request.body)
     secret = await request.store.set(
-        request.shelf, request.name, value, wanted, request.now, request.audit
+        request.collection, request.name, value, wanted, request.now, request.audit
     )
     return VaultResponse(body=wire.bundle(request.context, secret))
 
@@ -38,7 +38,7 @@ async def _set(request: VaultRequest) -> VaultResponse:
 async def _update(request: VaultRequest) -> VaultResponse:
     wanted = wire.parse_update(request.body)
     changed = await request.store.update(
-        request.shelf, request.name, request.version, wanted, request.now, request.audit
+        request.collection, request.name, request.version, wanted, request.now, request.audit
     )
     return VaultResponse(body=wire.item(request.context, request.require_found(changed)))
 

@@ -1,6 +1,5 @@
 """Key Vault in Resource Manager: its types and routes."""
 
-from podpass.directory import resource_ids
 from podpass.directory.resource_manager import operations
 from podpass.directory.resource_manager.model import (
     OperationContext,
@@ -9,20 +8,21 @@ from podpass.directory.resource_manager.model import (
     ResourceType,
 )
 from podpass.lab.services.vault import deleted, resource_manager
-from podpass.lab.services.vault.vault_json import TYPE
+from podpass.lab.services.vault.model import TYPE, vault_id
+from podpass.lab.services.vault.vaults import Vaults
 
 
 async def _find(context: OperationContext, group: str, name: str) -> str | None:
     """Find a vault; another group may have the vault of this name."""
-    vault = await context.directory.vaults.get(name)
-    expected = resource_ids.vault_id(context.subscription_id, group, name).lower()
+    vault = await context.directory.store(Vaults).get(name)
+    expected = vault_id(context.subscription_id, group, name).lower()
     return vault.resource_id if vault and vault.resource_id.lower() == expected else None
 
 
 async def _page(
     context: OperationContext, group: str | None, after: str | None, limit: int
 ) -> list[Resource]:
-    found = await context.directory.vaults.page(
+    found = await context.directory.store(Vaults).page(
         context.subscription_id, group=group, after=after, limit=limit
     )
     return [

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from podpass.directory.model import Vault
 from podpass.http.server import Headers
 from podpass.http.shares import ShareExceeded
 from podpass.lab.services.vault import errors, wire
@@ -14,12 +13,13 @@ from podpass.lab.services.vault.model import (
     SECRETS,
     AuditContext,
     Kind,
-    SecretVersion,
+    ObjectVersion,
+    Vault,
+    collection_of,
     recovery_policy,
-    shelf,
 )
-from podpass.lab.services.vault.slow_work import Turns, WorkLimits
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.slow_work import FairSlots, WorkLimits
+from podpass.lab.services.vault.store import VaultStore
 
 # Enough for a value of 25 KB with every byte escaped, and its attributes.
 MAX_BODY_BYTES = 256 * 1024
@@ -43,7 +43,7 @@ class VaultRequest:
     `principal` is the object ID of the caller; `limits` are those of all vaults.
     """
 
-    store: SecretStore
+    store: VaultStore
     vault: Vault
     kind: Kind
     base: str
@@ -57,9 +57,9 @@ class VaultRequest:
     limits: WorkLimits
 
     @property
-    def shelf(self) -> str:
+    def collection(self) -> str:
         """Return the key of the vault's objects of this kind in the store."""
-        return shelf(self.vault, self.kind)
+        return collection_of(self.vault, self.kind)
 
     @property
     def audit(self) -> AuditContext:
@@ -71,16 +71,16 @@ class VaultRequest:
         """Return the values of the vault in responses."""
         return wire.VaultContext(base=self.base, recovery=recovery_policy(self.vault))
 
-    def require_found(self, found: SecretVersion | None) -> SecretVersion:
+    def require_found(self, found: ObjectVersion | None) -> ObjectVersion:
         """Return a version that was found. Raises ObjectNotFound."""
         if found is None:
             path = f"{self.name}/{self.version}" if self.version else self.name
             raise errors.not_found(self.kind, path)
         return found
 
-    async def find_version(self) -> SecretVersion:
+    async def find_version(self) -> ObjectVersion:
         """Return the requested version, or the latest one. Raises ObjectNotFound."""
-        return self.require_found(await self.store.get(self.shelf, self.name, self.version))
+        return self.require_found(await self.store.get(self.collection, self.name, self.version))
 
     async def compute(
         self,
@@ -98,15 +98,15 @@ class VaultRequest:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Run a function that may take seconds in a thread, in the caller's turn. Raises Throttled."""
-        async with self.turn(self.limits.generation):
+        """Run a function that may take seconds in a thread, in a slot of the caller. Raises Throttled."""
+        async with self.slot(self.limits.generation):
             return await asyncio.to_thread(function, *args, **kwargs)
 
     @contextlib.asynccontextmanager
-    async def turn(self, turns: Turns) -> AsyncIterator[None]:
-        """Wait for the caller's turn, and hold it until the context ends. Raises Throttled."""
+    async def slot(self, slots: FairSlots) -> AsyncIterator[None]:
+        """Wait for a slot of the caller, and hold it until the context ends. Raises Throttled."""
         with _throttling():
-            async with turns.take(self.principal):
+            async with slots.take(self.principal):
                 yield
 
 

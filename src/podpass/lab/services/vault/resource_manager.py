@@ -6,9 +6,8 @@ Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import resource_ids, roles
+from podpass.directory import roles
 from podpass.directory.errors import NameHeld
-from podpass.directory.model import Vault
 from podpass.directory.resource_manager import (
     errors,
     paging,
@@ -23,7 +22,9 @@ from podpass.directory.resource_manager.model import (
     crud_routes,
 )
 from podpass.lab.services.vault import access_policies, vault_json
-from podpass.lab.services.vault.vault_json import TYPE, to_json
+from podpass.lab.services.vault.model import TYPE, Vault, vault_id
+from podpass.lab.services.vault.vault_json import to_json
+from podpass.lab.services.vault.vaults import Vaults
 
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 _KINDS = ("add", "replace", "remove")
@@ -35,8 +36,8 @@ async def find(context: OperationContext) -> Vault | None:
     Raises ManagerError, ResourceGroupNotFound.
     """
     group = await resources.parent_group(context)
-    vault = await context.directory.vaults.get(context.name)
-    expected_id = resource_ids.vault_id(context.subscription_id, group, context.name).lower()
+    vault = await context.directory.store(Vaults).get(context.name)
+    expected_id = vault_id(context.subscription_id, group, context.name).lower()
     return vault if vault is not None and vault.resource_id.lower() == expected_id else None
 
 
@@ -57,41 +58,41 @@ async def _put(context: OperationContext) -> ManagerResponse:
     if old is not None:
         wire.require_same_location("vault", old.name, old.location, location)
         return await _update(context, old, whole=True)
-    if await context.directory.vaults.get(name) is not None:
+    if await context.directory.store(Vaults).get(name) is not None:
         raise errors.conflict(
             "VaultAlreadyExists",
             f"The vault name '{name}' is used in another resource group; vault names are unique.",
         )
     if mode.lower() == "recover":
         return await _recover(context, name, location)
-    resource_id = resource_ids.vault_id(
-        context.subscription_id, await resources.parent_group(context), name
-    )
+    resource_id = vault_id(context.subscription_id, await resources.parent_group(context), name)
     new = vault_json.parse_new(context, name, location, resource_id)
     try:
-        await context.directory.vaults.put(new, grouped=True)
+        await context.directory.store(Vaults).put(new, grouped=True)
     except NameHeld as exc:
         raise errors.conflict(
             "ConflictError",
             f"A deleted vault has the name '{name}'. Recover it (az keyvault recover), purge it if it has no"
             " purge protection (az keyvault purge), or use another name.",
         ) from exc
-    stored = await context.directory.vaults.get(name)
+    stored = await context.directory.store(Vaults).get(name)
     return ManagerResponse(status=201, body=to_json(context, stored or new))
 
 
 async def _recover(context: OperationContext, name: str, location: str) -> ManagerResponse:
-    deleted = await context.directory.vaults.deleted(
+    deleted = await context.directory.store(Vaults).deleted(
         context.subscription_id, location=location, name=name
     )
-    expected_id = resource_ids.vault_id(context.subscription_id, context.group, name).lower()
+    expected_id = vault_id(context.subscription_id, context.group, name).lower()
     if not deleted or deleted[0].vault.resource_id.lower() != expected_id:
         raise errors.not_found(
             "DeletedVaultNotFound",
             f"There is no deleted vault '{name}' of resource group '{context.group}' in '{location}' to"
             " recover.",
         )
-    return ManagerResponse(body=to_json(context, await context.directory.vaults.recover(name)))
+    return ManagerResponse(
+        body=to_json(context, await context.directory.store(Vaults).recover(name))
+    )
 
 
 async def _patch(context: OperationContext) -> ManagerResponse:
@@ -116,7 +117,7 @@ async def _update(context: OperationContext, old: Vault, *, whole: bool) -> Mana
         )
 
     return ManagerResponse(
-        body=to_json(context, await context.directory.vaults.change(old.name, step))
+        body=to_json(context, await context.directory.store(Vaults).change(old.name, step))
     )
 
 
@@ -128,7 +129,7 @@ async def _delete(context: OperationContext) -> ManagerResponse:
     vault = await find(context)
     if vault is None:
         return ManagerResponse(status=204)
-    await context.directory.vaults.delete(vault.name)
+    await context.directory.store(Vaults).delete(vault.name)
     return ManagerResponse(status=200)
 
 
@@ -137,7 +138,7 @@ async def _list(context: OperationContext) -> ManagerResponse:
     group = await resources.parent_group(context) if context.group else None
 
     async def fetch(after: str | None, limit: int) -> list[Vault]:
-        return await context.directory.vaults.page(
+        return await context.directory.store(Vaults).page(
             context.subscription_id, group=group, after=after, limit=limit
         )
 
@@ -163,7 +164,7 @@ async def _change_policies(context: OperationContext) -> ManagerResponse:
     def step(was: Vault) -> Vault:
         return replace(was, policies=access_policies.apply_change(was.policies, kind, given))
 
-    new = await context.directory.vaults.change(vault.name, step)
+    new = await context.directory.store(Vaults).change(vault.name, step)
     shown = [access_policies.to_json(one) for one in new.policies]
     body: dict[str, Any] = {
         "id": f"{vault.resource_id}/accessPolicies/",

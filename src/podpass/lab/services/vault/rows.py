@@ -8,7 +8,7 @@ from sqlalchemy import Row, Select, func, select
 
 from podpass.crypto.secret import Secret
 from podpass.database import row_decoder
-from podpass.lab.services.vault.model import ObjectState, SecretAttributes, SecretVersion
+from podpass.lab.services.vault.model import ObjectAttributes, ObjectState, ObjectVersion
 from podpass.lab.services.vault.schema import secrets, versions
 
 _SELECT = select(
@@ -61,10 +61,10 @@ def value_context(vault: str, key: str, version: str) -> str:
 
 
 @row_decoder(_SELECT, key=row_context, table="secret_versions")
-def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> SecretVersion:
+def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> ObjectVersion:
     """Decode a row. `unseal` opens its value. Raises CorruptRowError."""
-    return SecretVersion(
-        vault=row.vault,
+    return ObjectVersion(
+        collection=row.vault,
         name=row.name,
         version=row.version,
         ordinal=row.ordinal,
@@ -87,7 +87,7 @@ def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> SecretV
 def to_state(row: Row[Any]) -> ObjectState:
     """Decode the row of an object. Raises CorruptRowError."""
     return ObjectState(
-        vault=row.vault,
+        collection=row.vault,
         name=row.name,
         settings=_load(row.settings),
         next_action=row.next_action,
@@ -105,7 +105,7 @@ def dump(document: Mapping[str, Any]) -> str | None:
     return json.dumps(dict(document), sort_keys=True) if document else None
 
 
-def columns(attributes: SecretAttributes | SecretVersion) -> dict[str, Any]:
+def columns(attributes: ObjectAttributes | ObjectVersion) -> dict[str, Any]:
     """Return the columns of a version's attributes."""
     return {
         "content_type": attributes.content_type,

@@ -1,7 +1,7 @@
 """Tables of the vault. A change here needs a new migration in `migrations`.
 
-The tables have the objects of every kind; `vault` is the shelf: the vault's own id, and the kind. Names are
-compared without case: `key` is the name in lower case.
+The tables have the objects of every kind; `vault` is the collection: the vault's own id, and the kind. Names
+are compared without case: `key` is the name in lower case.
 """
 
 from sqlalchemy import (

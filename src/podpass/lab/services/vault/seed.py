@@ -7,20 +7,21 @@ import yaml
 
 from podpass import names
 from podpass.crypto.secret import Secret
-from podpass.directory import naming
-from podpass.directory.model import Vault, WriteResult
+from podpass.directory.model import WriteResult
 from podpass.directory.roles import RECOVER_SECRET, SET_SECRET
-from podpass.directory.store.integrity import validate_stored_vault
 from podpass.errors import Error
 from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.model import (
+    TYPE,
     AuditContext,
-    SecretAttributes,
-    SecretVersion,
+    ObjectAttributes,
+    ObjectVersion,
+    Vault,
     vault_key,
+    vault_name_fault,
 )
-from podpass.lab.services.vault.store import SecretStore
-from podpass.lab.services.vault.vault_json import TYPE
+from podpass.lab.services.vault.store import VaultStore
+from podpass.lab.services.vault.vaults import Vaults, check_stored
 from podpass.seed.access import parse_access
 from podpass.seed.results import Applied
 from podpass.seed.section import SeedEntry, SeedPlace, SeedSection
@@ -41,7 +42,7 @@ def _parse(read: Reader, node: yaml.Node) -> SeedVault:
     entry = read.read_mapping(node, "vault", _KEYS, required=("name",))
     name = read.read_text(entry.get("name"), "vault: name") or ""
     where = f"vault {name}".rstrip()
-    if name and (fault := naming.vault_name_fault(name)):
+    if name and (fault := vault_name_fault(name)):
         read.add_problem(line_of(entry["name"]), f"{where}: {fault.message}")
     access = read.read_list(entry.get("access"), f"{where}: access")
     return SeedVault(
@@ -76,11 +77,11 @@ def _vault_id(place: SeedPlace, wanted: SeedVault) -> str:
 
 
 async def _find_fault(place: SeedPlace, wanted: SeedVault) -> str:
-    vaults, expected = place.directory.vaults, _vault_id(place, wanted)
+    vaults, expected = place.directory.store(Vaults), _vault_id(place, wanted)
     old = await vaults.get(wanted.name)
     existing = await vaults.find_by_resource_id(expected)
     if existing is not None:
-        validate_stored_vault(existing)
+        check_stored(existing)
     if old is not None and old.tenant_id != place.tenant_id:
         return "belongs to another tenant"
     for deleted in await vaults.deleted(name=wanted.name):
@@ -91,13 +92,13 @@ async def _find_fault(place: SeedPlace, wanted: SeedVault) -> str:
 
 async def _find_scope(place: SeedPlace, wanted: SeedVault) -> str:
     # A vault that another resource group already has is changed there.
-    vault = await place.directory.vaults.get(wanted.name)
+    vault = await place.directory.store(Vaults).get(wanted.name)
     return vault.resource_id if vault is not None else _vault_id(place, wanted)
 
 
 async def _put(place: SeedPlace, wanted: SeedVault) -> list[Applied]:
     """Write a vault and its secrets."""
-    vaults = place.directory.vaults
+    vaults = place.directory.store(Vaults)
     existing = await vaults.get(wanted.name)
     old = existing
     # A deleted vault keeps its name, so it must be recovered before it can be changed.
@@ -121,16 +122,18 @@ async def _put(place: SeedPlace, wanted: SeedVault) -> list[Applied]:
 
 
 async def _put_secret(place: SeedPlace, vault: Vault, name: str, value: Secret) -> WriteResult:
-    store: SecretStore = place.data["vault"]
-    shelf = vault_key(vault)
-    existing = await store.get(shelf, name)
+    store: VaultStore = place.data["vault"]
+    collection = vault_key(vault)
+    existing = await store.get(collection, name)
     # A deleted secret keeps its name, so it must be recovered before it can get a value.
-    old = existing or await store.recover(shelf, name, _audit_record(place, vault, RECOVER_SECRET))
-    same = isinstance(old, SecretVersion) and old.enabled and old.value.matches(value.reveal())
+    old = existing or await store.recover(
+        collection, name, _audit_record(place, vault, RECOVER_SECRET)
+    )
+    same = isinstance(old, ObjectVersion) and old.enabled and old.value.matches(value.reveal())
     if not same:
-        wanted = SecretAttributes(given=frozenset())
+        wanted = ObjectAttributes(given=frozenset())
         record = _audit_record(place, vault, SET_SECRET)
-        await store.set(shelf, name, value, wanted, place.clock(), record)
+        await store.set(collection, name, value, wanted, place.clock(), record)
     if existing is None:
         return WriteResult.CREATED
     return WriteResult.UNCHANGED if same else WriteResult.UPDATED

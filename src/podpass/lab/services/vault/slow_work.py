@@ -12,7 +12,7 @@ from podpass.http.shares import Shares
 _WAITING = 64
 
 
-class Turns:
+class FairSlots:
     """Limits slow work: at most `slots` pieces run at the same time, and at most one of each principal.
 
     The other pieces of a principal wait for its first one. So a principal with many requests delays each
@@ -27,7 +27,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def take(self, principal: str) -> AsyncIterator[None]:
-        """Wait for the turn of a principal, and hold it until the context ends. Raises ShareExceeded."""
+        """Wait for a slot of a principal, and hold it until the context ends. Raises ShareExceeded."""
         with self._shares.hold(principal):
             own = self._own.setdefault(principal, asyncio.Lock())
             async with own, self._slots:
@@ -44,6 +44,8 @@ class WorkLimits:
     def __init__(self) -> None:
         self.computing = Shares("computing time of the vault", _WAITING)
         # One core stays free for requests.
-        self.generation = Turns("key generation of the vault", max(1, (os.cpu_count() or 1) - 1))
-        self.imports = Turns("certificate imports of the vault", 2)
-        self.backups = Turns("backups of the vault", 1)
+        self.generation = FairSlots(
+            "key generation of the vault", max(1, (os.cpu_count() or 1) - 1)
+        )
+        self.imports = FairSlots("certificate imports of the vault", 2)
+        self.backups = FairSlots("backups of the vault", 1)

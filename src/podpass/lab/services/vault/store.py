@@ -1,7 +1,7 @@
 """Objects and their versions on a SQL database. When a write returns, it is on the disk.
 
-The directory stores the vaults. In this store, a `vault` is only the key of a shelf, which has the objects of
-one kind in one vault.
+`vaults.py` stores the vaults. A collection has the objects of one kind in one vault; the column `vault` is
+its key.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from podpass.lab.services.vault import backups, errors, rows
 from podpass.lab.services.vault.model import (
     AuditContext,
     MissingObject,
+    ObjectAttributes,
     ObjectState,
+    ObjectVersion,
     RecoveryPolicy,
-    SecretAttributes,
-    SecretVersion,
     kind_of,
-    list_shelves,
+    list_collections,
     new_version,
     vault_of,
 )
@@ -47,11 +47,11 @@ from podpass.lab.services.vault.schema import CHAIN, metadata, secrets, versions
 _KEY_SAMPLE = 5
 _DAY = 24 * 3600
 
-Changed = TypeVar("Changed", SecretVersion, SecretVersion | None, ObjectState)
-Restored = tuple[Sequence[SecretVersion], Sequence[ObjectState]]
+Changed = TypeVar("Changed", ObjectVersion, ObjectVersion | None, ObjectState)
+Restored = tuple[Sequence[ObjectVersion], Sequence[ObjectState]]
 
 
-class SecretStore:
+class VaultStore:
     """Versions of secrets, keys and certificates, sealed with a key from a separate file.
 
     The database is that of the directory, so that a change and its audit entry are one transaction.
@@ -100,13 +100,13 @@ class SecretStore:
 
     # Reads
 
-    async def get(self, vault: str, name: str, version: str = "") -> SecretVersion | None:
+    async def get(self, vault: str, name: str, version: str = "") -> ObjectVersion | None:
         """Return one version, or the latest, of a secret that is not deleted."""
         return await self._fetch_first(
             rows.select_version(vault, name, version).where(secrets.c.deleted.is_(None))
         )
 
-    async def get_deleted(self, vault: str, name: str) -> SecretVersion | None:
+    async def get_deleted(self, vault: str, name: str) -> ObjectVersion | None:
         """Return the latest version of a deleted secret."""
         return await self._fetch_first(
             rows.select_version(vault, name).where(secrets.c.deleted.is_not(None))
@@ -140,7 +140,7 @@ class SecretStore:
             secrets.c.next_action <= int(now), secrets.c.deleted.is_(None)
         )
         if after is not None:
-            last = (after.next_action, after.vault, after.name.lower())
+            last = (after.next_action, after.collection, after.name.lower())
             query = query.where(tuple_(*order) > tuple_(*last))
         query = query.order_by(*order)
         return await self._database.read(lambda one: fetch_page(one, query, limit, rows.to_state))
@@ -162,7 +162,7 @@ class SecretStore:
 
     async def page(
         self, vault: str, *, after: str, limit: int, deleted: bool = False
-    ) -> Sequence[SecretVersion]:
+    ) -> Sequence[ObjectVersion]:
         """List the latest version of each secret, or deleted secret, after the name `after`.
 
         Values are not decrypted, because lists do not show them.
@@ -171,7 +171,7 @@ class SecretStore:
 
     async def page_versions(
         self, vault: str, name: str, *, after: int, limit: int
-    ) -> Sequence[SecretVersion]:
+    ) -> Sequence[ObjectVersion]:
         """List versions of a secret after the ordinal `after`, oldest first. Values are not decrypted."""
         return await self._list(rows.select_versions(vault, name, after=after), limit)
 
@@ -208,10 +208,10 @@ class SecretStore:
         vault: str,
         name: str,
         value: Secret,
-        attributes: SecretAttributes,
+        attributes: ObjectAttributes,
         now: float,
         audit: AuditContext | None = None,
-    ) -> SecretVersion:
+    ) -> ObjectVersion:
         """Write a new version, which becomes the latest.
 
         Raises NameTaken while a deleted secret has the name; ManagedObject.
@@ -220,22 +220,22 @@ class SecretStore:
 
     async def put(
         self,
-        new: Sequence[SecretVersion],
+        new: Sequence[ObjectVersion],
         audit: AuditContext | None = None,
         *,
         states: Sequence[ObjectState] = (),
         expected: ObjectState | MissingObject | None = None,
-    ) -> SecretVersion:
+    ) -> ObjectVersion:
         """Write new versions, which become the latest ones, and states of objects, all or nothing.
 
         Objects that do not exist are created. Return the first version as it is stored. Raises NameTaken,
         NameInUse, ManagedObject; OutdatedState if `expected` is no longer the state of its object.
         """
 
-        def step(connection: Connection) -> SecretVersion:
+        def step(connection: Connection) -> ObjectVersion:
             self._put(connection, new, states, expected)
             first = new[0]
-            query = rows.select_version(first.vault, first.name, first.version)
+            query = rows.select_version(first.collection, first.name, first.version)
             return self._read(connection.execute(query).one())
 
         return await self._write(step, audit)
@@ -260,20 +260,20 @@ class SecretStore:
         vault: str,
         name: str,
         version: str,
-        attributes: SecretAttributes,
+        attributes: ObjectAttributes,
         now: float,
         audit: AuditContext | None = None,
         *,
         views: Sequence[str] = (),
-    ) -> SecretVersion | None:
+    ) -> ObjectVersion | None:
         """Change the given attributes of one version, or the latest; None if it does not exist.
 
-        The versions of the same name and ID on the shelves `views` change too. Raises ManagedObject.
+        The versions of the same name and ID on the collections `views` change too. Raises ManagedObject.
         """
         columns = rows.columns(attributes)
         changed = {column: columns[column] for column in attributes.given}
 
-        def step(connection: Connection) -> SecretVersion | None:
+        def step(connection: Connection) -> ObjectVersion | None:
             query = rows.select_version(vault, name, version).where(secrets.c.deleted.is_(None))
             found = connection.execute(query).first()
             if found is None:
@@ -301,8 +301,8 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         views: Sequence[str] = (),
-    ) -> SecretVersion | ObjectState | None:
-        """Soft-delete an object, also from the shelves `views`.
+    ) -> ObjectVersion | ObjectState | None:
+        """Soft-delete an object, also from the collections `views`.
 
         Return its latest version, or its state if it has no version; None if it does not exist. Raises
         ManagedObject.
@@ -317,24 +317,24 @@ class SecretStore:
         audit: AuditContext | None = None,
         *,
         views: Sequence[str] = (),
-    ) -> SecretVersion | ObjectState | None:
+    ) -> ObjectVersion | ObjectState | None:
         """Recover a deleted object, with the results of `delete`."""
         values = {"deleted": None, "purge_on": None}
         return await self._set_deleted((vault, *views), name, audit, values, was_deleted=True)
 
     async def _set_deleted(
         self,
-        shelves: Sequence[str],
+        collections: Sequence[str],
         name: str,
         audit: AuditContext | None,
         values: Mapping[str, Any],
         *,
         was_deleted: bool,
-    ) -> SecretVersion | ObjectState | None:
-        vault, key = shelves[0], name.lower()
-        statement = update(secrets).where(secrets.c.vault.in_(shelves), secrets.c.key == key)
+    ) -> ObjectVersion | ObjectState | None:
+        vault, key = collections[0], name.lower()
+        statement = update(secrets).where(secrets.c.vault.in_(collections), secrets.c.key == key)
 
-        def step(connection: Connection) -> SecretVersion | ObjectState | None:
+        def step(connection: Connection) -> ObjectVersion | ObjectState | None:
             state = _find_own(connection, vault, key, deleted=was_deleted)
             if state is None:
                 return None
@@ -353,8 +353,8 @@ class SecretStore:
         owner: str,
         audit: AuditContext | None = None,
         *,
-        prepare: Callable[[Sequence[SecretVersion]], Restored] | None = None,
-    ) -> SecretVersion:
+        prepare: Callable[[Sequence[ObjectVersion]], Restored] | None = None,
+    ) -> ObjectVersion:
         """Write all versions of a backup, and return the latest.
 
         `prepare` returns the versions and the states to write; by default those of the backup. Raises
@@ -365,19 +365,19 @@ class SecretStore:
             found = backups.deserialize(self._open_backup(blob, owner), vault)
             if prepare is not None:
                 return prepare(found)
-            state = ObjectState(vault=vault, name=found[-1].name, settings=found[-1].settings)
+            state = ObjectState(collection=vault, name=found[-1].name, settings=found[-1].settings)
             return found, (state,)
 
         # The views of a certificate take milliseconds for each version.
         new, states = await asyncio.to_thread(decode)
         name = states[0].name
 
-        def step(connection: Connection) -> SecretVersion:
-            for shelf in {each.vault for each in states}:
-                existing = _find(connection, shelf, name.lower())
+        def step(connection: Connection) -> ObjectVersion:
+            for collection in {each.collection for each in states}:
+                existing = _find(connection, collection, name.lower())
                 if existing is not None:
                     deleted = existing.deleted is not None
-                    raise errors.name_in_use(kind_of(shelf), existing.name, deleted=deleted)
+                    raise errors.name_in_use(kind_of(collection), existing.name, deleted=deleted)
             self._put(connection, new, states, None)
             return self._read(connection.execute(rows.select_version(vault, name)).one())
 
@@ -391,7 +391,7 @@ class SecretStore:
         *,
         views: Sequence[str] = (),
     ) -> bool:
-        """Purge a deleted object with all its versions, also from the shelves `views`.
+        """Purge a deleted object with all its versions, also from the collections `views`.
 
         Return whether it existed. Raises ManagedObject.
         """
@@ -423,7 +423,7 @@ class SecretStore:
 
     async def put_off(self, state: ObjectState, now: float, until: int | None) -> None:
         """Set the time of the next action of an object if it is still due; None for no action."""
-        statement = update(secrets).filter_by(vault=state.vault, key=state.name.lower())
+        statement = update(secrets).filter_by(vault=state.collection, key=state.name.lower())
         statement = statement.where(secrets.c.next_action <= int(now)).values(next_action=until)
         await self._database.write(lambda one: one.execute(statement))
 
@@ -439,8 +439,8 @@ class SecretStore:
 
     async def clear(self, vaults: Collection[str]) -> int:
         """Purge every object of these vaults. Return their number."""
-        shelves = [shelf for vault in vaults for shelf in list_shelves(vault)]
-        statement = delete(secrets).where(secrets.c.vault.in_(shelves))
+        collections = [collection for vault in vaults for collection in list_collections(vault)]
+        statement = delete(secrets).where(secrets.c.vault.in_(collections))
         return await self._database.write(lambda one: one.execute(statement).rowcount)
 
     # Sealed values in the settings of an object
@@ -472,12 +472,12 @@ class SecretStore:
     def _put(
         self,
         connection: Connection,
-        new: Sequence[SecretVersion],
+        new: Sequence[ObjectVersion],
         states: Sequence[ObjectState],
         expected: ObjectState | MissingObject | None,
     ) -> None:
         if expected is not None:
-            found = _find(connection, expected.vault, expected.name.lower())
+            found = _find(connection, expected.collection, expected.name.lower())
             if isinstance(expected, MissingObject):
                 # A deleted object is refused below, with its own error.
                 is_outdated = found is not None and found.deleted is None
@@ -485,25 +485,25 @@ class SecretStore:
                 is_outdated = found != expected
             if is_outdated:
                 raise errors.OutdatedState(f"{expected.name} was changed by another request.")
-        written = {(each.vault, each.name.lower()) for each in states}
+        written = {(each.collection, each.name.lower()) for each in states}
         for state in states:
             _put_object(connection, state)
             connection.execute(
                 update(secrets)
-                .filter_by(vault=state.vault, key=state.name.lower())
+                .filter_by(vault=state.collection, key=state.name.lower())
                 .values(settings=rows.dump(state.settings), next_action=state.next_action)
             )
         for one in new:
-            if (one.vault, one.name.lower()) not in written:
-                _put_object(connection, ObjectState(vault=one.vault, name=one.name))
+            if (one.collection, one.name.lower()) not in written:
+                _put_object(connection, ObjectState(collection=one.collection, name=one.name))
             self._insert(connection, one)
 
-    def _insert(self, connection: Connection, new: SecretVersion) -> None:
+    def _insert(self, connection: Connection, new: ObjectVersion) -> None:
         key = new.name.lower()
-        context = rows.value_context(new.vault, key, new.version)
+        context = rows.value_context(new.collection, key, new.version)
         connection.execute(
             insert(versions).values(
-                vault=new.vault,
+                vault=new.collection,
                 key=key,
                 version=new.version,
                 sealed=self._seals.seal(new.value.reveal().encode(), context),
@@ -532,11 +532,11 @@ class SecretStore:
         except (InvalidSealingKey, ValueError) as exc:
             raise errors.InvalidBackup("The backup cannot be restored here.") from exc
 
-    async def _fetch_first(self, query: Select[Any]) -> SecretVersion | None:
+    async def _fetch_first(self, query: Select[Any]) -> ObjectVersion | None:
         row = await self._database.read(lambda one: one.execute(query).first())
         return None if row is None else self._read(row)
 
-    async def _list(self, query: Select[Any], limit: int) -> list[SecretVersion]:
+    async def _list(self, query: Select[Any], limit: int) -> list[ObjectVersion]:
         return await self._database.read(
             lambda one: decode_full_page(
                 limit,
@@ -545,7 +545,7 @@ class SecretStore:
             )
         )
 
-    def _read(self, row: Row[Any]) -> SecretVersion:
+    def _read(self, row: Row[Any]) -> ObjectVersion:
         return rows.to_version(row, self._unseal)
 
     def _unseal(self, sealed: bytes, context: str) -> Secret:
@@ -572,10 +572,10 @@ def _find_own(connection: Connection, vault: str, key: str, *, deleted: bool) ->
 
 def _put_object(connection: Connection, state: ObjectState) -> None:
     """Create an object unless it exists. Raises NameTaken, NameInUse, ManagedObject."""
-    kind, key = kind_of(state.vault), state.name.lower()
-    existing = _find(connection, state.vault, key)
+    kind, key = kind_of(state.collection), state.name.lower()
+    existing = _find(connection, state.collection, key)
     if existing is None:
-        row = {"vault": state.vault, "key": key, "name": state.name}
+        row = {"vault": state.collection, "key": key, "name": state.name}
         connection.execute(insert(secrets).values(**row))
         return
     if existing.managed and not state.managed:
@@ -594,7 +594,7 @@ def _is_deleted(deleted: bool) -> ColumnElement[bool]:
 def _audit(
     connection: Connection,
     audit: AuditContext | None,
-    changed: ObjectState | SecretVersion,
+    changed: ObjectState | ObjectVersion,
     *,
     deleted: bool = False,
 ) -> None:
@@ -604,4 +604,4 @@ def _audit(
 
 def _settings_context(state: ObjectState) -> str:
     # Every context of a value has two separators and no line break.
-    return f"settings\n{state.vault}/{state.name.lower()}"
+    return f"settings\n{state.collection}/{state.name.lower()}"

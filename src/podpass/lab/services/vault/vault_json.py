@@ -8,13 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.clock import rfc3339
-from podpass.directory import naming
-from podpass.directory.model import DeletedVault, Vault, VaultAccess
 from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import OperationContext
 from podpass.lab.services.vault import access_policies
+from podpass.lab.services.vault.model import (
+    TYPE,
+    DeletedVault,
+    Vault,
+    VaultAccess,
+    vault_name_fault,
+)
 
-TYPE = "Microsoft.KeyVault/vaults"
 _FLAGS = ("enabledForDeployment", "enabledForDiskEncryption", "enabledForTemplateDeployment")
 _SKUS = ("standard", "premium")
 _RETENTION = range(7, 91)
@@ -80,7 +84,7 @@ def deleted_to_json(context: OperationContext, deleted: DeletedVault) -> dict[st
 def normalize_name(name: str) -> str:
     """Validate a name and return it in lower case. Raises ManagerError."""
     lower = name.lower()
-    if (fault := naming.vault_name_fault(lower)) is not None:
+    if (fault := vault_name_fault(lower)) is not None:
         raise errors.bad_request("VaultNameNotValid", f"The vault's {fault.message}.")
     return lower
 

@@ -17,10 +17,10 @@ from podpass.lab.services.vault.model import (
     KEYS,
     SECRETS,
     Kind,
+    ObjectAttributes,
     ObjectState,
+    ObjectVersion,
     RecoveryPolicy,
-    SecretAttributes,
-    SecretVersion,
     kind_of,
 )
 
@@ -107,7 +107,7 @@ def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
     return _PAGE_SIZES[requested], after
 
 
-def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
+def parse_set(body: bytes) -> tuple[Secret, ObjectAttributes]:
     """Parse the value and the attributes of a new version. Raises BadParameter."""
     given = parse_object(body)
     value = given.get("value")
@@ -120,7 +120,7 @@ def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
     return Secret(value), parse_attributes(given)
 
 
-def parse_update(body: bytes) -> SecretAttributes:
+def parse_update(body: bytes) -> ObjectAttributes:
     """Parse the changed attributes of a version, which cannot include its value. Raises BadParameter."""
     return parse_attributes(parse_object(body))
 
@@ -145,7 +145,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise BadParameter("The body is not a JSON object with unique members.") from exc
 
 
-def parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
+def parse_attributes(given: Mapping[str, Any]) -> ObjectAttributes:
     """Parse the attributes and tags of a version. Raises BadParameter."""
     attributes = given.get("attributes") or {}
     if not isinstance(attributes, dict):
@@ -162,7 +162,7 @@ def parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
     for wire, ours in (("nbf", "not_before"), ("exp", "expires")):
         if attributes.get(wire) is not None:
             fields[ours] = _time(wire, attributes[wire])
-    return SecretAttributes(given=frozenset(fields), **fields)
+    return ObjectAttributes(given=frozenset(fields), **fields)
 
 
 def _content_type(value: object) -> str:
@@ -190,17 +190,17 @@ def _time(name: str, value: object) -> int:
     return value
 
 
-def object_id(site: VaultContext, found: SecretVersion, kind: Kind, *, version: bool = True) -> str:
+def object_id(site: VaultContext, found: ObjectVersion, kind: Kind, *, version: bool = True) -> str:
     """Return the ID of an object, or of one version of it, as one of `kind`."""
     return f"{site.base}/{kind.plural}/{found.name}" + (f"/{found.version}" if version else "")
 
 
-def bundle(site: VaultContext, secret: SecretVersion) -> dict[str, Any]:
+def bundle(site: VaultContext, secret: ObjectVersion) -> dict[str, Any]:
     """Return the JSON of a version with its value."""
     return {"value": secret.value.reveal(), **item(site, secret)}
 
 
-def item(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> dict[str, Any]:
+def item(site: VaultContext, secret: ObjectVersion, *, version: bool = True) -> dict[str, Any]:
     """Return the JSON of a version without its value."""
     written: dict[str, Any] = {}
     if secret.content_type is not None:
@@ -218,7 +218,7 @@ def item(site: VaultContext, secret: SecretVersion, *, version: bool = True) -> 
     }
 
 
-def attributes(site: VaultContext, found: SecretVersion) -> dict[str, Any]:
+def attributes(site: VaultContext, found: ObjectVersion) -> dict[str, Any]:
     """Return the JSON of the attributes of a version."""
     written: dict[str, Any] = {"enabled": found.enabled}
     if found.not_before is not None:
@@ -235,11 +235,11 @@ def attributes(site: VaultContext, found: SecretVersion) -> dict[str, Any]:
 
 
 def deleted(
-    site: VaultContext, found: ObjectState | SecretVersion, item: Mapping[str, Any]
+    site: VaultContext, found: ObjectState | ObjectVersion, item: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the JSON of a deleted object, with its recovery ID and purge date."""
     return {
-        "recoveryId": f"{site.base}/deleted{kind_of(found.vault).plural}/{found.name}",
+        "recoveryId": f"{site.base}/deleted{kind_of(found.collection).plural}/{found.name}",
         "deletedDate": found.deleted,
         "scheduledPurgeDate": found.purge_on,
         **item,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from podpass.directory.builtin_roles import VAULT_ROLES
-from podpass.directory.model import AccessPolicy, VaultAccess
+from podpass.directory.model import AccessPolicy
+from podpass.lab.services.vault.model import VaultAccess
 from tests.lab.services.vault.certificates.conftest import POLICY, V, code
 
 READER, OFFICER = "Key Vault Reader", "Key Vault Certificates Officer"

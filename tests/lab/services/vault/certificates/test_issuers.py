@@ -59,7 +59,7 @@ async def test_issuer_is_shown_as_azure_shows_it(world: Any, ask: Call) -> None:
 
 
 async def _vault(world: Any) -> str:
-    found = await world.directory.find_vault("demo-vault")
+    found = await world.vaults.get("demo-vault")
     return str(found.uid or found.name)
 
 

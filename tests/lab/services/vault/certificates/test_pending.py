@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from podpass.lab.services.vault.model import SecretVersion
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.model import ObjectVersion
+from podpass.lab.services.vault.store import VaultStore
 from tests.lab.services.vault.certificates.conftest import (
     BASE,
     CA,
@@ -194,12 +194,12 @@ async def test_private_key_of_an_operation_is_sealed_and_deleted_with_it(
     world: Any, ask: Call
 ) -> None:
     await start(ask)
-    shelf = f"{await _vault_key(world)}/certificates"
-    stored = await world.store.find(shelf, "c")
+    collection = f"{await _vault_key(world)}/certificates"
+    stored = await world.store.find(collection, "c")
     assert "PRIVATE KEY" not in str(stored)
     assert stored.settings["pending"]["key"]
     await ask("DELETE", PENDING)
-    stored = await world.store.find(shelf, "c")
+    stored = await world.store.find(collection, "c")
     assert stored.settings["pending"]["key"] is None
 
 
@@ -222,19 +222,19 @@ async def test_one_of_two_merges_at_the_same_time_completes_the_operation(
     """Another one would complete an operation that it has not read."""
     _, started, _ = await call("POST", "/certificates/c/create", UNKNOWN)
     merged = {"x5c": [encode(sign(started["csr"]))]}
-    write, both = SecretStore.put, asyncio.Barrier(2)
+    write, both = VaultStore.put, asyncio.Barrier(2)
 
-    async def wait_and_write(*given: Any, **more: Any) -> SecretVersion:
+    async def wait_and_write(*given: Any, **more: Any) -> ObjectVersion:
         await both.wait()  # both requests have read the operation
         return await write(*given, **more)
 
-    monkeypatch.setattr(SecretStore, "put", wait_and_write)
+    monkeypatch.setattr(VaultStore, "put", wait_and_write)
     answers = await asyncio.gather(*(call("POST", f"{PENDING}/merge", merged) for _ in range(2)))
     assert sorted(status for status, _, _ in answers) == [201, 409]
 
 
 async def _vault_key(world: Any) -> str:
-    found = await world.directory.find_vault("demo-vault")
+    found = await world.vaults.get("demo-vault")
     return str(found.uid or found.name)
 
 

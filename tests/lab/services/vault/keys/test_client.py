@@ -24,7 +24,8 @@ from azure.keyvault.keys.crypto import (
 from joserfc.jwk import ECKey, RSAKey
 
 from podpass.crypto import jose
-from podpass.directory.model import AccessPolicy, VaultAccess
+from podpass.directory.model import AccessPolicy
+from podpass.lab.services.vault.model import VaultAccess
 from tests.lab.services.vault.test_client import VAULT_URL, run_client
 
 FAST = {"_polling_interval": 0.01}

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from joserfc.jwk import ECKey, RSAKey
 
-from podpass.directory.model import AccessPolicy, Identity, VaultAccess
+from podpass.directory.model import AccessPolicy, Identity
+from podpass.lab.services.vault.model import VaultAccess
 from tests.directory.database_faults import corrupt
 
 V = "?api-version=7.6"
@@ -512,8 +513,8 @@ async def test_permission_on_secrets_is_none_on_keys(world: Any) -> None:
 
 async def test_keys_of_a_purged_vault_are_deleted(world: Any, call: Call) -> None:
     await create(call)
-    await world.directory.vaults.delete("demo-vault")
-    await world.directory.vaults.purge("demo-vault")
+    await world.vaults.delete("demo-vault")
+    await world.vaults.purge("demo-vault")
     await world.maintenance.catch_up()
     assert await world.store.vaults() == frozenset()
 

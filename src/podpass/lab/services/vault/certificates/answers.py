@@ -6,16 +6,16 @@ from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.certificates import policy as policies
 from podpass.lab.services.vault.certificates.pending import COMPLETED, PendingOperation
 from podpass.lab.services.vault.certificates.records import CertificateSettings
-from podpass.lab.services.vault.model import CERTIFICATES, KEYS, SECRETS, SecretVersion
+from podpass.lab.services.vault.model import CERTIFICATES, KEYS, SECRETS, ObjectVersion
 
 
-def item(site: wire.VaultContext, found: SecretVersion, *, version: bool) -> dict[str, Any]:
+def item(site: wire.VaultContext, found: ObjectVersion, *, version: bool) -> dict[str, Any]:
     """Return the JSON of a certificate in a list."""
     address = wire.object_id(site, found, CERTIFICATES, version=version)
     return {"id": address, **_common(site, found)}
 
 
-def version_bundle(site: wire.VaultContext, found: SecretVersion) -> dict[str, Any]:
+def version_bundle(site: wire.VaultContext, found: ObjectVersion) -> dict[str, Any]:
     """Return the JSON of one version, without the policy."""
     shown: dict[str, Any] = {"id": wire.object_id(site, found, CERTIFICATES)}
     # A version that waits for a merge has neither a certificate nor views.
@@ -30,7 +30,7 @@ def version_bundle(site: wire.VaultContext, found: SecretVersion) -> dict[str, A
     return {**shown, **_common(site, found)}
 
 
-def bundle(site: wire.VaultContext, found: SecretVersion) -> dict[str, Any]:
+def bundle(site: wire.VaultContext, found: ObjectVersion) -> dict[str, Any]:
     """Return the JSON of a certificate with its policy."""
     shown = {**version_bundle(site, found), "policy": policy_json(site, found.name, found)}
     operation = CertificateSettings.of(found).pending
@@ -74,7 +74,7 @@ def _address(site: wire.VaultContext, name: str) -> str:
     return f"{site.base}/{CERTIFICATES.plural}/{name}"
 
 
-def _common(site: wire.VaultContext, found: SecretVersion) -> dict[str, Any]:
+def _common(site: wire.VaultContext, found: ObjectVersion) -> dict[str, Any]:
     shown: dict[str, Any] = {"attributes": wire.attributes(site, found)}
     if "x5t" in found.document:
         shown["x5t"] = found.document["x5t"]

@@ -6,21 +6,21 @@ Source: https://learn.microsoft.com/rest/api/keyvault/certificates/set-certifica
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podpass.lab.services.vault import object_operations, wire
+from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.certificates.errors import ContactsNotFound
 from podpass.lab.services.vault.certificates.members import as_list, as_object, text
 from podpass.lab.services.vault.errors import BadParameter
-from podpass.lab.services.vault.model import CONTACTS, ObjectState, vault_of
+from podpass.lab.services.vault.model import CONTACTS, TYPE, ObjectState, vault_of
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 
 _NAME = "contacts"
 _MAX_CONTACTS = 100
 
 
-async def count(store: SecretStore, shelf: str) -> int:
-    """Return the number of contacts of a shelf's vault."""
-    state = await store.find(f"{vault_of(shelf)}{CONTACTS.suffix}", _NAME)
+async def count(store: VaultStore, collection: str) -> int:
+    """Return the number of contacts of a collection's vault."""
+    state = await store.find(f"{vault_of(collection)}{CONTACTS.suffix}", _NAME)
     return 0 if state is None else len(state.settings["contacts"])
 
 
@@ -48,7 +48,7 @@ def _shown(request: VaultRequest, state: ObjectState) -> VaultResponse:
 
 
 async def _find(request: VaultRequest) -> ObjectState:
-    state = await request.store.find(request.shelf, _NAME)
+    state = await request.store.find(request.collection, _NAME)
     if state is None:
         raise ContactsNotFound("Contacts not found")
     return state
@@ -60,14 +60,14 @@ async def _get(request: VaultRequest) -> VaultResponse:
 
 async def _set(request: VaultRequest) -> VaultResponse:
     contacts = _parse(wire.parse_object(request.body))
-    state = ObjectState(vault=request.shelf, name=_NAME, settings={"contacts": contacts})
+    state = ObjectState(collection=request.collection, name=_NAME, settings={"contacts": contacts})
     await request.store.put_states([state], request.audit)
     return _shown(request, state)
 
 
 async def _delete(request: VaultRequest) -> VaultResponse:
     state = await _find(request)
-    await request.store.remove(request.shelf, _NAME, request.audit)
+    await request.store.remove(request.collection, _NAME, request.audit)
     return _shown(request, state)
 
 
@@ -75,7 +75,7 @@ def _operation(title: str, run: Any, **more: Any) -> Operation:
     return Operation(
         title=title,
         # Azure uses this action for reads of contacts too.
-        action=f"{object_operations.PROVIDER}/certificatecontacts/write",
+        action=f"{TYPE}/certificatecontacts/write",
         permission="managecontacts",
         run=run,
         kind=CONTACTS,

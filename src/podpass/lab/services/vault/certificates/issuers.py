@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault import object_operations, wire
+from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.certificates import issuance
 from podpass.lab.services.vault.certificates.errors import (
     CertificateIssuerNotFound,
@@ -32,13 +32,13 @@ from podpass.lab.services.vault.certificates.members import (
 from podpass.lab.services.vault.certificates.policy import KeyProperties
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
-from podpass.lab.services.vault.model import ISSUERS, MissingObject, ObjectState, vault_of
+from podpass.lab.services.vault.model import ISSUERS, TYPE, MissingObject, ObjectState, vault_of
 from podpass.lab.services.vault.request import Operation, Paths, VaultRequest, VaultResponse
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 
 PROVIDER = "podpass"
 Signer = tuple[x509.Certificate, PrivateKey]
-_ACTIONS = f"{object_operations.PROVIDER}/certificatecas"
+_ACTIONS = f"{TYPE}/certificatecas"
 _MAX_ADMINISTRATORS = 20
 _ADMINISTRATOR = ("first_name", "last_name", "email", "phone")
 _ORGANIZATION = ("id", "address1", "address2", "city", "state")
@@ -46,12 +46,12 @@ _ORGANIZATION = ("id", "address1", "address2", "city", "state")
 _SHORTEST = timedelta(days=1)
 
 
-async def find_signer(store: SecretStore, shelf: str, name: str, now: float) -> Signer:
-    """Return the CA of an issuer that signs certificates of a shelf.
+async def find_signer(store: VaultStore, collection: str, name: str, now: float) -> Signer:
+    """Return the CA of an issuer that signs certificates of a collection.
 
     Raises BadParameter for an issuer that does not exist or is disabled, CertificateIssuerUnavailable.
     """
-    state = await store.find(f"{vault_of(shelf)}{ISSUERS.suffix}", name)
+    state = await store.find(f"{vault_of(collection)}{ISSUERS.suffix}", name)
     if state is None or not state.settings["enabled"]:
         problem = "does not exist" if state is None else "is disabled"
         raise BadParameter(
@@ -129,7 +129,7 @@ def _item(request: VaultRequest, state: ObjectState) -> dict[str, Any]:
 
 
 async def _find(request: VaultRequest) -> ObjectState:
-    state = await request.store.find(request.shelf, request.name)
+    state = await request.store.find(request.collection, request.name)
     if state is None:
         raise CertificateIssuerNotFound(f"Issuer not found: {request.name}", name=request.name)
     return state
@@ -137,7 +137,7 @@ async def _find(request: VaultRequest) -> ObjectState:
 
 async def _list(request: VaultRequest) -> VaultResponse:
     limit, after = wire.parse_page(request.query)
-    found = await request.store.page_states(request.shelf, after=after, limit=limit + 1)
+    found = await request.store.page_states(request.collection, after=after, limit=limit + 1)
     items = [_item(request, each) for each in found[:limit]]
     last = found[limit - 1].name if len(found) > limit else None
     address = f"{request.base}/{ISSUERS.path}"
@@ -149,7 +149,7 @@ async def _get(request: VaultRequest) -> VaultResponse:
 
 
 async def _set(request: VaultRequest) -> VaultResponse:
-    old = await request.store.find(request.shelf, request.name)
+    old = await request.store.find(request.collection, request.name)
     return await _write(request, old, _parse(wire.parse_object(request.body), {}))
 
 
@@ -164,12 +164,12 @@ async def _write(
     """Write an issuer. An issuer of the provider `podpass` keeps its CA, or gets a new CA."""
     now = int(request.now)
     settings |= {"created": now if old is None else old.settings["created"], "updated": now}
-    state = old or ObjectState(vault=request.shelf, name=request.name)
+    state = old or ObjectState(collection=request.collection, name=request.name)
     if settings["provider"].lower() == PROVIDER:
         ca = state.settings.get("ca")
         settings["ca"] = ca if ca is not None else await _create_ca(request, state)
-    new = ObjectState(vault=state.vault, name=state.name, settings=settings)
-    before = old or MissingObject(vault=state.vault, name=state.name)
+    new = ObjectState(collection=state.collection, name=state.name, settings=settings)
+    before = old or MissingObject(collection=state.collection, name=state.name)
     await request.store.put_states([new], request.audit, expected=before)
     return VaultResponse(body=_bundle(request, new))
 
@@ -184,7 +184,7 @@ async def _create_ca(request: VaultRequest, state: ObjectState) -> dict[str, str
 
 async def _delete(request: VaultRequest) -> VaultResponse:
     state = await _find(request)
-    await request.store.remove(request.shelf, state.name, request.audit)
+    await request.store.remove(request.collection, state.name, request.audit)
     return VaultResponse(body=_bundle(request, state))
 
 

@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.x509 import PrivateKey
-from podpass.lab.services.vault import object_operations
 from podpass.lab.services.vault.certificates import contacts, issuance, issuers, lifetime, records
 from podpass.lab.services.vault.certificates.issuers import Signer
 from podpass.lab.services.vault.certificates.pending import (
@@ -27,15 +26,16 @@ from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
+    TYPE,
     AuditContext,
     MissingObject,
+    ObjectAttributes,
     ObjectState,
-    SecretAttributes,
-    SecretVersion,
+    ObjectVersion,
 )
-from podpass.lab.services.vault.store import SecretStore
+from podpass.lab.services.vault.store import VaultStore
 
-CREATE_CERTIFICATE = f"{object_operations.PROVIDER}/{CERTIFICATES.plural}/create/action"
+CREATE_CERTIFICATE = f"{TYPE}/{CERTIFICATES.plural}/create/action"
 _log = logging.getLogger(__name__)
 
 
@@ -48,8 +48,8 @@ class NewCertificate:
     """
 
     state: ObjectState
-    previous: SecretVersion | None
-    attributes: SecretAttributes
+    previous: ObjectVersion | None
+    attributes: ObjectAttributes
     now: float
     signer: Signer | None = None
     error: str | None = None
@@ -61,21 +61,21 @@ class Created:
 
     state: ObjectState
     operation: PendingOperation
-    versions: Sequence[SecretVersion]
+    versions: Sequence[ObjectVersion]
 
     async def write(
-        self, store: SecretStore, audit: AuditContext, expected: ObjectState | None
+        self, store: VaultStore, audit: AuditContext, expected: ObjectState | None
     ) -> None:
-        """Write all in one transaction; `expected` is None for a new one. Raises as `SecretStore.put`."""
+        """Write all in one transaction; `expected` is None for a new one. Raises as `VaultStore.put`."""
         states = records.states_of(self.state)
-        before = expected or MissingObject(vault=self.state.vault, name=self.state.name)
+        before = expected or MissingObject(collection=self.state.collection, name=self.state.name)
         if self.versions:
             await store.put(self.versions, audit, states=states, expected=before)
         else:
             await store.put_states(states, audit, expected=before)
 
 
-def create(store: SecretStore, wanted: NewCertificate) -> Created:
+def create(store: VaultStore, wanted: NewCertificate) -> Created:
     """Create the key, the request and, if an issuer signs, the certificate; RSA can take seconds."""
     settings, previous = CertificateSettings.of(wanted.state), wanted.previous
     policy = settings.policy
@@ -116,7 +116,7 @@ def create(store: SecretStore, wanted: NewCertificate) -> Created:
     )
 
 
-def _reuse_key(policy: Policy, previous: SecretVersion | None) -> PrivateKey | None:
+def _reuse_key(policy: Policy, previous: ObjectVersion | None) -> PrivateKey | None:
     """Return the key of the previous version if the policy reuses keys and has the same type."""
     if previous is None or not policy.key.reuse:
         return None
@@ -138,40 +138,42 @@ def _sign(
     return issuance.sign_request(request, policy, wanted.signer, now), wanted.signer[0]
 
 
-async def find_signer(store: SecretStore, shelf: str, policy: Policy, now: float) -> Signer | None:
+async def find_signer(
+    store: VaultStore, collection: str, policy: Policy, now: float
+) -> Signer | None:
     """Return the CA of the policy's issuer; None if the certificate is self-signed or merged.
 
     Raises BadParameter, CertificateIssuerUnavailable.
     """
     if policy.issuer == SELF or policy.is_merged:
         return None
-    return await issuers.find_signer(store, shelf, policy.issuer, now)
+    return await issuers.find_signer(store, collection, policy.issuer, now)
 
 
-async def run_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
+async def run_due(store: VaultStore, found: ObjectState, audit: AuditContext) -> None:
     """Run the lifetime actions of a certificate that are due.
 
     Raises OutdatedState if another request changes the certificate, and the errors of `create`.
     """
-    if (latest := await store.get(found.vault, found.name)) is None:
+    if (latest := await store.get(found.collection, found.name)) is None:
         return
     if AUTO_RENEW in lifetime.due_actions(found, latest, audit.now):
         await _renew(store, found, latest, audit)
         return
     settings = CertificateSettings.of(found)
-    extra = {"certificate": found.name, "contacts": await contacts.count(store, found.vault)}
+    extra = {"certificate": found.name, "contacts": await contacts.count(store, found.collection)}
     _log.info("certificate_expiry_reported", extra={"stage": "resource", **extra})
     noted = replace(found, settings=replace(settings, notified=latest.version).to_json())
     await store.put_states([lifetime.plan(noted, latest)], expected=found)
 
 
 async def _renew(
-    store: SecretStore, found: ObjectState, latest: SecretVersion, audit: AuditContext
+    store: VaultStore, found: ObjectState, latest: ObjectVersion, audit: AuditContext
 ) -> None:
     policy = CertificateSettings.of(found).policy
     signer, error = None, None
     try:
-        signer = await find_signer(store, found.vault, policy, audit.now)
+        signer = await find_signer(store, found.collection, policy, audit.now)
     except BadParameter as exc:
         error = exc.message
         extra = {"stage": "resource", "certificate": found.name, "cause": error}
@@ -180,7 +182,7 @@ async def _renew(
     wanted = NewCertificate(
         state=found,
         previous=latest,
-        attributes=SecretAttributes(given=frozenset(), tags=latest.tags, document=preserved),
+        attributes=ObjectAttributes(given=frozenset(), tags=latest.tags, document=preserved),
         now=audit.now,
         signer=signer,
         error=error,

@@ -25,9 +25,9 @@ from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     KEYS,
     SECRETS,
+    ObjectAttributes,
     ObjectState,
-    SecretAttributes,
-    SecretVersion,
+    ObjectVersion,
     new_version,
     vault_of,
 )
@@ -51,7 +51,7 @@ class CertificateSettings:
     notified: str | None = None
 
     @classmethod
-    def of(cls, found: SecretVersion | ObjectState) -> Self:
+    def of(cls, found: ObjectVersion | ObjectState) -> Self:
         """Return the settings of a stored certificate."""
         stored = found.settings
         return cls(
@@ -76,17 +76,17 @@ class CertificateSettings:
         return stored
 
 
-def view_shelves(shelf: str) -> tuple[str, str]:
-    """Return the shelves of the keys and secrets that are views of the certificates of a shelf."""
-    vault = vault_of(shelf)
+def view_collections(collection: str) -> tuple[str, str]:
+    """Return the collections of the keys and secrets that are views of the certificates of a collection."""
+    vault = vault_of(collection)
     return f"{vault}{KEYS.suffix}", f"{vault}{SECRETS.suffix}"
 
 
 def states_of(state: ObjectState) -> list[ObjectState]:
     """Return the states of a certificate, its key and its secret."""
     views_of_it = (
-        ObjectState(vault=shelf, name=state.name, settings=_MANAGED)
-        for shelf in view_shelves(state.vault)
+        ObjectState(collection=collection, name=state.name, settings=_MANAGED)
+        for collection in view_collections(state.collection)
     )
     return [state, *views_of_it]
 
@@ -95,12 +95,12 @@ def new_certificate_version(
     state: ObjectState,
     certificates: Sequence[x509.Certificate],
     key: PrivateKey,
-    attributes: SecretAttributes,
+    attributes: ObjectAttributes,
     now: float,
     *,
     version: str = "",
-    previous: SecretVersion | None = None,
-) -> SecretVersion:
+    previous: ObjectVersion | None = None,
+) -> ObjectVersion:
     """Return a version of a certificate to write; the leaf is the first of `certificates`.
 
     `previous` is the latest version, which the secret of the new one names.
@@ -108,7 +108,7 @@ def new_certificate_version(
     policy = CertificateSettings.of(state).policy
     begins, ends = views.lifetime(certificates[0])
     encoded = [base64.b64encode(each.public_bytes(Encoding.DER)).decode() for each in certificates]
-    made = new_version(state.vault, state.name, key_views.stored_value(key), attributes, now)
+    made = new_version(state.collection, state.name, key_views.stored_value(key), attributes, now)
     return replace(
         made,
         version=version or made.version,
@@ -125,7 +125,7 @@ def new_certificate_version(
     )
 
 
-def unissued_version(state: ObjectState) -> SecretVersion:
+def unissued_version(state: ObjectState) -> ObjectVersion:
     """Return the version that is shown if a certificate has none: disabled, and without a certificate."""
     settings = CertificateSettings.of(state)
     operation = settings.pending
@@ -133,8 +133,8 @@ def unissued_version(state: ObjectState) -> SecretVersion:
     begins, ends = issuance.validity(
         settings.policy, datetime.fromtimestamp(operation.created, UTC)
     )
-    return SecretVersion(
-        vault=state.vault,
+    return ObjectVersion(
+        collection=state.collection,
         name=state.name,
         version=operation.version,
         ordinal=0,
@@ -151,31 +151,31 @@ def unissued_version(state: ObjectState) -> SecretVersion:
     )
 
 
-def certificates_of(version: SecretVersion) -> tuple[x509.Certificate, ...]:
+def certificates_of(version: ObjectVersion) -> tuple[x509.Certificate, ...]:
     """Return the certificates of a version, the leaf first."""
     encoded = (base64.b64decode(each) for each in version.document["x5c"])
     return tuple(map(x509.load_der_x509_certificate, encoded))
 
 
-def key_of(version: SecretVersion) -> PrivateKey:
+def key_of(version: ObjectVersion) -> PrivateKey:
     """Return the private key of a version."""
     return key_views.load(version.value)
 
 
-def with_views(version: SecretVersion) -> list[SecretVersion]:
+def with_views(version: ObjectVersion) -> list[ObjectVersion]:
     """Return a version of a certificate, its key and its secret, all with the same ID."""
     certificates, key = certificates_of(version), key_of(version)
-    keys, secrets = view_shelves(version.vault)
+    keys, secrets = view_collections(version.collection)
     shown = replace(
         version,
-        vault=keys,
+        collection=keys,
         content_type=None,
         document=jwk.describe(key, views.list_operations(certificates[0])),
     )
     exported = key if version.document["exportable"] else None
     secret = replace(
         version,
-        vault=secrets,
+        collection=secrets,
         value=views.secret_value(certificates, exported, version.content_type or ""),
         document={name: version.document[name] for name in _SECRET if name in version.document},
     )

@@ -41,21 +41,22 @@ from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.keys import views as key_views
 from podpass.lab.services.vault.model import (
     CERTIFICATES,
+    TYPE,
     MissingObject,
+    ObjectAttributes,
     ObjectState,
-    SecretAttributes,
-    SecretVersion,
+    ObjectVersion,
 )
 from podpass.lab.services.vault.request import Operation, VaultRequest, VaultResponse
 from podpass.lab.services.vault.store import Restored
 
-_ACTIONS = f"{object_operations.PROVIDER}/{CERTIFICATES.plural}"
+_ACTIONS = f"{TYPE}/{CERTIFICATES.plural}"
 _RETRY_AFTER = (b"retry-after", b"10")
 _MAX_PASSWORD = 1024
 
 
 async def _find_state(request: VaultRequest) -> ObjectState:
-    state = await request.store.find(request.shelf, request.name)
+    state = await request.store.find(request.collection, request.name)
     if state is None:
         raise errors.not_found(CERTIFICATES, request.name)
     return state
@@ -72,7 +73,7 @@ def _with_settings(
     request: VaultRequest, state: ObjectState | None, settings: CertificateSettings
 ) -> ObjectState:
     """Return the state of a certificate, or of a new one, with other settings."""
-    existing = state or ObjectState(vault=request.shelf, name=request.name)
+    existing = state or ObjectState(collection=request.collection, name=request.name)
     return replace(existing, settings=settings.to_json())
 
 
@@ -81,7 +82,7 @@ async def _find_writable(request: VaultRequest) -> ObjectState | None:
 
     Raises OperationInProgress.
     """
-    state = await request.store.find(request.shelf, request.name)
+    state = await request.store.find(request.collection, request.name)
     if state is not None:
         operation = CertificateSettings.of(state).pending
         if operation is not None and operation.in_progress:
@@ -89,7 +90,7 @@ async def _find_writable(request: VaultRequest) -> ObjectState | None:
     return state
 
 
-def _parse_attributes(given: Mapping[str, Any]) -> SecretAttributes:
+def _parse_attributes(given: Mapping[str, Any]) -> ObjectAttributes:
     """Parse the attributes of a new version. Raises BadParameter."""
     attributes = wire.parse_attributes(given)
     if given.get("preserveCertOrder") is None:
@@ -109,12 +110,12 @@ async def _create(request: VaultRequest) -> VaultResponse:
         policy = policies.parse(given.get("policy"))
     signer, error = None, None
     try:
-        signer = await issuing.find_signer(store, request.shelf, policy, request.now)
+        signer = await issuing.find_signer(store, request.collection, policy, request.now)
     except CertificateIssuerUnavailable as exc:
         error = exc.message
     wanted = issuing.NewCertificate(
         state=_with_settings(request, state, _settings(state, policy, now)),
-        previous=await store.get(request.shelf, request.name),
+        previous=await store.get(request.collection, request.name),
         attributes=attributes,
         now=request.now,
         signer=signer,
@@ -140,7 +141,7 @@ async def _import(request: VaultRequest) -> VaultResponse:
     state = await _find_writable(request)
     ordered = attributes.document.get("preserve_order", False)
     # Without turns, a caller would wait for all slow imports of another caller.
-    async with request.turn(request.limits.imports):
+    async with request.slot(request.limits.imports):
         found = await decoder.decode(value, password, preserve_order=ordered)
     policy = _import_policy(given.get("policy"), found)
     settings = replace(_settings(state, policy, int(request.now)), pending=None)
@@ -152,7 +153,7 @@ async def _import(request: VaultRequest) -> VaultResponse:
         found.key,
         attributes,
         request.now,
-        await request.store.get(request.shelf, request.name),
+        await request.store.get(request.collection, request.name),
     )
     return VaultResponse(body=await _put(request, new_state, written, state))
 
@@ -180,11 +181,11 @@ def _build_version(
     state: ObjectState,
     certificates: Sequence[x509.Certificate],
     key: PrivateKey,
-    attributes: SecretAttributes,
+    attributes: ObjectAttributes,
     now: float,
-    previous: SecretVersion | None,
+    previous: ObjectVersion | None,
     version: str = "",
-) -> list[SecretVersion]:
+) -> list[ObjectVersion]:
     new = records.new_certificate_version(
         state, certificates, key, attributes, now, version=version, previous=previous
     )
@@ -194,12 +195,12 @@ def _build_version(
 async def _put(
     request: VaultRequest,
     state: ObjectState,
-    written: Sequence[SecretVersion],
+    written: Sequence[ObjectVersion],
     expected: ObjectState | None,
 ) -> dict[str, Any]:
     """Write a version with its views, and return its JSON."""
     states = records.states_of(lifetime.plan(state, written[0]))
-    before = expected or MissingObject(vault=state.vault, name=state.name)
+    before = expected or MissingObject(collection=state.collection, name=state.name)
     await request.store.put(written, request.audit, states=states, expected=before)
     return answers.bundle(request.context, replace(written[0], settings=state.settings))
 
@@ -244,7 +245,7 @@ async def _change_operation(
     request: VaultRequest, state: ObjectState, operation: PendingOperation
 ) -> None:
     settings = replace(CertificateSettings.of(state), pending=operation)
-    latest = await request.store.get(request.shelf, request.name)
+    latest = await request.store.get(request.collection, request.name)
     changed = lifetime.plan(_with_settings(request, state, settings), latest)
     await request.store.put_states([changed], request.audit, expected=state)
 
@@ -269,13 +270,13 @@ async def _merge(request: VaultRequest) -> VaultResponse:
         key,
         _merge_attributes(attributes, operation),
         request.now,
-        await request.store.get(request.shelf, request.name),
+        await request.store.get(request.collection, request.name),
         operation.version,
     )
     return VaultResponse(body=await _put(request, new_state, written, state), status=201)
 
 
-def _merge_attributes(given: SecretAttributes, operation: PendingOperation) -> SecretAttributes:
+def _merge_attributes(given: ObjectAttributes, operation: PendingOperation) -> ObjectAttributes:
     """Return the attributes of a merged version: those of its creation, or those of the merge."""
     document = {"preserve_order": operation.preserve_order, "exportable": False}
     if operation.preserve_order is None:
@@ -292,7 +293,7 @@ def _merge_attributes(given: SecretAttributes, operation: PendingOperation) -> S
 
 
 async def _get(request: VaultRequest) -> VaultResponse:
-    found = await request.store.get(request.shelf, request.name, request.version)
+    found = await request.store.get(request.collection, request.name, request.version)
     if found is None and not request.version:
         found = records.unissued_version(await _find_state(request))
     found = request.require_found(found)
@@ -308,13 +309,13 @@ async def _update(request: VaultRequest) -> VaultResponse:
     if given.get("policy") is not None:
         await _change_policy(request, given["policy"])
     changed = await request.store.update(
-        request.shelf,
+        request.collection,
         request.name,
         request.version,
         attributes,
         request.now,
         request.audit,
-        views=records.view_shelves(request.shelf),
+        views=records.view_collections(request.collection),
     )
     found = request.require_found(changed)
     show = answers.version_bundle if request.version else answers.bundle
@@ -336,18 +337,18 @@ async def _change_policy(request: VaultRequest, given: object) -> ObjectState:
     state = await _find_state(request)
     settings = CertificateSettings.of(state)
     policy = policies.parse(given, settings.policy)
-    latest = await request.store.get(request.shelf, request.name)
+    latest = await request.store.get(request.collection, request.name)
     changed = _with_settings(request, state, _settings(state, policy, int(request.now)))
     new_state = lifetime.plan(changed, latest)
     await request.store.put_states([new_state], request.audit, expected=state)
     return new_state
 
 
-def _restore(found: Sequence[SecretVersion]) -> Restored:
+def _restore(found: Sequence[ObjectVersion]) -> Restored:
     """Return what to write for a backup: all versions with their views, and the policy without operation."""
     latest = found[-1]
     settings = replace(CertificateSettings.of(latest), pending=None)
-    state = ObjectState(vault=latest.vault, name=latest.name, settings=settings.to_json())
+    state = ObjectState(collection=latest.collection, name=latest.name, settings=settings.to_json())
     state = lifetime.plan(state, latest)
     written = [view for version in found for view in records.with_views(version)]
     return written, records.states_of(state)
@@ -368,7 +369,7 @@ _VIEW = object_operations.View(
     kind=CERTIFICATES,
     item=answers.item,
     bundle=answers.bundle,
-    views=lambda request: records.view_shelves(request.shelf),
+    views=lambda request: records.view_collections(request.collection),
     prepare=lambda _: _restore,
     unissued=records.unissued_version,
 )

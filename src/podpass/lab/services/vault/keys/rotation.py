@@ -12,12 +12,12 @@ from podpass.lab.services.vault.keys import jwk, parameters, views
 from podpass.lab.services.vault.model import (
     KEYS,
     AuditContext,
+    ObjectAttributes,
     ObjectState,
-    SecretAttributes,
-    SecretVersion,
+    ObjectVersion,
     new_version,
 )
-from podpass.lab.services.vault.store import Restored, SecretStore
+from podpass.lab.services.vault.store import Restored, VaultStore
 
 ROTATE_KEY = f"{ACTIONS}/rotate/action"
 # A change of the same key by another request is rare, several in sequence are rarer.
@@ -25,28 +25,28 @@ _ATTEMPTS = 5
 
 
 def new_key_version(
-    shelf: str,
+    collection: str,
     name: str,
     key: PrivateKey,
     operations: Sequence[str],
-    attributes: SecretAttributes,
+    attributes: ObjectAttributes,
     now: float,
-) -> SecretVersion:
+) -> ObjectVersion:
     """Return a version to write."""
-    made = new_version(shelf, name, views.stored_value(key), attributes, now)
+    made = new_version(collection, name, views.stored_value(key), attributes, now)
     return replace(made, content_type=None, document=jwk.describe(key, operations))
 
 
-def plan(state: ObjectState, latest: SecretVersion) -> ObjectState:
+def plan(state: ObjectState, latest: ObjectVersion) -> ObjectState:
     """Return a key's state with the time of its next rotation."""
     due = views.policy(state).next_rotation(latest.created, latest.expires)
     return replace(state, next_action=due)
 
 
-async def put(store: SecretStore, new: SecretVersion, audit: AuditContext) -> SecretVersion:
+async def put(store: VaultStore, new: ObjectVersion, audit: AuditContext) -> ObjectVersion:
     """Write a version, and when the key is rotated next. Raises NameTaken, ManagedObject."""
     for _ in range(_ATTEMPTS):
-        state = await store.find(new.vault, new.name)
+        state = await store.find(new.collection, new.name)
         if state is None or "rotation" not in state.settings:
             return await store.put([new], audit)
         try:
@@ -57,19 +57,19 @@ async def put(store: SecretStore, new: SecretVersion, audit: AuditContext) -> Se
 
 
 async def change_settings(
-    store: SecretStore,
-    shelf: str,
+    store: VaultStore,
+    collection: str,
     name: str,
     change: Callable[[ObjectState], ObjectState] = lambda state: state,
     audit: AuditContext | None = None,
-) -> SecretVersion | None:
+) -> ObjectVersion | None:
     """Change a key's settings and when it is rotated next; return its latest version, None without a key.
 
     Raises ManagedObject.
     """
     for _ in range(_ATTEMPTS):
-        state = await store.find(shelf, name)
-        latest = await store.get(shelf, name)
+        state = await store.find(collection, name)
+        latest = await store.get(collection, name)
         if state is None or latest is None:
             return None
         if state.managed:
@@ -83,30 +83,30 @@ async def change_settings(
     raise OutdatedState("Other requests change the key at the same time.")
 
 
-def generate_next(latest: SecretVersion, now: float) -> SecretVersion:
+def generate_next(latest: ObjectVersion, now: float) -> ObjectVersion:
     """Return the next version, like the latest one, with the lifetime of the policy."""
     key = parameters.like(views.load(latest.value).public_key()).generate()
     lifetime = views.policy(latest).expiry
-    attributes = SecretAttributes(
+    attributes = ObjectAttributes(
         given=frozenset(),
         tags=latest.tags,
         expires=None if lifetime is None else lifetime.after(int(now)),
     )
     operations = views.permitted(latest)
-    return new_key_version(latest.vault, latest.name, key, operations, attributes, now)
+    return new_key_version(latest.collection, latest.name, key, operations, attributes, now)
 
 
-async def rotate_due(store: SecretStore, found: ObjectState, audit: AuditContext) -> None:
+async def rotate_due(store: VaultStore, found: ObjectState, audit: AuditContext) -> None:
     """Rotate a key whose rotation is due. Raises OutdatedState if another request changes the key."""
-    if (latest := await store.get(found.vault, found.name)) is None:
+    if (latest := await store.get(found.collection, found.name)) is None:
         return
     new = await asyncio.to_thread(generate_next, latest, audit.now)
     rotated = replace(audit, action=ROTATE_KEY)
     await store.put([new], rotated, states=[plan(found, new)], expected=found)
 
 
-def restore(found: Sequence[SecretVersion]) -> Restored:
+def restore(found: Sequence[ObjectVersion]) -> Restored:
     """Return what to write for a backup: its versions, the rotation policy, the next rotation."""
     latest = found[-1]
-    state = ObjectState(vault=latest.vault, name=latest.name, settings=latest.settings)
+    state = ObjectState(collection=latest.collection, name=latest.name, settings=latest.settings)
     return found, [plan(state, latest)]

@@ -23,7 +23,7 @@ from podpass.lab.services.vault.keys import (
     views,
 )
 from podpass.lab.services.vault.keys.usage import check_use
-from podpass.lab.services.vault.model import KEYS, ObjectState, SecretAttributes
+from podpass.lab.services.vault.model import KEYS, ObjectAttributes, ObjectState
 from podpass.lab.services.vault.request import Operation, VaultRequest, VaultResponse
 
 
@@ -31,10 +31,10 @@ async def _write(
     request: VaultRequest,
     key: PrivateKey,
     operations: tuple[str, ...],
-    attributes: SecretAttributes,
+    attributes: ObjectAttributes,
 ) -> VaultResponse:
     new = rotation.new_key_version(
-        request.shelf, request.name, key, operations, attributes, request.now
+        request.collection, request.name, key, operations, attributes, request.now
     )
     written = await rotation.put(request.store, new, request.audit)
     return VaultResponse(body=views.bundle(request.context, written))
@@ -86,11 +86,16 @@ async def _update(request: VaultRequest) -> VaultResponse:
         request = replace(request, version=found.version)
     changed = request.require_found(
         await request.store.update(
-            request.shelf, request.name, request.version, attributes, request.now, request.audit
+            request.collection,
+            request.name,
+            request.version,
+            attributes,
+            request.now,
+            request.audit,
         )
     )
     if "expires" in attributes.given and "rotation" in changed.settings:
-        await rotation.change_settings(request.store, request.shelf, request.name)
+        await rotation.change_settings(request.store, request.collection, request.name)
     return VaultResponse(body=views.bundle(request.context, changed))
 
 
@@ -109,7 +114,7 @@ async def _set_policy(request: VaultRequest) -> VaultResponse:
         )
 
     changed = await rotation.change_settings(
-        request.store, request.shelf, request.name, change, request.audit
+        request.store, request.collection, request.name, change, request.audit
     )
     return VaultResponse(body=views.policy_json(request.context, request.require_found(changed)))
 

@@ -13,7 +13,7 @@ from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.key_types import encode_key
 from podpass.lab.services.vault.keys import rotation_policy
-from podpass.lab.services.vault.model import KEYS, ObjectState, SecretVersion
+from podpass.lab.services.vault.model import KEYS, ObjectState, ObjectVersion
 
 _LOADED_KEYS = 128
 
@@ -36,12 +36,12 @@ def load(stored: Secret) -> PrivateKey:
     return key
 
 
-def permitted(version: SecretVersion) -> tuple[str, ...]:
+def permitted(version: ObjectVersion) -> tuple[str, ...]:
     """Return the permitted operations of a version."""
     return tuple(version.document["key_ops"])
 
 
-def policy(found: SecretVersion | ObjectState) -> rotation_policy.KeyRotationPolicy:
+def policy(found: ObjectVersion | ObjectState) -> rotation_policy.KeyRotationPolicy:
     """Return the rotation policy of a key."""
     stored = found.settings.get("rotation")
     if stored is None:
@@ -49,7 +49,7 @@ def policy(found: SecretVersion | ObjectState) -> rotation_policy.KeyRotationPol
     return rotation_policy.from_json(stored)
 
 
-def bundle(site: wire.VaultContext, version: SecretVersion) -> dict[str, Any]:
+def bundle(site: wire.VaultContext, version: ObjectVersion) -> dict[str, Any]:
     """Return the JSON of a version with its public key."""
     public = dict(version.document["jwk"])
     key = {"kid": key_id(site, version), "kty": public.pop("kty")}
@@ -59,17 +59,17 @@ def bundle(site: wire.VaultContext, version: SecretVersion) -> dict[str, Any]:
     }
 
 
-def item(site: wire.VaultContext, found: SecretVersion, *, version: bool) -> dict[str, Any]:
+def item(site: wire.VaultContext, found: ObjectVersion, *, version: bool) -> dict[str, Any]:
     """Return the JSON of a key in a list."""
     return {"kid": key_id(site, found, version=version), **_attributes(site, found)}
 
 
-def key_id(site: wire.VaultContext, found: SecretVersion, *, version: bool = True) -> str:
+def key_id(site: wire.VaultContext, found: ObjectVersion, *, version: bool = True) -> str:
     """Return the ID of a key, or of one version of it."""
     return wire.object_id(site, found, KEYS, version=version)
 
 
-def policy_json(site: wire.VaultContext, version: SecretVersion) -> dict[str, Any]:
+def policy_json(site: wire.VaultContext, version: ObjectVersion) -> dict[str, Any]:
     """Return the JSON of the rotation policy; one that was never set has no ID."""
     found = policy(version)
     address = f"{key_id(site, version, version=False)}/rotationpolicy"
@@ -79,7 +79,7 @@ def policy_json(site: wire.VaultContext, version: SecretVersion) -> dict[str, An
     }
 
 
-def _attributes(site: wire.VaultContext, version: SecretVersion) -> dict[str, Any]:
+def _attributes(site: wire.VaultContext, version: ObjectVersion) -> dict[str, Any]:
     shown: dict[str, Any] = {"attributes": wire.attributes(site, version) | {"exportable": False}}
     if version.tags:
         shown["tags"] = dict(version.tags)

@@ -9,15 +9,22 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
 from podpass.directory import errors, naming
-from podpass.directory.model import AccessPolicy, DeletedVault, Vault, VaultAccess, WriteResult
-from podpass.directory.store import role_assignments
+from podpass.directory.model import AccessPolicy, ResourceInfo, WriteResult
+from podpass.directory.store import integrity, role_assignments
 from podpass.directory.store.cache import Cache
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.identity_queries import in_scope, is_below
 from podpass.directory.store.rows import check_group_exists, from_json, to_json
 from podpass.directory.store.schema import vaults
 from podpass.directory.store.session import Session, Write
+from podpass.lab.services.vault.model import (
+    TYPE,
+    DeletedVault,
+    Vault,
+    VaultAccess,
+    vault_name_fault,
+)
 
-_VAULT = "Microsoft.KeyVault/vaults"
 _DAY = 24 * 3600
 _MAX_NAME = 255
 _MAX_POLICIES = 1024
@@ -156,6 +163,10 @@ class Vaults:
         found = await self._session.read(lambda connection: connection.execute(query).all())
         return frozenset(row.uid or row.name for row in found)
 
+    async def list_resources(self, tenant_id: str) -> list[ResourceInfo]:
+        """List the vaults of a tenant as resources of the trust graph."""
+        return [to_resource(each) for each in await self.list(tenant_id)]
+
     # The last public method, because `list` in annotations below it would mean this method.
     async def list(self, tenant_id: str | None = None) -> list[Vault]:
         """List vaults by name: all, or those of one tenant."""
@@ -186,7 +197,7 @@ def soft_delete(write: Write, vault: Vault) -> DeletedVault:
     here = update(vaults).filter_by(name=vault.name)
     write.connection.execute(here.values(deleted=write.now, purge_on=purge_on))
     role_assignments.delete_at(write, vault.resource_id)
-    write.record(f"{_VAULT}/delete", vault.resource_id)
+    write.record(f"{TYPE}/delete", vault.resource_id)
     return DeletedVault(vault=vault, deleted=write.now, purge_on=purge_on)
 
 
@@ -204,7 +215,7 @@ def _recover(write: Write, name: str) -> Vault:
     check_group_exists(write.connection, found.vault.resource_id)
     here = update(vaults).filter_by(name=found.vault.name)
     write.connection.execute(here.values(deleted=None, purge_on=None))
-    write.record(f"{_VAULT}/write", found.vault.resource_id)
+    write.record(f"{TYPE}/write", found.vault.resource_id)
     return found.vault
 
 
@@ -222,7 +233,7 @@ def _put(write: Write, old: Vault | None, given: Vault) -> tuple[WriteResult, Va
         _release_expired_name(write, given.name)
         new = replace(given, uid=given.uid or str(uuid.uuid4()), created=given.created or write.now)
         write.connection.execute(insert(vaults).values(**_to_columns(new)))
-        write.record(f"{_VAULT}/write", new.resource_id)
+        write.record(f"{TYPE}/write", new.resource_id)
         return WriteResult.CREATED, new
     new = replace(given, uid=old.uid, created=old.created)
     if old == new:
@@ -233,7 +244,7 @@ def _put(write: Write, old: Vault | None, given: Vault) -> tuple[WriteResult, Va
     if old.purge_protection and not new.purge_protection:
         raise errors.Conflict("purge protection cannot be turned off", name=new.name)
     write.connection.execute(update(vaults).filter_by(name=new.name).values(**_to_columns(new)))
-    write.record(f"{_VAULT}/write", new.resource_id)
+    write.record(f"{TYPE}/write", new.resource_id)
     return WriteResult.UPDATED, new
 
 
@@ -255,7 +266,7 @@ def _purge(write: Write, deleted: DeletedVault) -> None:
 
 
 def _check(vault: Vault) -> None:
-    naming.raise_fault(naming.vault_name_fault(vault.name), naming.tags_fault(vault.tags))
+    naming.raise_fault(vault_name_fault(vault.name), naming.tags_fault(vault.tags))
     if vault.retention_days not in _RETENTION_DAYS:
         raise errors.InvalidValue("the retention time is 7 to 90 days", field="retention_days")
     if len(vault.policies) > _MAX_POLICIES:
@@ -329,3 +340,26 @@ def _policy_document(policy: AccessPolicy) -> dict[str, Any]:
         "application_id": policy.application_id,
         "document": dict(policy.document),
     }
+
+
+def check_stored(vault: Vault) -> None:
+    """Reject a stored vault that neither a seed nor an API can have written. Raises CorruptRowError."""
+    with integrity.reporting_row("vaults", vault.name):
+        naming.raise_fault(vault_name_fault(vault.name))
+        integrity.check_name(vault.name, vault.resource_id)
+
+
+def to_resource(vault: Vault) -> ResourceInfo:
+    """Return a vault as a resource of the trust graph."""
+    return ResourceInfo(
+        id=vault.resource_id,
+        type=TYPE,
+        name=vault.name,
+        uses_roles=vault.access is VaultAccess.ROLES,
+        policies=vault.policies,
+    )
+
+
+EXTENSION = DirectoryExtension(
+    stores=(Vaults,), remove_below=soft_delete_below, resource_store=Vaults
+)

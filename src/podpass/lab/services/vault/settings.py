@@ -36,10 +36,6 @@ class VaultSettings:
         " resources and for Key Vault's own resource are accepted",
         default=(AZURE_VAULTS,),
     )
-    keys_url: str = setting(
-        "URL of the JWKS with the keys that sign access tokens",
-        default=f"https://{names.LOGIN_HOST}/common/discovery/v2.0/keys",
-    )
     leeway_seconds: int = setting(
         "maximum clock difference to the authority in seconds, 0 to 300", default=0
     )
@@ -56,7 +52,5 @@ class VaultSettings:
             for url in (origin.authority, origin.resource)
             if not url.startswith("https://") or url.endswith("/")
         ]
-        if not self.keys_url.startswith("https://"):
-            problems.append(f"keys_url {self.keys_url!r}: must be an https URL")
         if problems:
             raise SettingsError(problems)
