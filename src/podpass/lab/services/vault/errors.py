@@ -230,8 +230,8 @@ def not_found(kind: Kind, name: str) -> ObjectNotFound:
     command = f"az keyvault {kind.noun}"
     error = ObjectNotFound(
         f"A {kind.noun} with (name/id) {name} was not found in this key vault."
-        f" If it was deleted, `{command} list-deleted` lists it"
-        f" and `{command} recover` recovers it.",
+        f" If it was deleted, `{command} list-deleted --vault-name VAULT` lists it"
+        f" and `{command} recover --vault-name VAULT -n {name.partition('/')[0]}` recovers it.",
         name=name,
     )
     error.code, error.wire_code = f"{kind.noun}_not_found", f"{kind.wire_name}NotFound"
@@ -253,8 +253,8 @@ def managed(kind: Kind, name: str) -> ManagedObject:
 def name_taken(kind: Kind, name: str) -> NameTaken:
     """Return the error for a name that a deleted object has."""
     error = NameTaken(
-        f"A deleted {kind.noun} has the name {name}. Recover it, or purge it and then create the new"
-        f" {kind.noun}.",
+        f"A deleted {kind.noun} has the name {name}. Recover it with `az keyvault {kind.noun} recover"
+        f" --vault-name VAULT -n {name}`, or purge it (`purge`) and then create the new {kind.noun}.",
         name=name,
     )
     error.code = f"{kind.noun}_deleted_but_recoverable"

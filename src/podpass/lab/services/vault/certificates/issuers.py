@@ -52,11 +52,17 @@ async def find_signer(store: VaultStore, collection: str, name: str, now: float)
     Raises BadParameter for an issuer that does not exist or is disabled, CertificateIssuerUnavailable.
     """
     state = await store.find(f"{vault_of(collection)}{ISSUERS.suffix}", name)
-    if state is None or not state.settings["enabled"]:
-        problem = "does not exist" if state is None else "is disabled"
+    command = f"az keyvault certificate issuer {{}} --vault-name VAULT --issuer-name {name}"
+    if state is None:
+        create = command.format("create")
         raise BadParameter(
-            f"The issuer {name} {problem}. Create or enable it with `az keyvault certificate issuer`.",
+            f"The issuer {name} does not exist. Create it with `{create} --provider-name {PROVIDER}`.",
             issuer=name,
+        )
+    if not state.settings["enabled"]:
+        update = command.format("update")
+        raise BadParameter(
+            f"The issuer {name} is disabled. Enable it with `{update} --enabled true`.", issuer=name
         )
     if (stored := state.settings.get("ca")) is None:
         raise CertificateIssuerUnavailable(

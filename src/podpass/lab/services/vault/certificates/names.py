@@ -32,7 +32,7 @@ def parse_subject(text: str) -> x509.Name:
         return x509.Name.from_rfc4514_string(_normalize(text), _ATTRIBUTES)
     except (ValueError, TypeError) as exc:
         raise BadParameter(
-            "x509_props.subject is not an X.500 name.", hint="write CN=www.contoso.com, O=Contoso"
+            "x509_props.subject is not an X.500 name such as CN=www.contoso.com, O=Contoso."
         ) from exc
 
 
