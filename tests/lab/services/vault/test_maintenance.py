@@ -167,10 +167,12 @@ async def test_work_continues_after_a_failure(
 ROTATE = {"trigger": {"timeAfterCreate": "P20D"}, "action": {"type": "Rotate"}}
 
 
-async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
+async def put_due_key(
+    world: Any, name: str, settings: Any = None, *, vault_name: str = "demo-vault"
+) -> None:
     """Write a key whose rotation is due."""
-    await world.vault("demo-vault")
-    vault = f"{vault_key(await world.vaults.get('demo-vault'))}{KEYS.suffix}"
+    await world.vault(vault_name)
+    vault = f"{vault_key(await world.vaults.get(vault_name))}{KEYS.suffix}"
     key = ec.generate_private_key(ec.SECP256R1())
     made = rotation.new_key_version(vault, name, key, ("sign",), NOTHING, 1.0)
     parsed = rotation_policy.parse({"lifetimeActions": [ROTATE]})
@@ -179,6 +181,11 @@ async def put_due_key(world: Any, name: str, settings: Any = None) -> None:
         collection=vault, name=name, settings=settings or {"rotation": policy}, next_action=1
     )
     await world.store.put([made], states=[state])
+
+
+async def count_versions(world: Any, name: str, *, vault_name: str = "demo-vault") -> int:
+    vault = f"{vault_key(await world.vaults.get(vault_name))}{KEYS.suffix}"
+    return len(await world.store.page_versions(vault, name, after=0, limit=9))
 
 
 async def test_failed_action_is_removed_and_does_not_stop_other_actions(
@@ -194,10 +201,30 @@ async def test_failed_action_is_removed_and_does_not_stop_other_actions(
         await world.set_time(world.clock.now + DAY)
     failures = [each for each in caplog.records if each.msg == "vault_action_failed"]
     assert [each.__dict__["key"] for each in failures] == ["b"]
-    vault = f"{vault_key(await world.vaults.get('demo-vault'))}{KEYS.suffix}"
-    for name, count in (("a", 2), ("b", 1), ("c", 2), ("d", 2), ("e", 2)):
-        found = await world.store.page_versions(vault, name, after=0, limit=9)
-        assert (name, len(found)) == (name, count)
+    counts = {name: await count_versions(world, name) for name in "abcde"}
+    assert counts == {"a": 2, "b": 1, "c": 2, "d": 2, "e": 2}
+
+
+async def test_objects_of_a_deleted_vault_stay_as_they_are_and_do_not_stop_others(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its objects stay due, so they fill each batch of a job that does not continue after the last one."""
+    monkeypatch.setattr(maintenance, "_BATCH", 2)
+    old = {"world": world, "vault_name": "aaa-old-vault"}
+    for name in ("a", "b", "c"):
+        await put_due_key(name=name, **old)
+    await put_due_key(world, "z")
+    counted = [await count_versions(name=name, **old) for name in "abc"]
+    await world.vaults.delete("aaa-old-vault")
+    async with asyncio.timeout(30):
+        await world.maintenance.catch_up()
+    assert await count_versions(world, "z") == 2
+    group = ResourceGroup(subscription_id=SUBSCRIPTION, name="rg", location="eastus")
+    await world.directory.groups.put(group)
+    await world.vaults.recover("aaa-old-vault")
+    assert [await count_versions(name=name, **old) for name in "abc"] == counted == [1, 1, 1]
+    await world.maintenance.catch_up()
+    assert [await count_versions(name=name, **old) for name in "abc"] == [2, 2, 2]
 
 
 async def test_action_that_is_due_again_at_once_is_put_off_for_a_day(

@@ -84,7 +84,7 @@ async def test_key_is_reused_if_the_policy_says_so(world: Any, ask: Call, reuse:
     assert (after["key"]["n"] == before["key"]["n"]) is reuse
 
 
-async def test_registered_issuer_renews_and_a_deleted_one_fails_once(
+async def test_registered_issuer_renews_and_a_deleted_one_fails_once_a_day(
     world: Any, ask: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
     await ask("PUT", "/certificates/issuers/ca", {"provider": "podpass"})
@@ -102,6 +102,9 @@ async def test_registered_issuer_renews_and_a_deleted_one_fails_once(
     assert len(failures) == 1
     failed = await ask("GET", PENDING)
     assert (failed["status"], "does not exist" in failed["error"]["message"]) == ("failed", True)
+    await ask("PUT", "/certificates/issuers/ca", {"provider": "podpass"})
+    await world.set_time(world.clock.now + 86400)
+    assert (await ask("GET", "/certificates/c"))["id"] != renewed["id"]
 
 
 async def test_changed_policy_changes_the_time_of_the_renewal(world: Any, ask: Call) -> None:

@@ -188,7 +188,4 @@ async def _renew(
         error=error,
     )
     made = await asyncio.to_thread(create, store, wanted)
-    if error is not None:
-        # No next action: otherwise every run would try again.
-        made = replace(made, state=replace(made.state, next_action=None))
     await made.write(store, replace(audit, action=CREATE_CERTIFICATE), found)
