@@ -35,7 +35,7 @@ _BATCH = 100
 _DAY = 24 * 3600
 # The action gets the object, and an audit context without an action.
 _ACTIONS: Mapping[str, Callable[[VaultStore, ObjectState, AuditContext], Awaitable[None]]] = {
-    KEYS.suffix: rotation.rotate_due,
+    KEYS.suffix: rotation.run_due,
     CERTIFICATES.suffix: issuing.run_due,
 }
 

@@ -154,16 +154,21 @@ def test_last_possible_expiry_is_in_range() -> None:
 @pytest.mark.parametrize(
     ("given", "expires", "expected"),
     [
-        (policy(), 100 * DAY, None),
-        (policy(action("Rotate", timeAfterCreate="P10D")), None, 10 * DAY),
-        (policy(action("Rotate", timeBeforeExpiry="P10D"), expiry="P90D"), None, None),
-        (policy(action("Rotate", timeBeforeExpiry="P10D"), expiry="P90D"), 90 * DAY, 80 * DAY),
+        (policy(), None, {}),
+        (policy(), 100 * DAY, {"Notify": 70 * DAY}),
+        (policy(action("Rotate", timeAfterCreate="P10D")), None, {"Rotate": 10 * DAY}),
+        (policy(action("Rotate", timeBeforeExpiry="P10D"), expiry="P90D"), None, {}),
+        (
+            policy(action("Rotate", timeBeforeExpiry="P10D"), expiry="P90D"),
+            90 * DAY,
+            {"Rotate": 80 * DAY, "Notify": 60 * DAY},
+        ),
     ],
 )
-def test_next_rotation_is_after_creation_or_before_expiry(
-    given: Any, expires: int | None, expected: int | None
+def test_actions_are_due_after_creation_or_before_expiry(
+    given: Any, expires: int | None, expected: dict[str, int]
 ) -> None:
-    assert rotation.parse(given).next_rotation(0, expires) == expected
+    assert rotation.parse(given).times(0, expires) == expected
 
 
 def test_stored_policy_is_read_back() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,37 @@ async def test_key_is_rotated_when_its_policy_says_so(world: Any, call: Call) ->
     assert len((await call("GET", "/keys/k/versions"))["value"]) == 3
     changes = [each for each in await world.directory.audit.list() if "rotate" in each.action]
     assert [each.actor_name for each in changes] == ["podpass", "podpass"]
+
+
+async def test_expiry_of_a_key_with_a_policy_is_reported_once_for_each_version(
+    world: Any, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass.lab.services.vault")
+
+    def reported() -> list[str]:
+        return [
+            each.__dict__["key"] for each in caplog.records if each.msg == "key_expiry_reported"
+        ]
+
+    await call(
+        "POST",
+        "/keys/other/create",
+        {"kty": "RSA", "attributes": {"exp": int(world.clock()) + DAY}},
+    )
+    notice = {"trigger": {"timeBeforeExpiry": "P10D"}, "action": {"type": "Notify"}}
+    await create(call)
+    body = {"lifetimeActions": [notice], "attributes": {"expiryTime": "P90D"}}
+    await call("PUT", "/keys/k/rotationpolicy", body)
+    first = await call("POST", "/keys/k/rotate")
+    await world.set_time(world.clock.now + 80 * DAY - 1)
+    assert reported() == []
+    for _ in range(3):
+        await world.set_time(world.clock.now + DAY)
+    assert reported() == ["k"]
+    assert version(await call("GET", "/keys/k")) == version(first)
+    await call("POST", "/keys/k/rotate")
+    await world.set_time(world.clock.now + 81 * DAY)
+    assert reported() == ["k", "k"]
 
 
 async def test_deleted_key_is_not_rotated(world: Any, call: Call) -> None:

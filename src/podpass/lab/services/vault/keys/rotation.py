@@ -1,14 +1,17 @@
-"""Write versions of keys, and rotate keys at a request or when their rotation policies say so."""
+"""Write versions of keys, and run the actions of their rotation policies."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 
 from podpass.crypto.x509 import PrivateKey
 from podpass.directory.roles import KEYS as ACTIONS
 from podpass.lab.services.vault import errors
 from podpass.lab.services.vault.errors import OutdatedState
 from podpass.lab.services.vault.keys import jwk, parameters, views
+from podpass.lab.services.vault.keys.rotation_policy import NOTIFY, ROTATE
 from podpass.lab.services.vault.model import (
     KEYS,
     AuditContext,
@@ -18,6 +21,8 @@ from podpass.lab.services.vault.model import (
     new_version,
 )
 from podpass.lab.services.vault.store import Restored, VaultStore
+
+_log = logging.getLogger(__name__)
 
 ROTATE_KEY = f"{ACTIONS}/rotate/action"
 # A change of the same key by another request is rare, several in sequence are rarer.
@@ -38,9 +43,17 @@ def new_key_version(
 
 
 def plan(state: ObjectState, latest: ObjectVersion) -> ObjectState:
-    """Return a key's state with the time of its next rotation."""
-    due = views.policy(state).next_rotation(latest.created, latest.expires)
-    return replace(state, next_action=due)
+    """Return a key's state with the time of the next action of its policy, if it has one."""
+    return replace(state, next_action=min(_times(state, latest).values(), default=None))
+
+
+def _times(state: ObjectState, latest: ObjectVersion) -> dict[str, int]:
+    if "rotation" not in state.settings:
+        return {}
+    due = views.policy(state).times(latest.created, latest.expires)
+    if state.settings.get("notified") == latest.version:
+        due.pop(NOTIFY, None)
+    return due
 
 
 async def put(store: VaultStore, new: ObjectVersion, audit: AuditContext) -> ObjectVersion:
@@ -96,13 +109,21 @@ def generate_next(latest: ObjectVersion, now: float) -> ObjectVersion:
     return new_key_version(latest.collection, latest.name, key, operations, attributes, now)
 
 
-async def rotate_due(store: VaultStore, found: ObjectState, audit: AuditContext) -> None:
-    """Rotate a key whose rotation is due. Raises OutdatedState if another request changes the key."""
+async def run_due(store: VaultStore, found: ObjectState, audit: AuditContext) -> None:
+    """Rotate a key whose rotation is due, or report that it expires soon.
+
+    Raises OutdatedState if another request changes the key.
+    """
     if (latest := await store.get(found.collection, found.name)) is None:
         return
-    new = await asyncio.to_thread(generate_next, latest, audit.now)
-    rotated = replace(audit, action=ROTATE_KEY)
-    await store.put([new], rotated, states=[plan(found, new)], expected=found)
+    if _times(found, latest).get(ROTATE, inf) <= audit.now:
+        new = await asyncio.to_thread(generate_next, latest, audit.now)
+        rotated = replace(audit, action=ROTATE_KEY)
+        await store.put([new], rotated, states=[plan(found, new)], expected=found)
+        return
+    _log.info("key_expiry_reported", extra={"stage": "resource", "key": found.name})
+    noted = replace(found, settings={**found.settings, "notified": latest.version})
+    await store.put_states([plan(noted, latest)], expected=found)
 
 
 def restore(found: Sequence[ObjectVersion]) -> Restored:

@@ -97,15 +97,15 @@ class KeyRotationPolicy:
     created: int | None = None
     updated: int | None = None
 
-    def next_rotation(self, created: int, expires: int | None) -> int | None:
-        """Return when a version with these attributes is rotated; None for never."""
-        rotate = next((each for each in self.actions if each.kind == ROTATE), None)
-        if rotate is None:
-            return None
-        if rotate.after is not None:
-            return rotate.after.after(created)
-        assert rotate.before is not None
-        return None if expires is None else rotate.before.before(expires)
+    def times(self, created: int, expires: int | None) -> dict[str, int]:
+        """Return when each kind of action is due for a version with these attributes."""
+        due = {}
+        for each in self.actions:
+            if each.after is not None:
+                due[each.kind] = each.after.after(created)
+            elif each.before is not None and expires is not None:
+                due[each.kind] = each.before.before(expires)
+        return due
 
 
 def parse(given: Mapping[str, Any]) -> KeyRotationPolicy:
