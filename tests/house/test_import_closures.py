@@ -18,14 +18,14 @@ BEGIN = ("podpass.cli", "podpass.cli.main", "podpass.cli.commands")
 FORBIDDEN = ("kubeling", "podpass.lab", "podpass.pytest", "podpass.testcontainers")
 # Module and function of each command, and the limit of its closure. Lower a limit when a closure shrinks.
 COMMANDS = {
-    "webhook": ("podpass.cli.webhook", "command", 12_600),
-    "proxy": ("podpass.cli.proxy", "command", 7_020),
+    "webhook": ("podpass.cli.webhook", "command", 12_650),
+    "proxy": ("podpass.cli.proxy", "command", 7_010),
     "proxy-init": ("podpass.cli.proxy_init", "command", 3_850),
-    "issuer serve": ("podpass.cli.issuer", "serve", 7_680),
+    "issuer serve": ("podpass.cli.issuer", "serve", 7_660),
     "issuer signer": ("podpass.cli.issuer", "signer", 7_860),
-    "authority": ("podpass.cli.authority", "command", 39_300),
+    "authority": ("podpass.cli.authority", "command", 41_200),
 }
-ALL_LINES = 50_500
+ALL_LINES = 52_500
 
 
 def _find_file(module: str) -> Path | None:

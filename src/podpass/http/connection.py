@@ -246,10 +246,7 @@ class Connection(HttpToolsProtocol):
             self._phase = _REFUSED
             self.transport.close()
         elif response := request_validation.reject_ambiguous_framing(
-            self.url,
-            self.headers,
-            self.parser.get_http_version(),
-            upgrades=self.parser.should_upgrade(),
+            self.headers, self.parser.get_http_version(), upgrades=self.parser.should_upgrade()
         ):
             self._reject(response)
         if self._phase == _REFUSED:

@@ -23,9 +23,6 @@ _NO_HOST = _refusal(
 TOO_LONG = _refusal(
     b"431 Request Header Fields Too Large", b"the head has too many bytes or too many headers"
 )
-_OTHER_HOST = _refusal(
-    b"400 Bad Request", b"the request target names another host than the Host header"
-)
 _CODING = _refusal(b"501 Not Implemented", b"the only supported transfer coding is chunked")
 # RFC 9112 section 3.2 and RFC 3986 section 3.2.2, without the comma, with which a proxy may have joined two
 # hosts, and without IPvFuture. Host is empty if the target has no host. Some clients send an IPv6 zone.
@@ -33,12 +30,9 @@ _LETTERS = rb"[A-Za-z0-9._~!$&'()*+;=-]*"
 _NAME = rb"%b(?:%%[0-9A-Fa-f]{2}%b)*" % (_LETTERS, _LETTERS)
 _ADDRESS = rb"\[[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}(?:%[A-Za-z0-9._~-]{1,40})?\]"
 _HOST = re.compile(rb"(?:%b|%b)(?::[0-9]{0,5})?" % (_NAME, _ADDRESS))
-_ABSOLUTE = re.compile(rb"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)
 
 
-def reject_ambiguous_framing(
-    target: bytes, headers: Headers, version: str, *, upgrades: bool
-) -> bytes:
+def reject_ambiguous_framing(headers: Headers, version: str, *, upgrades: bool) -> bytes:
     """Return the complete error response to an ambiguous head, or an empty one if the head is valid.
 
     Header names in lower case; `upgrades` says whether the client requests another protocol.
@@ -55,11 +49,6 @@ def reject_ambiguous_framing(
     if b"host" in fields and not _HOST.fullmatch(headers[fields.index(b"host")][1]):
         # Parsers disagree on the host in `a@b` or `a/b`.
         return _NO_HOST
-    if (absolute := _ABSOLUTE.match(target)) and (b"host", absolute[1].lower()) not in (
-        (name, value.lower()) for name, value in headers
-    ):
-        # A proxy that follows RFC 9112 section 3.2.2 ignores Host here, and this server selects by Host.
-        return _OTHER_HOST
     if has_coding and not _is_chunked(headers):
         # A proxy may reject a coding that this parser ignores, or use the first of two codings; then it reads
         # another body.
