@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from tests.lab.instance.kubectl import binaries
+from tests.node.images import ROOT
 from tests.node.node import CLIENT_IMAGE, Node
 from tests.node.objects import create_namespace
-from tests.node.user_machine import ROOT, read_listings
+from tests.node.user_machine import read_listings
 from tests.waiting import wait_until
 
 GUIDE = ROOT / "docs/develop/several-clusters.md"

@@ -1,19 +1,40 @@
 """Statements that read objects and versions, and the conversion between rows and model objects."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, bindparam, func, select
 
 from podpass.crypto.secret import Secret
-from podpass.database import row_decoder
+from podpass.database import PreparedStatement, row_decoder
 from podpass.lab.services.vault.model import ObjectAttributes, ObjectState, ObjectVersion
 from podpass.lab.services.vault.schema import secrets, versions
 
 _SELECT = select(
     secrets.c.name, secrets.c.deleted, secrets.c.purge_on, secrets.c.settings, versions
 ).select_from(secrets.join(versions))
+_CURRENT = (
+    _SELECT.where(
+        secrets.c.vault == bindparam("vault"),
+        secrets.c.key == bindparam("key"),
+        secrets.c.deleted.is_(None),
+    )
+    .order_by(versions.c.ordinal.desc())
+    .limit(1)
+)
+# The queries of most requests: one object that is not deleted, its latest version or a given one.
+LATEST = PreparedStatement(_CURRENT)
+ONE_VERSION = PreparedStatement(_CURRENT.where(versions.c.version == bindparam("version")))
+_PreparedRow = namedtuple(  # type: ignore[misc]
+    "_PreparedRow", [str(each.name) for each in _SELECT.selected_columns]
+)
+
+
+def name_columns(row: Sequence[Any]) -> Any:
+    """Return a row of a prepared statement with the names of its columns, for `to_version`."""
+    return _PreparedRow._make(row)
 
 
 def select_version(vault: str, name: str, version: str = "") -> Select[Any]:
@@ -71,7 +92,7 @@ def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> ObjectV
         value=unseal(row.sealed, row_context(row)),
         content_type=row.content_type,
         tags=dict(json.loads(row.tags)),
-        enabled=row.enabled,
+        enabled=bool(row.enabled),  # a prepared statement returns 0 or 1 from SQLite
         not_before=row.not_before,
         expires=row.expires,
         created=row.created,

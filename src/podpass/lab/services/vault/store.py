@@ -102,15 +102,16 @@ class VaultStore:
 
     async def get(self, vault: str, name: str, version: str = "") -> ObjectVersion | None:
         """Return one version, or the latest, of a secret that is not deleted."""
-        return await self._fetch_first(
-            rows.select_version(vault, name, version).where(secrets.c.deleted.is_(None))
-        )
+        values = {"vault": vault, "key": name.lower(), "version": version}
+        statement = rows.ONE_VERSION if version else rows.LATEST
+        found = await self._database.fetch(statement, values)
+        return self._read(rows.name_columns(found[0])) if found else None
 
     async def get_deleted(self, vault: str, name: str) -> ObjectVersion | None:
         """Return the latest version of a deleted secret."""
-        return await self._fetch_first(
-            rows.select_version(vault, name).where(secrets.c.deleted.is_not(None))
-        )
+        query = rows.select_version(vault, name).where(secrets.c.deleted.is_not(None))
+        row = await self._database.read(lambda one: one.execute(query).first())
+        return None if row is None else self._read(row)
 
     async def find(self, vault: str, name: str, *, deleted: bool = False) -> ObjectState | None:
         """Return an object without its versions, or a deleted one."""
@@ -531,10 +532,6 @@ class VaultStore:
             return Secret(self._seals.open(blob, backups.seal_context(owner)).decode())
         except (InvalidSealingKey, ValueError) as exc:
             raise errors.InvalidBackup("The backup cannot be restored here.") from exc
-
-    async def _fetch_first(self, query: Select[Any]) -> ObjectVersion | None:
-        row = await self._database.read(lambda one: one.execute(query).first())
-        return None if row is None else self._read(row)
 
     async def _list(self, query: Select[Any], limit: int) -> list[ObjectVersion]:
         return await self._database.read(
