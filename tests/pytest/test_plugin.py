@@ -141,7 +141,7 @@ def run_tests(
     return run_text(
         command(f"--basetemp={folder / 'base'}", *arguments),
         cwd=folder,
-        env={**os.environ, "NOTES": str(folder), **(environ or {})},
+        env={**os.environ, "NOTES": str(folder), "PYTEST_ADDOPTS": "", **(environ or {})},
         timeout=110,
     )
 
