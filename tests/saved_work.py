@@ -38,7 +38,8 @@ if _is_large(_MEMORY):
 
 # OpenSSL checks the numbers of a private key when it parses one, which takes 36 ms. Tests use good keys, and
 # many tests parse the same few.
-_parse = functools.lru_cache(maxsize=256)(serialization.load_pem_private_key)
+PARSE_EACH_TIME = serialization.load_pem_private_key
+_parse = functools.lru_cache(maxsize=256)(PARSE_EACH_TIME)
 
 
 def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> Any:
