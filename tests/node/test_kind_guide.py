@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guides import read_listings
 from tests.node import user_machine
 from tests.node.cloud_installation import COREFILE
 from tests.node.conftest import RELEASE, SYSTEM, install_webhook
@@ -53,6 +54,6 @@ def test_workflow_of_the_guide_is_green(machine: UserMachine) -> None:
 
 
 def test_manifest_of_the_guide_is_that_of_the_examples() -> None:
-    listed = [each for each in user_machine.read_listings(GUIDE, "yaml") if "kind: Job" in each]
+    listed = [each for each in read_listings(GUIDE, "yaml") if "kind: Job" in each]
     file = Path(GUIDE).parents[2] / "examples" / "ci" / "app.yaml"
     assert listed == [file.read_text().split("\n", 1)[1]]

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.guides import DOCS, read_listings
 from tests.lab.instance.kubectl import binaries
-from tests.node.images import ROOT
 from tests.node.node import CLIENT_IMAGE, Node
 from tests.node.objects import create_namespace
-from tests.node.user_machine import read_listings
 from tests.waiting import wait_until
 
-GUIDE = ROOT / "docs/develop/several-clusters.md"
+GUIDE = DOCS / "develop/several-clusters.md"
 SHARED, JOBS = (f"3f2a7c60-3c1e-4c52-9f0e-6c1d5f6f7a0{last}" for last in "12")
 SECRET = "hello from the vault\n"
 SPACE = "several-clusters"

@@ -1,7 +1,6 @@
 """A developer's machine: a checkout, an environment with podpass, `kind` and kubectl."""
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from tests.guides import read_listings
 from tests.lab.instance.kubectl import binaries
 from tests.node.images import ROOT
 from tests.node.sandbox import Sandbox
@@ -19,13 +19,6 @@ from tests.release.wheelhouse import pip_variables
 
 _SECONDS = 290
 GUIDE = ROOT / "docs/develop/kind.md"
-
-
-def read_listings(page: Path, language: str) -> list[str]:
-    """Return the listings of a page in one language."""
-    pattern = rf"^```{language}\n(.*?)^```$"
-    found: list[str] = re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
-    return found
 
 
 def read_commands(page: Path) -> list[str]:

@@ -23,7 +23,7 @@ from podpass.cli.run import (
     describe_sign_in,
     execute,
     is_job,
-    select_own,
+    select_own_variables,
     sign_out,
     token_seconds_option,
     uses_sign_in,
@@ -98,7 +98,7 @@ def command(
     if not quiet:
         print_message(f"podpass: identity of the command: {description}")
     environment = {
-        **select_own(own, identity),
+        **select_own_variables(own, identity),
         **build_environment(data_dir, target, port, kubeconfig),
         **signed_out,
         **changed,

@@ -111,7 +111,7 @@ def command(
         ) from exc
     if not quiet:
         print_message(f"podpass: identity of the command: {description}")
-    environment = {**select_own(own, identity), **values, **changed}
+    environment = {**select_own_variables(own, identity), **values, **changed}
     if warning := find_proxy_warning(words, environment):
         print_message(warning)
     execute(words, environment)
@@ -235,7 +235,7 @@ def write_token(folder: Path, identity: "RequestedIdentity") -> Path:
     return token_file
 
 
-def select_own(own: Mapping[str, str], identity: str | None) -> dict[str, str]:
+def select_own_variables(own: Mapping[str, str], identity: str | None) -> dict[str, str]:
     """Return the user's own variables: with --as, those that choose another identity are removed.
 
     A job keeps the client ID and the tenant ID, which its user sets in the definition of the pipeline too.

@@ -1,8 +1,5 @@
 """One instance as the cloud of several clusters: the commands of the guide, and a real API server."""
 
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +7,11 @@ import pytest
 
 from podpass import names
 from tests.control_plane import plane
+from tests.guides import DOCS, GuideShell, read_listings
 from tests.lab.instance.instances import CLIENT, Podpass
 from tests.lab.issuers.test_up import exchange, kubectl, write_seed
 
-GUIDE = Path(__file__).parents[3] / "docs/develop/several-clusters.md"
+GUIDE = DOCS / "develop/several-clusters.md"
 SHARED, JOBS = (f"3f2a7c60-3c1e-4c52-9f0e-6c1d5f6f7a0{last}" for last in "12")
 
 
@@ -24,45 +22,15 @@ def podpass(tmp_path: Path) -> Iterator[Podpass]:
     found("down")
 
 
-class Shell:
-    """Runs listings of the guide in one folder, with the programs of this environment."""
-
-    def __init__(self, podpass: Podpass, folder: Path) -> None:
-        self._environ = {**podpass.environ, "XDG_STATE_HOME": str(folder / "state")}
-        path = self._environ["PATH"]
-        self._environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
-        self._environ.pop("KUBECONFIG", None)
-        self._folder = folder
-
-    def __call__(self, script: str) -> str:
-        """Run a script of bash that must succeed; return its output."""
-        done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", script],
-            cwd=self._folder,
-            env=self._environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=150,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-
-def read_listings(language: str) -> list[str]:
-    pattern = rf"^```{language}\n(.*?)^```$"
-    return re.findall(pattern, GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.processes
 @pytest.mark.timeout(300)
 def test_commands_of_the_guide_run_and_each_cluster_has_its_own_identities(
     podpass: Podpass, tmp_path: Path
 ) -> None:
-    shell = Shell(podpass, tmp_path)
-    clusters, seed, programs, pods, end = read_listings("sh")
+    shell = GuideShell(podpass.environ, tmp_path)
+    clusters, seed, programs, pods, end = read_listings(GUIDE, "sh")
     for name, language in (("read.py", "python"), ("pod.yaml", "yaml")):
-        [listing] = read_listings(language)
+        [listing] = read_listings(GUIDE, language)
         (tmp_path / name).write_text(listing)
     try:
         shell(clusters)
@@ -88,7 +56,7 @@ def test_instance_is_the_cloud_of_its_own_cluster_and_of_a_real_api_server(
     issuer = "https://real.example"
     with plane.running(tmp_path / "plane", issuer=issuer) as real:
         use = f"kubectl --kubeconfig {real.kubeconfig}"
-        shell = Shell(podpass, tmp_path)
+        shell = GuideShell(podpass.environ, tmp_path)
         shell(f"{use} create serviceaccount web")
         own = write_seed(tmp_path, "cluster")
         podpass.up("--seed", own)

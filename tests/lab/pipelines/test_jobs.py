@@ -9,6 +9,7 @@ import pytest
 
 from podpass.lab.pipelines.platforms import parse_job
 from podpass.pytest.tokens import decode
+from tests.guides import DOCS, GuideShell, read_listings
 from tests.lab.instance.instances import Podpass
 
 pytestmark = pytest.mark.processes
@@ -170,3 +171,17 @@ def test_job_has_no_sign_in_of_az(running: Podpass) -> None:
     assert variables["TF_BUILD"] == "True"
     profile = Path(variables["AZURE_CONFIG_DIR"]) / "azureProfile.json"
     assert not profile.exists() or json.loads(profile.read_text())["subscriptions"] == []
+
+
+def test_commands_of_the_guide_sign_in_as_both_jobs(tmp_path: Path) -> None:
+    guide = DOCS / "develop/pipelines.md"
+    for name, language in (("seed.yaml", "yaml"), ("deploy.py", "python")):
+        (tmp_path / name).write_text(read_listings(guide, language)[0])
+    podpass = Podpass(tmp_path / "data")
+    shell = GuideShell(podpass.environ, tmp_path)
+    commands = read_listings(guide, "sh")[0]
+    try:
+        done = shell(commands.replace("podpass up", "podpass up --port-base 0"))
+    finally:
+        podpass("down")
+    assert done.splitlines().count("signed in") == 2
