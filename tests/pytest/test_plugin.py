@@ -119,6 +119,45 @@ def cleanup(podpass_env):
 def test_failed_teardown(cleanup):
     pass
 """
+JOBS = """
+import pytest, requests
+from podpass.pytest.tokens import ExchangeRefused
+
+SUBJECT = "repo:contoso/app:pull_request"
+
+@pytest.fixture(scope="session")
+def podpass_seed():
+    trust = {"name": "pull", "issuer": "https://token.actions.githubusercontent.com", "subject": SUBJECT}
+    identity = {"name": "deploy", "federated_credentials": [trust]}
+    return {"pipelines": ["github"], "identities": [identity]}
+
+def start_job(podpass):
+    path = "/pipelines/jobs?job=github:contoso/app:pull_request"
+    job = podpass._control.request("POST", path, {})
+    return job["ACTIONS_ID_TOKEN_REQUEST_URL"], job["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+
+def request_token(podpass, job):
+    url, bearer = job
+    return requests.get(
+        url + "&audience=api://AzureADTokenExchange",
+        headers={"Authorization": "Bearer " + bearer},
+        verify=str(podpass.ca_file),
+        timeout=30,
+    )
+
+def sign_in(podpass, assertion):
+    return podpass.tokens.access_token(podpass.identity("deploy"), assertion=assertion)
+
+def test_reset(podpass):
+    job = start_job(podpass)
+    assertion = request_token(podpass, job).json()["value"]
+    assert sign_in(podpass, assertion)
+    podpass.reset()
+    assert request_token(podpass, job).status_code == 401
+    with pytest.raises(ExchangeRefused, match="AADSTS7000272"):
+        sign_in(podpass, assertion)
+    assert sign_in(podpass, request_token(podpass, start_job(podpass)).json()["value"])
+"""
 WAITING = """
 import os, pathlib, signal
 
@@ -184,6 +223,11 @@ def test_workers_share_an_instance_that_stops_after_the_last_one(tmp_path: Path)
     assert len({each["pid"] for each in found}) == 2
     (data_dir,) = {each["data_dir"] for each in found}
     wait_for_stop(data_dir)
+
+
+def test_reset_ends_the_jobs_of_pipelines_and_a_new_job_signs_in_at_once(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, JOBS)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["session", "worker"])

@@ -310,6 +310,27 @@ async def test_platform_and_issuer_of_a_seed_are_trusted_until_the_reset(tmp_pat
         assert "a.example" not in issuers.read_text()
 
 
+async def test_reset_ends_a_job_of_a_platform_that_the_seed_enables(tmp_path: Path) -> None:
+    async with run(tmp_path / "cloud", "pipelines: [github]") as running:
+        control = running.status["control"]
+
+        async def start_job() -> tuple[str, str]:
+            url = f"{control}/pipelines/jobs?job=github:contoso/app:pull_request"
+            _, job = await ask_control(running, url)
+            return job["ACTIONS_ID_TOKEN_REQUEST_URL"], job["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+
+        async def request_token(url: str, bearer: str) -> int:
+            path = url.removeprefix("https://management.azure.com")
+            headers = {"Authorization": f"Bearer {bearer}"}
+            return (await running.get("management.azure.com", path, headers))[0]
+
+        before = await start_job()
+        assert await request_token(*before) == 200
+        assert (await ask_control(running, f"{control}/reset"))[0] == 200
+        assert await request_token(*before) == 401
+        assert await request_token(*await start_job()) == 200
+
+
 async def test_damaged_database_fails_readiness_with_its_file_and_not_liveness(
     tmp_path: Path,
 ) -> None:

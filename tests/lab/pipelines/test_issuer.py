@@ -69,10 +69,9 @@ def now() -> list[float]:
 
 @pytest.fixture
 def caller(tmp_path: Path, now: list[float]) -> Caller:
-    ring = KeyRing(tmp_path, (), lambda: now[0])
-    ring.rotate(rsa_keys.KEY)
+    KeyRing(tmp_path, (), lambda: now[0]).rotate(rsa_keys.KEY)
     platforms = ("github", "azure-devops", "gitlab", "terraform")
-    return Caller(PipelineIssuer(lambda: ring, lambda: platforms, BASE, lambda: now[0], ENTRA))
+    return Caller(PipelineIssuer(tmp_path, lambda: platforms, BASE, lambda: now[0], ENTRA))
 
 
 def read(caller: Caller, token: str) -> dict[str, Any]:
@@ -196,20 +195,30 @@ def test_documents_of_other_issuers_are_not_answered(caller: Caller, url: str) -
     assert caller.issuer.find_document(url) is None
 
 
-async def test_request_for_a_platform_that_is_not_enabled_opens_no_keys() -> None:
-    def open_ring() -> KeyRing:
-        pytest.fail("the keys were opened")
-
-    issuer = PipelineIssuer(open_ring, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
+async def test_request_for_a_platform_that_is_not_enabled_creates_no_keys(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    issuer = PipelineIssuer(folder, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
     token = KEY.sign({"iss": "podpass:pipelines", "sub": GITHUB, "seconds": "", "exp": NOW + 9})
     for method, platform in (("GET", "github"), ("POST", "azure-devops"), ("GET", "gitlab")):
         assert (await Caller(issuer).send(method, f"{BASE}{PATH}/{platform}", token))[0] == 404
+    assert issuer.end_jobs() is False
+    assert not folder.exists()
+
+
+async def test_ended_jobs_get_no_tokens_and_a_new_job_does(caller: Caller) -> None:
+    before = caller.issuer.start_job(GITHUB)
+    url, bearer = before["ACTIONS_ID_TOKEN_REQUEST_URL"], before["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    _, body = await caller.send("GET", url, bearer)
+    assert caller.issuer.end_jobs() is True
+    assert (await caller.send("GET", url, bearer))[0] == 401
+    with pytest.raises(jwt.InvalidSignatureError):
+        read(caller, body["value"])
+    bearer = caller.issuer.start_job(GITHUB)["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    assert (await caller.send("GET", url, bearer))[0] == 200
 
 
 def test_platform_that_the_user_did_not_enable_is_refused(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path, (), lambda: NOW)
-    ring.rotate(rsa_keys.KEY)
-    issuer = PipelineIssuer(lambda: ring, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
+    issuer = PipelineIssuer(tmp_path, lambda: ("gitlab",), BASE, lambda: NOW, ENTRA)
     with pytest.raises(UsageError) as refused:
         issuer.start_job(GITHUB)
     assert "--pipelines github,gitlab" in refused.value.hint

@@ -147,13 +147,11 @@ def open_pipelines(
     context: CloudContext, issuers: "IssuerRegistry", keys: CloudKeys
 ) -> "PipelineIssuer":
     """Return the issuer of the pipelines that an option or a seed enables."""
-    from podpass.assertion.keys import KeyRing
     from podpass.lab.pipelines.issuer import EntraSigner, PipelineIssuer
 
     chosen = frozenset(filter(None, context.settings.pipelines.split(",")))
     return PipelineIssuer(
-        # Opened with the first job: most instances have none, and the generation of a key is slow.
-        lambda: KeyRing.open(context.data_dir.path("keys", "pipelines"), context.clock),
+        context.data_dir.path("keys", "pipelines"),
         lambda: chosen | issuers.platforms,
         context.apis,
         context.clock,

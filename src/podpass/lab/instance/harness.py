@@ -164,7 +164,10 @@ class HarnessApi:
         self._wanted = await _read_baseline(self._cloud, self._store)
 
     async def reset(self) -> None:
-        """Return to the baseline: directory, vaults, tokens, keys, issuers, objects, faults and clock."""
+        """Return to the baseline: directory, vaults, keys, issuers, objects, faults and clock.
+
+        Jobs of pipelines end.
+        """
         from podpass.lab import services
 
         self._faults.clear()
@@ -213,7 +216,8 @@ class HarnessApi:
             self._ring.reload()
         if moved:
             await self._cloud.keys.authority.refresh()
-        if moved or wanted != now:
+        ended = self._cloud.pipelines.end_jobs()
+        if moved or ended or wanted != now:
             self._cloud.forget_keys()
 
     # -------------------------------------------------------------------------------------------- API

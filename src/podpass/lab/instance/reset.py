@@ -59,6 +59,7 @@ async def reset_cloud(
     )
     await cloud.keys.authority.replace_all(generated)
     cloud.issuers.replace(issuers)
+    cloud.pipelines.end_jobs()
     cloud.forget_keys()
     if store_identity is not None:
         await store_identity()

@@ -10,13 +10,13 @@ import logging
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from podpass import names
+from podpass import files, names
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
 from podpass.crypto import jose
@@ -60,25 +60,42 @@ class EntraSigner:
 
 
 class PipelineIssuer:
-    """The issuers of the enabled platforms, with one set of keys, which is opened when it is needed."""
+    """The issuers of the enabled platforms, with one set of keys.
+
+    The keys are opened with the first job: most instances have none, and the generation of a key is slow.
+    """
 
     def __init__(
         self,
-        open_ring: Callable[[], KeyRing],
+        folder: Path,
         find_platforms: Callable[[], Collection[str]],
         base: str,
         clock: Clock,
         entra: EntraSigner,
     ) -> None:
-        self._open_ring = open_ring
+        self._folder = folder
+        self._opened: KeyRing | None = None
         self._find_platforms = find_platforms
         self._base = base + PATH
         self._clock = clock
         self._entra = entra
 
-    @cached_property
+    @property
     def _ring(self) -> KeyRing:
-        return self._open_ring()
+        if self._opened is None:
+            self._opened = KeyRing.open(self._folder, self._clock)
+        return self._opened
+
+    def end_jobs(self) -> bool:
+        """Delete the keys: the tokens of all jobs are refused, and the next job has a new key.
+
+        Returns whether there were keys; then the token service must fetch the keys again.
+        """
+        self._opened = None
+        stored = list(self._folder.glob("*"))  # also what an interrupted write left
+        for path in stored:
+            files.remove(path)
+        return bool(stored)
 
     def start_job(self, text: str, seconds: str = "") -> dict[str, str]:
         """Return the environment of a job. Raises UsageError.
