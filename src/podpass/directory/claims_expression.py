@@ -47,6 +47,11 @@ class Clause:
     value: str
     parts: tuple[str, ...]
 
+    @property
+    def prefix(self) -> str:
+        """Return a text with which every matching claim begins."""
+        return self.parts[0].partition("?")[0]
+
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Compare the whole claim. A claim that is no text never matches."""
         given = claims.get(self.claim)

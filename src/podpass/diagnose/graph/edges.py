@@ -5,12 +5,12 @@ access policy applies; `tests/diagnose/graph/test_exchanges.py` compares the two
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from podpass.diagnose.graph.model import AccountFacts, TrustFacts
 from podpass.directory import resource_ids, roles
-from podpass.directory.claims_expression import failing_clauses
+from podpass.directory.claims_expression import parse
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import (
     AccessPolicy,
@@ -71,6 +71,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     decide; `is_injected` returns whether the token that the webhook injects has it.
     """
     accounts = {f"{_SUBJECT}{each.namespace}:{each.name}": each for each in _accounts(facts)}
+    subjects = sorted(accounts)
     managed = {
         each.object_id: each
         for each in facts.directory.identities
@@ -80,25 +81,40 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     for identity in facts.directory.identities:
         for credential in identity.credentials:
             if credential.issuer in own:
-                found = managed.get(credential.subject)
-                if found is not None and _accepts_managed(identity, credential, facts):
-                    yield CredentialMatch(found, credential, identity)
+                owner = managed.get(credential.subject)
+                if owner is not None and _accepts_managed(identity, credential, facts):
+                    yield CredentialMatch(owner, credential, identity)
             elif credential.issuer == facts.cluster.issuer:
-                for subject in _find_subjects(credential, accounts):
+                found: Iterable[str] = {credential.subject} & accounts.keys()
+                if credential.expression:
+                    found = _find_subjects(credential.expression, subjects)
+                for subject in found:
                     yield CredentialMatch(accounts[subject], credential, identity)
 
 
-def _find_subjects(credential: FederatedCredential, subjects: Collection[str]) -> Iterable[str]:
-    """Return the subjects that a credential of the cluster matches: its own, or those of its expression."""
-    if not credential.expression:
-        return [credential.subject] if credential.subject in subjects else []
-    # Tokens of a cluster have no other claim that an expression may compare.
+def _find_subjects(expression: str, subjects: Sequence[str]) -> Iterable[str]:
+    """Return those of the sorted subjects that an expression matches."""
     try:
-        return [
-            each for each in subjects if not failing_clauses(credential.expression, {"sub": each})
-        ]
+        clauses = parse(expression)
     except InvalidExpression:
-        return []
+        return ()
+    # Tokens of a cluster have no other claim that an expression may compare.
+    if any(clause.claim != "sub" for clause in clauses):
+        return ()
+    prefix = max((clause.prefix for clause in clauses), key=len)
+    return (
+        each
+        for each in _list_prefixed(subjects, prefix)
+        if all(clause.holds({"sub": each}) for clause in clauses)
+    )
+
+
+def _list_prefixed(texts: Sequence[str], prefix: str) -> Iterator[str]:
+    """Yield those of sorted texts that begin with a prefix; the first is found in logarithmic time."""
+    for at in range(bisect_left(texts, prefix), len(texts)):
+        if not texts[at].startswith(prefix):
+            return
+        yield texts[at]
 
 
 def is_injected(credential: FederatedCredential, facts: TrustFacts) -> bool:
@@ -193,10 +209,8 @@ class _ResourceTree:
         lower = scope.lower().rstrip("/")
         if lower in self._by_id:
             yield self._by_id[lower]
-        for at in range(bisect_left(self._ids, lower + "/"), len(self._ids)):
-            if not self._ids[at].startswith(lower + "/"):
-                return
-            yield self._by_id[self._ids[at]]
+        for below in _list_prefixed(self._ids, lower + "/"):
+            yield self._by_id[below]
 
     def find_resource_of(self, scope: str) -> ResourceInfo | None:
         """Return the resource that a scope is a part of."""

@@ -236,7 +236,7 @@ def _of_credential(
     is_of_cluster = bool(facts.cluster.issuer) and credential.issuer == facts.cluster.issuer
     if node not in matched:
         if is_of_cluster and facts.cluster.accounts is not None:
-            near = _find_similar(credential.subject, subjects)
+            near = "" if credential.expression else _find_similar(credential.subject, subjects)
             hint = f"; the most similar is {near}" if near else ""
             message = f"no ServiceAccount of the cluster has its subject {credential.subject}{hint}"
             if credential.expression:

@@ -1,0 +1,67 @@
+"""Which accounts the expressions of credentials match, found without a comparison of all."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import pytest
+
+from podpass.diagnose.graph.edges import find_matches
+from podpass.diagnose.graph.model import AccountFacts, TrustFacts
+from podpass.directory.claims_expression import Clause, failing_clauses
+from tests.diagnose.graph.samples import account, credential, facts, identity
+
+COUNT = 2000
+SUBJECT = "system:serviceaccount:"
+
+
+def trust(expressions: list[str], accounts: list[AccountFacts]) -> TrustFacts:
+    credentials = tuple(
+        credential(f"c{at}", subject="", expression=each) for at, each in enumerate(expressions)
+    )
+    return facts(accounts=tuple(accounts), identities=(identity(credentials=credentials),))
+
+
+def matched(found: TrustFacts) -> set[tuple[str, str]]:
+    return {
+        (each.credential.expression, each.owner.key)
+        for each in find_matches(found)
+        if isinstance(each.owner, AccountFacts)
+    }
+
+
+def test_2000_expressions_are_compared_only_with_accounts_of_their_prefix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accounts = [account(f"env{number}-a") for number in range(COUNT)]
+    expressions = [f"claims['sub'] matches '{SUBJECT}env{at}-*:web'" for at in range(COUNT)]
+    compared, holds = [], Clause.holds
+
+    def count(clause: Clause, claims: Mapping[str, Any]) -> bool:
+        compared.append(clause)
+        return holds(clause, claims)
+
+    monkeypatch.setattr(Clause, "holds", count)
+    expected = {(each, f"env{at}-a/web") for at, each in enumerate(expressions)}
+    assert matched(trust(expressions, accounts)) == expected
+    assert len(compared) == COUNT
+
+
+def test_matches_of_expressions_are_those_of_a_comparison_of_all() -> None:
+    accounts = [account(*each) for each in product(("a", "ab", "b", "b-a"), ("a", "b"))]
+    values = [
+        f"{SUBJECT}{namespace}:{name}"
+        for namespace, name in product(("a", "a*", "?", "?b", "*", "b-*", "b?a"), ("a", "?", "*"))
+    ]
+    clauses = [
+        *(f"claims['sub'] {each} '{value}'" for each, value in product(("eq", "matches"), values)),
+        *("claims['sub'] matches '*a'", "claims['aud'] matches '*'"),
+    ]
+    pairs = [" and ".join(each) for each in product(clauses, clauses)]
+    expected = {
+        (expression, each.key)
+        for expression, each in product(clauses + pairs, accounts)
+        if not failing_clauses(expression, {"sub": f"{SUBJECT}{each.namespace}:{each.name}"})
+    }
+    assert {key for _, key in expected} == {each.key for each in accounts}
+    assert matched(trust([*clauses, *pairs, "no expression"], accounts)) == expected
