@@ -121,6 +121,30 @@ def test_credential_is_created_shown_updated_listed_and_deleted(az: AzCli) -> No
     az(f"group delete -n {group} --yes")
 
 
+def test_expression_is_created_updated_and_listed_next_to_a_subject(
+    newest: AzCli, group: str
+) -> None:
+    newest(f"identity create -n app -g {group}")
+    where = f"--identity-name app -g {group}"
+    create = f"identity federated-credential create -n flexible {where} --audiences {AUDIENCE}"
+    issuer = "--issuer https://app.terraform.io"
+    value = "claims['sub'] matches 'organization:contoso:*:run_phase:plan'"
+    made = newest(f"{create} {issuer} --cme-version 1 --cme-value", value)
+    assert made["claimsMatchingExpression"] == {"languageVersion": 1, "value": value}
+    assert made.get("subject") is None
+    newest(_create("trust", group))
+    listed = newest(f"identity federated-credential list {where}")
+    assert sorted((each["name"], bool(each.get("subject"))) for each in listed) == [
+        ("flexible", False),
+        ("trust", True),
+    ]
+    other = value.replace("plan", "apply")
+    change = f"identity federated-credential update -n flexible {where} --cme-version 1 --cme-value"
+    assert newest(change, other)["claimsMatchingExpression"]["value"] == other
+    said = newest.refused(f"{create} --issuer {_ISSUER} --cme-version 1 --cme-value", value)
+    assert "cannot be used with expressions" in said
+
+
 def test_credential_over_the_limit_of_20_is_refused(newest: AzCli, group: str) -> None:
     newest(f"identity create -n app -g {group}")
     for number in range(20):

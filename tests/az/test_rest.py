@@ -91,3 +91,26 @@ def test_az_creates_a_zone_and_adds_records(newest: AzCli, group: str) -> None:
     assert "PreconditionFailed" in refused
     newest(f"network dns zone delete -g {group} -n example.test --yes")
     assert newest(f"network dns zone list -g {group}") == []
+
+
+def test_graph_beta_creates_a_credential_with_an_expression(az: AzCli) -> None:
+    made = az(f"ad app create --display-name flexible-{az.version}")
+    url = f"https://graph.microsoft.com/beta/applications/{made['id']}/federatedIdentityCredentials"
+    value = "claims['sub'] matches 'repo:contoso@1/app@2:*' and claims['repository_id'] eq '2'"
+    body = {
+        "name": "flexible",
+        "issuer": "https://token.actions.githubusercontent.com",
+        "audiences": ["api://AzureADTokenExchange"],
+        "claimsMatchingExpression": {"value": value, "languageVersion": 1},
+    }
+    az(f"rest --method post --url {url} --body", json.dumps(body))
+    (listed,) = az(f"rest --url {url}")["value"]
+    assert listed["claimsMatchingExpression"] == body["claimsMatchingExpression"]
+    without_id = {**body, "name": "other"}
+    without_id["claimsMatchingExpression"] = {
+        "value": "claims['sub'] matches 'repo:contoso/*'",
+        "languageVersion": 1,
+    }
+    said = az.refused(f"rest --method post --url {url} --body", json.dumps(without_id))
+    assert "it needs a clause for sub and one for repository_id" in said
+    az(f"ad app delete --id {made['appId']}")
