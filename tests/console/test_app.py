@@ -1,16 +1,19 @@
 """The pages of the console over HTTP."""
 
+import html
 import json
 
 import pytest
 
 from podpass.console import pages
+from podpass.console.directory_view import _identity_row
 from podpass.console.fixes import KnownObjects
 from podpass.console.model import VIEWS, Listing
 from podpass.console.timeline import Timeline
 from podpass.errors import Error
 from tests.console.consoles import BASE, GivenSource, RunningConsole, running_console
 from tests.console.hops import CLIENT, exchange_facts, hop
+from tests.diagnose.graph import samples
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -61,6 +64,14 @@ async def test_exchange_that_is_not_stored_is_404(console: RunningConsole, path:
     answer = await console.get(path)
     assert answer.status == 404
     assert "no longer stored" in answer.text
+
+
+async def test_credential_without_a_subject_shows_its_expression(console: RunningConsole) -> None:
+    expression = "claims['sub'] matches 'organization:contoso:*'"
+    flexible = samples.credential("plans", subject="", expression=expression)
+    row = _identity_row(samples.identity(credentials=(flexible,)), [])
+    console.source.listings["identities"] = Listing(rows=[row])
+    assert expression in html.unescape((await console.get("/identities")).text)
 
 
 async def test_refusal_shows_cause_resolution_and_command(console: RunningConsole) -> None:

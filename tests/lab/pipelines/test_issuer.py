@@ -161,11 +161,15 @@ async def test_only_a_current_request_token_of_the_platform_is_accepted(
     job = caller.issuer.start_job(GITHUB)
     url, bearer = job["ACTIONS_ID_TOKEN_REQUEST_URL"], job["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
     _, body = await caller.send("GET", url, bearer)
-    forged = jose.SigningKey(kid=jwt.get_unverified_header(bearer)["kid"], key=rsa_keys.OTHER_KEY)
+    kid = jwt.get_unverified_header(bearer)["kid"]
+    forged = jose.SigningKey(kid=kid, key=rsa_keys.OTHER_KEY)
     claims = jwt.decode(bearer, options={"verify_signature": False})
+    of_platform = jose.SigningKey(kid=kid, key=rsa_keys.KEY).sign(
+        {**claims, "iss": parse_job(GITHUB).issuer}
+    )
     devops = caller.issuer.start_job(DEVOPS)["SYSTEM_ACCESSTOKEN"]
-    # None, no token, a token of a job, a forged one, one of another platform.
-    for other in (None, "x", body["value"], forged.sign(claims), devops):
+    # None, no token, a token of a job, two with other signer or issuer, one of another platform.
+    for other in (None, "x", body["value"], forged.sign(claims), of_platform, devops):
         assert (await caller.send("GET", url, other))[0] == 401
     now[0] += 6 * 3600
     assert (await caller.send("GET", url, bearer))[0] == 401
