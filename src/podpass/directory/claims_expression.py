@@ -17,6 +17,7 @@ from typing import Any
 from podpass.directory.errors import InvalidExpression
 
 LANGUAGE_VERSION = 1
+GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 # A subject has at most 600 characters; an expression names up to three claims.
 MAX_CHARS = 1024
 # Each `*` is a search through the claim, and nothing of the token is verified yet.
@@ -185,7 +186,7 @@ def _check_gitlab(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
 
 
 _RULES = {
-    r"https://token\.actions\.githubusercontent\.com": IssuerRule(
+    re.escape(GITHUB_ISSUER): IssuerRule(
         operators={
             "sub": _ANY_OPERATOR,
             "job_workflow_ref": _ANY_OPERATOR,

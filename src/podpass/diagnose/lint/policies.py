@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from podpass.directory.claims_expression import GITHUB_ISSUER
 from podpass.directory.resource_ids import covers
 
 WELL_KNOWN_ISSUERS = "2571b7c3-3056-4a61-b00a-9bc5232234f5"
@@ -19,7 +20,7 @@ EFFECTS = ("Audit", "Deny", "Disabled")
 _SUBSCRIPTION = "/subscriptions/"
 _AKS_SUFFIX = ".oic.prod-aks.azure.com"
 _SWITCH_OF_ISSUER = {
-    "https://token.actions.githubusercontent.com": "allowGitHub",
+    GITHUB_ISSUER: "allowGitHub",
     "https://cognito-identity.amazonaws.com": "allowAWS",
     "https://accounts.google.com": "allowGCS",
 }

@@ -6,17 +6,22 @@ A rule returns what is wrong with a credential of an identity, or None.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from podpass.diagnose.lint.model import ERROR, NOTE, WARNING, LintedIdentity, LintFacts, LintFinding
-from podpass.diagnose.lint.policies import Exemption, IssuerPolicy
-from podpass.directory.claims_expression import Clause, check_expression, is_public_issuer, parse
+from podpass.directory.claims_expression import (
+    GITHUB_ISSUER,
+    Clause,
+    check_expression,
+    is_public_issuer,
+    parse,
+)
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import FederatedCredential, IdentityKind
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.directory.well_known_resources import EXCHANGE_APP_ID
 from podpass.guids import is_guid
 
-_GITHUB = "https://token.actions.githubusercontent.com"
 _ENTRA = re.compile(r"https://login\.[a-z.]+/[0-9a-f-]{36}/v2\.0", re.IGNORECASE)
 _GITHUB_BY_ID = re.compile(r"repo:[^/:@]+@[^/:@]+/[^/:@]+@[^/:@]+")
 # What the subject of an expression contains before its first wildcard, so that only one owner can match.
@@ -26,7 +31,7 @@ _OWNER = re.compile(
 _IDS = ("repository_id", "repository_owner_id", "project_id")
 # The exact issuers of services whose issuers are often written with another ending or case.
 _EXACT_ISSUERS = (
-    re.compile(r"https://token\.actions\.githubusercontent\.com(?:/[a-z0-9-]+)?"),
+    re.compile(re.escape(GITHUB_ISSUER) + "(?:/[a-z0-9-]+)?"),
     re.compile(r"https://gitlab\.com"),
     re.compile(r"https://app\.(?:eu\.)?terraform\.io"),
     re.compile(r"https://vstoken\.dev\.azure\.com/[0-9a-f-]{36}"),
@@ -34,7 +39,7 @@ _EXACT_ISSUERS = (
     re.compile(r"https://[a-z0-9-]+\.oic\.prod-aks\.azure\.com/[0-9a-f-]{36}/[0-9a-f-]{36}/"),
 )
 
-Find = Callable[[LintFacts, LintedIdentity, FederatedCredential], str | None]
+Find = Callable[[FederatedCredential, LintedIdentity, LintFacts], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def find_all(facts: LintFacts) -> Iterator[LintFinding]:
             )
         for credential in identity.credentials:
             for rule in RULES:
-                if (message := rule.find(facts, identity, credential)) is not None:
+                if (message := rule.find(credential, identity, facts)) is not None:
                     yield LintFinding(
                         code=rule.code,
                         identity=identity.name,
@@ -88,10 +93,8 @@ def _subjects(credential: FederatedCredential) -> list[str]:
     return [each.value for each in _clauses(credential) if each.claim == "sub"]
 
 
-def _find_github_name(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
-    if credential.issuer != _GITHUB:
+def _find_github_name(credential: FederatedCredential, *_: object) -> str | None:
+    if credential.issuer != GITHUB_ISSUER:
         return None
     for subject in _subjects(credential):
         if subject.startswith("repo:") and not _GITHUB_BY_ID.match(subject):
@@ -102,34 +105,26 @@ def _find_github_name(
     return None
 
 
-def _find_gitlab_path(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_gitlab_path(credential: FederatedCredential, *_: object) -> str | None:
     for subject in _subjects(credential):
         if subject.startswith("project_path:"):
             return f"{subject} names the path of the project, which changes when it is moved"
     return None
 
 
-def _find_connection_name(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_connection_name(credential: FederatedCredential, *_: object) -> str | None:
     if credential.subject.startswith("sc://"):
         return f"{credential.subject} names the service connection, which can be deleted and created again"
     return None
 
 
-def _find_wildcard(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_wildcard(credential: FederatedCredential, *_: object) -> str | None:
     if "*" in credential.subject or "?" in credential.subject:
         return f"{credential.subject} is compared exactly, so its wildcard matches nothing"
     return None
 
 
-def _find_open_pattern(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_open_pattern(credential: FederatedCredential, *_: object) -> str | None:
     clauses = _clauses(credential)
     if not is_public_issuer(credential.issuer) or any(each.claim in _IDS for each in clauses):
         return None
@@ -139,9 +134,7 @@ def _find_open_pattern(
     return f"{credential.expression} also matches other names and ids that begin the same"
 
 
-def _find_refused_expression(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_refused_expression(credential: FederatedCredential, *_: object) -> str | None:
     if not credential.expression:
         return None
     try:
@@ -151,9 +144,7 @@ def _find_refused_expression(
     return None
 
 
-def _find_other_issuer(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_other_issuer(credential: FederatedCredential, *_: object) -> str | None:
     issuer = credential.issuer
     bare = issuer.strip().lower().rstrip("/")
     for exact in _EXACT_ISSUERS:
@@ -165,9 +156,7 @@ def _find_other_issuer(
     return None
 
 
-def _find_audience(
-    _facts: LintFacts, _identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
+def _find_audience(credential: FederatedCredential, *_: object) -> str | None:
     if len(credential.audiences) != 1:
         return f"it has {len(credential.audiences)} audiences; exactly one is allowed"
     if credential.audiences[0].lower() == EXCHANGE_APP_ID:
@@ -175,55 +164,33 @@ def _find_audience(
     return None
 
 
-def _refusals(
-    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
-) -> Iterator[tuple[IssuerPolicy, Exemption | None, str]]:
-    """Yield each policy that refuses the issuer, the exemption from it, and the reason."""
+def _find_refusal(
+    level: str, credential: FederatedCredential, identity: LintedIdentity, facts: LintFacts
+) -> str | None:
+    """Return the first refusal of the issuer by a policy, if an error, a warning or a note is due for it."""
     # The policies are for managed identities: Azure Policy does not see applications.
     if identity.kind is not IdentityKind.MANAGED_IDENTITY or credential.issuer == "cluster":
-        return
+        return None
     resource_id = f"{identity.resource_id}/federatedIdentityCredentials/{credential.name}"
     for policy in facts.policies:
-        is_used = policy.is_enabled and policy.applies_to(resource_id)
-        if is_used and (reason := policy.find_refusal(credential.issuer)) is not None:
-            yield policy, policy.find_exemption(resource_id), reason
-
-
-def _find_policy(
-    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
-    for policy, exemption, reason in _refusals(facts, identity, credential):
-        if exemption is None and policy.is_enforced:
-            return f"{policy} refuses {credential.issuer}: {reason}"
-    return None
-
-
-def _find_unenforced_policy(
-    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
-    for policy, exemption, reason in _refusals(facts, identity, credential):
-        if exemption is None and not policy.is_enforced:
-            return (
-                f"{policy} would refuse {credential.issuer}, but its enforcementMode is DoNotEnforce:"
-                f" {reason}"
-            )
-    return None
-
-
-def _find_exemption(
-    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
-) -> str | None:
-    for policy, exemption, reason in _refusals(facts, identity, credential):
+        reason = policy.find_refusal(credential.issuer)
+        if reason is None or not policy.is_enabled or not policy.applies_to(resource_id):
+            continue
+        exemption = policy.find_exemption(resource_id)
+        found, verb, but = ERROR, "refuses", ""
         if exemption is not None:
-            return (
-                f"{policy} would refuse {credential.issuer}, but the exemption {exemption.text} of"
-                f" {exemption.scope} applies: {reason}"
-            )
+            found, verb = NOTE, "would refuse"
+            but = f", but the exemption {exemption.text} of {exemption.scope} applies"
+        elif not policy.is_enforced:
+            found, verb = WARNING, "would refuse"
+            but = ", but its enforcementMode is DoNotEnforce"
+        if found == level:
+            return f"{policy} {verb} {credential.issuer}{but}: {reason}"
     return None
 
 
 def _find_second_hop(
-    facts: LintFacts, identity: LintedIdentity, credential: FederatedCredential
+    credential: FederatedCredential, identity: LintedIdentity, facts: LintFacts
 ) -> str | None:
     if not _ENTRA.fullmatch(credential.issuer) or not is_guid(credential.subject):
         return None
@@ -280,18 +247,18 @@ RULES = (
     LintRule("wrong_audience", _find_audience, "use the audience api://AzureADTokenExchange alone"),
     LintRule(
         "policy_refuses_issuer",
-        _find_policy,
+        partial(_find_refusal, ERROR),
         "change the parameters of the policy's assignment, or use another issuer",
     ),
     LintRule(
         "policy_not_enforced",
-        _find_unenforced_policy,
+        partial(_find_refusal, WARNING),
         "use another issuer, or change the parameters before the assignment is enforced",
         level=WARNING,
     ),
     LintRule(
         "policy_exempted",
-        _find_exemption,
+        partial(_find_refusal, NOTE),
         "none is needed while the exemption is valid",
         level=NOTE,
     ),

@@ -6,13 +6,12 @@ Azure DevOps: POST {SYSTEM_OIDCREQUESTURI}?serviceConnectionId=ID, Bearer -> {"o
 The bearer token is signed too and contains the name of the job, so the instance stores nothing.
 """
 
-import logging
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -28,26 +27,17 @@ from podpass.kubernetes.service_account import discovery
 from podpass.lab.pipelines.platforms import (
     AZURE_DEVOPS,
     GITHUB,
-    GITLAB,
-    TERRAFORM,
+    ISSUERS,
     Job,
     describe_environment,
     parse_job,
 )
-
-_log = logging.getLogger(__name__)
 
 PATH = "/_podpass/pipelines"
 _REQUESTS = "podpass:pipelines"
 _REQUEST_SECONDS = 6 * 3600  # the longest time of a job at GitHub
 _MAX_AUDIENCE = 1024
 _KEYS_PATH = "/.well-known/jwks"
-_ISSUER_HOSTS = {
-    "token.actions.githubusercontent.com": GITHUB,
-    "gitlab.com": GITLAB,
-    "app.terraform.io": TERRAFORM,
-    "vstoken.dev.azure.com": AZURE_DEVOPS,
-}
 _METHODS = {GITHUB: "GET", AZURE_DEVOPS: "POST"}
 
 
@@ -160,11 +150,12 @@ class PipelineIssuer:
         return _PipelineFetcher(self, others)
 
     def _is_issuer(self, issuer: str) -> bool:
-        platform = _ISSUER_HOSTS.get(urlsplit(issuer).hostname or "")
-        if platform not in self._find_platforms():
-            return False
-        path = urlsplit(issuer).path
-        return issuer.startswith("https://") and (platform == AZURE_DEVOPS) == bool(path)
+        enabled = self._find_platforms()
+        return any(
+            platform in enabled
+            and (issuer.startswith(known) if platform == AZURE_DEVOPS else issuer == known)
+            for platform, known in ISSUERS.items()
+        )
 
     def wrap(self, app: App) -> App:
         """Serve the request protocols, and everything else by another application."""

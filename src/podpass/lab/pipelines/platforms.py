@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from podpass import guids
+from podpass.directory.claims_expression import GITHUB_ISSUER
 from podpass.errors import UsageError
 from podpass.exchange.client_auth.managed_identity_assertion import (
     DEVOPS_CLIENT,
@@ -26,6 +27,13 @@ from podpass.exchange.client_auth.managed_identity_assertion import (
 from podpass.settings.azure import PIPELINES
 
 GITHUB, GITLAB, TERRAFORM, AZURE_DEVOPS = PIPELINES
+# The id of the organization follows that of Azure DevOps.
+ISSUERS = {
+    GITHUB: GITHUB_ISSUER,
+    GITLAB: "https://gitlab.com",
+    TERRAFORM: "https://app.terraform.io",
+    AZURE_DEVOPS: "https://vstoken.dev.azure.com/",
+}
 _NAMES = uuid.UUID("6f0d4c1e-8a4f-5a06-9a60-6f5d0a1d7c11")
 _SHA = "0123456789abcdef0123456789abcdef01234567"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -141,7 +149,7 @@ def _parse_github(rest: str) -> Job | None:
         claims["environment"] = environment
     return Job(
         platform=GITHUB,
-        issuer="https://token.actions.githubusercontent.com",
+        issuer=ISSUERS[GITHUB],
         subject=rest if found["by_id"] else f"repo:{rest}",
         claims=claims,
         seconds=300,
@@ -175,7 +183,7 @@ def _parse_gitlab(rest: str) -> Job | None:
     leading = f"project_id:{project}" if is_id else f"project_path:{project}"
     return Job(
         platform=GITLAB,
-        issuer="https://gitlab.com",
+        issuer=ISSUERS[GITLAB],
         subject=f"{leading}:ref_type:{kind}:ref:{ref}",
         claims=claims,
         seconds=300,
@@ -200,7 +208,7 @@ def _parse_terraform(rest: str) -> Job | None:
     }
     return Job(
         platform=TERRAFORM,
-        issuer="https://app.terraform.io",
+        issuer=ISSUERS[TERRAFORM],
         subject=f"{claims['terraform_full_workspace']}:run_phase:{phase}",
         claims=claims,
         seconds=7200,
@@ -226,7 +234,7 @@ def _parse_azure_devops(rest: str) -> Job | None:
         return None
     return Job(
         platform=AZURE_DEVOPS,
-        issuer=f"https://vstoken.dev.azure.com/{_guid(found[1])}",
+        issuer=f"{ISSUERS[AZURE_DEVOPS]}{_guid(found[1])}",
         subject=f"sc://{rest}",
         claims={"service_connection_id": _guid(rest)},
         seconds=600,
