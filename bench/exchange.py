@@ -38,8 +38,7 @@ from bench.token_load import (
 )
 from podpass.crypto.multibuffer import library
 from podpass.database import Database
-from podpass.directory.claims_expression import SERVICE_ACCOUNT
-from podpass.kubernetes.service_account.names import subject
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX, subject
 from tests.soak.issuer import IssuerProcess
 
 _ALONE = ("--multibuffer", "none")
@@ -284,7 +283,7 @@ async def _fill(url: str, count: int, issuer: str, *, is_flexible: bool = False)
     values = {
         "issuer": issuer,
         "subject": wanted,
-        "head": f"claims['sub'] matches '{SERVICE_ACCOUNT}env-",
+        "head": f"claims['sub'] matches '{USERNAME_PREFIX}env-",
         "tail": "-*:web'",
     }
 

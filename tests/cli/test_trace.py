@@ -83,6 +83,15 @@ def test_refusal_has_cause_and_fix(data_dir: Path, name: str) -> None:
     assert "subject" in last["fix"]
 
 
+def test_second_federated_hop_has_both_fixes(tmp_path: Path) -> None:
+    refused = {"outcome": "AADSTS700231", "token_sha256": "b", "sub": f"{SUBJECT}other"}
+    write(tmp_path, *HOPS[:4], refused)
+    fix = json.loads(trace(tmp_path, "other", "-o", "json").stdout)[-1]["fix"]
+    for words in ("to the application itself", "from the managed identity endpoint"):
+        assert words in fix
+        assert words in CliRunner().invoke(cli, ["explain", "700231", "-o", "json"]).stdout
+
+
 def test_refusal_of_an_expression_shows_each_clause_that_did_not_match(tmp_path: Path) -> None:
     clauses = ["envs: claims['sub'] does not match", "teams: claims['sub'] does not match"]
     refused = {**REFUSED, "outcome": "AADSTS7002131", "clauses": clauses}

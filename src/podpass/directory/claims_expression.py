@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from podpass.directory.errors import InvalidExpression
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 
 LANGUAGE_VERSION = 1
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
@@ -36,7 +37,6 @@ _STARS = re.compile(r"\*+")
 _EXAMPLE = "claims['sub'] matches 'repo:contoso/app:*' and claims['repository_id'] eq '1234'"
 
 _ANY_OPERATOR = ("eq", "matches")
-SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,9 +286,9 @@ def _check_service_accounts(clauses: Mapping[str, Sequence[Clause]]) -> str | No
     namespace of the cluster.
     """
     for clause in clauses["sub"]:
-        namespace, colon, _ = clause.value.removeprefix(SERVICE_ACCOUNT).partition(":")
-        if not clause.value.startswith(SERVICE_ACCOUNT) or not colon:
-            return f"sub must have the form {SERVICE_ACCOUNT}NAMESPACE:NAME"
+        namespace, colon, _ = clause.value.removeprefix(USERNAME_PREFIX).partition(":")
+        if not clause.value.startswith(USERNAME_PREFIX) or not colon:
+            return f"sub must have the form {USERNAME_PREFIX}NAMESPACE:NAME"
         fixed = re.split(r"[*?]", namespace)[0] if clause.operator == "matches" else namespace
         if fixed != namespace and not re.fullmatch(r"[a-z0-9][a-z0-9-]*-", fixed):
             return (

@@ -22,6 +22,7 @@ from podpass.directory.model import (
     RoleDefinition,
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
+from podpass.kubernetes.service_account.names import subject
 
 # Operations on the secrets of a vault: the name in access policies, and the data action of roles.
 OPERATIONS = {
@@ -35,7 +36,6 @@ OPERATIONS = {
     "purge": roles.PURGE_SECRET,
 }
 _ALL, _PURGE = "all", "purge"
-_SUBJECT = "system:serviceaccount:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     A pod can request a token with any audience for its account, so the audience of the credential does not
     decide; `is_injected` returns whether the token that the webhook injects has it.
     """
-    accounts = {f"{_SUBJECT}{each.namespace}:{each.name}": each for each in _accounts(facts)}
+    accounts = {subject(each.namespace, each.name): each for each in _accounts(facts)}
     subjects = sorted(accounts)
     managed = {
         each.object_id: each
@@ -88,8 +88,8 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
                 found: Iterable[str] = {credential.subject} & accounts.keys()
                 if credential.expression:
                     found = _find_subjects(credential.expression, subjects)
-                for subject in found:
-                    yield CredentialMatch(accounts[subject], credential, identity)
+                for each in found:
+                    yield CredentialMatch(accounts[each], credential, identity)
 
 
 def _find_subjects(expression: str, subjects: Sequence[str]) -> Iterable[str]:

@@ -16,7 +16,7 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.clouds import CLOUDS
 from podpass.crypto import jose
-from podpass.directory.claims_expression import SERVICE_ACCOUNT, KubernetesIssuers, is_public_issuer
+from podpass.directory.claims_expression import KubernetesIssuers, is_public_issuer
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.exchange.client_auth import certificate, managed_identity_assertion
 from podpass.exchange.client_auth.assertion import (
@@ -39,6 +39,7 @@ from podpass.exchange.errors.issuer_reasons import describe_reason
 from podpass.exchange.signing.key import AuthorityKey
 from podpass.exchange.token_request import RequestRecord, TokenRequest
 from podpass.guids import is_guid
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 from podpass.settings import AuthoritySettings
 
 # Steps that a client secret skips; steps that a self-signed assertion skips; the step that a token of this
@@ -279,7 +280,7 @@ def check_pod(assertion: UnverifiedAssertion) -> None:
 
     Raises AadstsError 90014.
     """
-    if assertion.subject.startswith(SERVICE_ACCOUNT) and not read_pod(assertion.token):
+    if assertion.subject.startswith(USERNAME_PREFIX) and not read_pod(assertion.token):
         raise AadstsError(numbers.MISSING_CLAIM, claim="kubernetes.io.pod").with_response(
             step="trust"
         )
