@@ -3,7 +3,7 @@
 The assertion is not verified yet: the match only decides which issuer's keys are fetched.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from podpass.directory.claims_expression import (
     NO_KUBERNETES,
@@ -50,16 +50,15 @@ def match(
             return each
     claims = assertion.token.claims
     compared: list[tuple[FederatedCredential, Sequence[Clause]]] = []
-    names: set[str] = set()
     for each in of_audience:
-        if each.expression and (usable := usable_clauses(each.issuer, each.expression, kubernetes)):
-            failing = [clause for clause in usable if not clause.holds(claims)]
-            if not failing:
+        if each.expression and (
+            clauses := usable_clauses(each.issuer, each.expression, kubernetes)
+        ):
+            if all(clause.holds(claims) for clause in clauses):
                 return each
-            compared.append((each, failing))
-            names.update(clause.claim for clause in usable)
+            compared.append((each, clauses))
     if compared:
-        raise _expression_mismatch(assertion, compared, names)
+        raise _expression_mismatch(assertion, compared)
     lower = assertion.subject.lower()
     if any(each.subject.lower() == lower for each in of_audience):
         raise AadstsError(numbers.SUBJECT_CASE_MISMATCH, subject=assertion.subject)
@@ -67,28 +66,32 @@ def match(
 
 
 def _expression_mismatch(
-    assertion: UnverifiedAssertion,
-    compared: Sequence[tuple[FederatedCredential, Sequence[Clause]]],
-    names: Collection[str],
+    assertion: UnverifiedAssertion, compared: Sequence[tuple[FederatedCredential, Sequence[Clause]]]
 ) -> AadstsError:
     """Return the error with the claims that differ. Any caller gets it, so only the log has the clauses.
 
     The log also has the claims that are equal: `podpass explain` compares every clause with it.
     """
     claims = assertion.token.claims
-    failing = {clause.claim for _, clauses in compared for clause in clauses}
+    failing = [
+        (credential, clause)
+        for credential, clauses in compared
+        for clause in clauses
+        if not clause.holds(claims)
+    ]
+    names = {clause.claim for _, clauses in compared for clause in clauses}
     logged = {
         one: sanitize(claims[one]) for one in sorted(names) if isinstance(claims.get(one), str)
     }
     described = [
         sanitize(f"{credential.name}: {clause.describe_difference(claims)}")
-        for credential, clauses in compared[:_MAX_LOGGED]
-        for clause in clauses
+        for credential, clause in failing[:_MAX_LOGGED]
     ]
     return AadstsError(
         numbers.EXPRESSION_MISMATCH,
         subject=assertion.subject,
         presented=", ".join(
-            f"{one}={sanitize(claims.get(one, '(missing)'))}" for one in sorted(failing)
+            f"{one}={sanitize(claims.get(one, '(missing)'))}"
+            for one in sorted({clause.claim for _, clause in failing})
         ),
-    ).with_record(claims=logged, clauses=described[:_MAX_LOGGED])
+    ).with_record(claims=logged, clauses=described)
