@@ -100,8 +100,7 @@ class PipelineIssuer:
             job,
             self._base,
             request_token,
-            lambda audience: self._sign(job, audience),
-            names.EXCHANGE_AUDIENCE,
+            lambda: self._sign(job, names.EXCHANGE_AUDIENCE),
         )
 
     def _parse(self, text: str, seconds: str) -> Job:

@@ -257,12 +257,12 @@ _EXAMPLES = {
 
 
 def describe_environment(
-    job: Job, base: str, request_token: str, sign: Callable[[str], str], audience: str
+    job: Job, base: str, request_token: str, sign: Callable[[], str]
 ) -> dict[str, str]:
     """Return the variables that a job of the platform has.
 
     `base` is the address of the request protocols, `request_token` the bearer token for them; `sign` returns
-    a token of the job for an audience.
+    a token of the job for Entra.
     """
     if job.platform == GITHUB:
         # The clients append `&audience=`, so the address has a query already.
@@ -284,5 +284,5 @@ def describe_environment(
             "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": job.connection,
         }
     if job.platform == GITLAB:
-        return {"GITLAB_CI": "true", "GITLAB_OIDC_TOKEN": sign(audience)}
-    return {"TFC_WORKLOAD_IDENTITY_TOKEN": sign(audience)}
+        return {"GITLAB_CI": "true", "GITLAB_OIDC_TOKEN": sign()}
+    return {"TFC_WORKLOAD_IDENTITY_TOKEN": sign()}
