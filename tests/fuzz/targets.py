@@ -26,6 +26,7 @@ from podpass.crypto import jose
 from podpass.directory import claims_expression
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import Tenant
+from podpass.errors import UsageError
 from podpass.exchange import token_request
 from podpass.exchange.client_auth import assertion, directory_lookup
 from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable, check_document
@@ -33,6 +34,7 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 from podpass.http import fetcher, proxy_headers
 from podpass.http.content_coding import BodyRefused, decode
+from podpass.lab.pipelines.platforms import ISSUERS, parse_job
 from tests.fuzz.certificates import certificate, certificate_policy
 from tests.fuzz.connections import TINY, RecordingConnection, first_request
 from tests.fuzz.growth import growth
@@ -298,6 +300,26 @@ def expression(data: bytes) -> None:
             assert subject.startswith(f"system:serviceaccount:{prefix}")
 
 
+def job(data: bytes) -> None:
+    """Parse the name of a job: its subject has every part of the name, in the same order."""
+    text = data.decode(errors="replace")
+    try:
+        found = parse_job(text)
+    except UsageError:
+        return
+    platform, _, rest = text.partition(":")
+    assert found.platform == platform
+    assert found.is_entra or found.issuer.startswith(ISSUERS[platform])
+    # Azure DevOps and HCP Terraform separate by other characters, and ids are in lower case.
+    named = re.split("[:/]", rest.lower())
+    assert [each for each in re.split("[:/]", found.subject.lower()) if each in named] == named
+    assert not found.claims.keys() & {"iss", "sub", "aud", "exp", "nbf", "iat"}
+    assert 0 < found.seconds <= 7200
+    assert (
+        orjson.loads(orjson.dumps({**found.claims, "sub": found.subject}))["sub"] == found.subject
+    )
+
+
 def _normalize_for_h11(data: bytes) -> bytes:
     """Remove what RFC 9112 allows a server to ignore and h11 refuses.
 
@@ -330,7 +352,19 @@ TARGETS: dict[str, FuzzTarget] = {
     each.__name__: each
     for each in (
         *(address, base64url, certificate, certificate_policy, claims, content_coding, discovery),
-        *(expression, form, growth, headers, http, jar, json_object, jwks, layer, library_file),
+        *(
+            expression,
+            form,
+            growth,
+            headers,
+            http,
+            jar,
+            job,
+            json_object,
+            jwks,
+            layer,
+            library_file,
+        ),
         *(names, pod, review, token, url),
     )
 }
