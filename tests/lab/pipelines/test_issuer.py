@@ -1,6 +1,9 @@
 """The request protocols of GitHub and Azure DevOps, and the documents of local issuers."""
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,10 +12,12 @@ import jwt
 import pytest
 
 from podpass import names
-from podpass.assertion.keys import KeyRing
+from podpass.assertion.keys import KeyRing, KeyRingError
 from podpass.crypto import jose
 from podpass.directory.resources import EXCHANGE_APP_ID
-from podpass.errors import UsageError
+from podpass.errors import Error, UsageError
+from podpass.http.fetcher import Fetcher, FetchError, FetchRules
+from podpass.lab.data.disk_errors import DiskNotWritable
 from podpass.lab.pipelines.issuer import PATH, EntraSigner, PipelineIssuer
 from podpass.lab.pipelines.platforms import parse_job
 from tests import rsa_keys
@@ -228,3 +233,43 @@ def test_platform_that_the_user_did_not_enable_is_refused(tmp_path: Path) -> Non
     assert "--pipelines github,gitlab" in refused.value.hint
     github = "https://token.actions.githubusercontent.com/.well-known/openid-configuration"
     assert issuer.find_document(github) is None
+
+
+def fail_with_damaged_key(*_: object) -> KeyRing:
+    raise KeyRingError("000001.pem is not a numbered RSA private key", path="000001.pem")
+
+
+def fail_with_full_disk(*_: object) -> KeyRing:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "000001.pem")
+
+
+@pytest.mark.parametrize(
+    ("open_ring", "error", "cause"),
+    [
+        (fail_with_damaged_key, KeyRingError, "000001.pem is not a numbered RSA private key"),
+        (fail_with_full_disk, DiskNotWritable, "the disk is full: 000001.pem"),
+    ],
+)
+async def test_unusable_keys_are_reported_to_the_user_to_the_job_and_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    open_ring: Callable[..., KeyRing],
+    error: type[Error],
+    cause: str,
+) -> None:
+    monkeypatch.setattr(KeyRing, "open", open_ring)
+    issuer = PipelineIssuer(tmp_path, lambda: ("github",), BASE, lambda: NOW, ENTRA)
+    with pytest.raises(error, match=cause):
+        issuer.start_job(GITHUB)
+    token = KEY.sign({"iss": "podpass:pipelines", "sub": GITHUB, "seconds": "", "exp": NOW + 9})
+    status, body = await Caller(issuer).send("GET", f"{BASE}{PATH}/github", token)
+    assert (status, list(body)) == (503, ["message"])
+    assert "000001.pem" not in body["message"]
+    [line] = [each for each in caplog.records if each.msg == "pipeline_request_failed"]
+    assert vars(line)["cause"] == cause
+    # The token service refuses the token with the cause in its log; another error would be a bug.
+    fetcher = issuer.wrap_fetcher(Fetcher(FetchRules()))
+    with pytest.raises(FetchError, match=cause) as failed:
+        await fetcher.get_json("https://token.actions.githubusercontent.com/.well-known/jwks")
+    assert failed.value.reason == "bad_key"

@@ -6,6 +6,7 @@ Azure DevOps: POST {SYSTEM_OIDCREQUESTURI}?serviceConnectionId=ID, Bearer -> {"o
 The bearer token is signed too and contains the name of the job, so the instance stores nothing.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -20,10 +21,12 @@ from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
 from podpass.crypto import jose
 from podpass.directory.resources import EXCHANGE_APP_ID
-from podpass.errors import UsageError
+from podpass.errors import Error, UsageError
 from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
+from podpass.http.fetcher import FetchError
 from podpass.http.server import JSON, App, Receive, Scope, Send, header, respond
 from podpass.kubernetes.service_account import discovery
+from podpass.lab.data.disk_errors import translate_disk_errors
 from podpass.lab.pipelines.platforms import (
     AZURE_DEVOPS,
     GITHUB,
@@ -33,6 +36,7 @@ from podpass.lab.pipelines.platforms import (
     parse_job,
 )
 
+_log = logging.getLogger(__name__)
 PATH = "/_podpass/pipelines"
 _REQUESTS = "podpass:pipelines"
 _REQUEST_SECONDS = 6 * 3600  # the longest time of a job at GitHub
@@ -72,8 +76,10 @@ class PipelineIssuer:
 
     @property
     def _ring(self) -> KeyRing:
+        """Open or create the keys. Raises KeyRingError, DiskNotWritable."""
         if self._opened is None:
-            self._opened = KeyRing.open(self._folder, self._clock)
+            with translate_disk_errors():
+                self._opened = KeyRing.open(self._folder, self._clock)
         return self._opened
 
     def end_jobs(self) -> bool:
@@ -88,7 +94,7 @@ class PipelineIssuer:
         return bool(stored)
 
     def start_job(self, text: str, seconds: str = "") -> dict[str, str]:
-        """Return the environment of a job. Raises UsageError.
+        """Return the environment of a job. Raises UsageError, KeyRingError, DiskNotWritable.
 
         `seconds` shortens the lifetime of its tokens; without it, the lifetime is that of the platform.
         """
@@ -163,7 +169,15 @@ class PipelineIssuer:
             if scope["type"] != "http" or not scope["path"].startswith(f"{PATH}/"):
                 await app(scope, receive, send)
                 return
-            status, body = self._answer(scope)
+            try:
+                status, body = self._answer(scope)
+            except Error as exc:
+                extra = {"code": exc.code, "cause": exc.message, **exc.facts}
+                _log.error("pipeline_request_failed", extra=extra)
+                status, body = (
+                    503,
+                    {"message": "the keys that sign the tokens of jobs are unavailable"},
+                )
             await respond(send, status, orjson.dumps(body), (JSON,))
 
         return answer
@@ -215,5 +229,8 @@ class _PipelineFetcher:
 
     async def get_json(self, url: str) -> dict[str, Any]:
         """Fetch one JSON object. Raises FetchError."""
-        found = self._issuer.find_document(url)
+        try:
+            found = self._issuer.find_document(url)
+        except Error as exc:
+            raise FetchError(exc.message, reason="bad_key") from exc
         return await self._others.get_json(url) if found is None else found

@@ -169,7 +169,7 @@ async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> No
 
 async def test_change_of_an_outdated_state_is_refused(store: VaultStore) -> None:
     """Otherwise one of two requests at the same time would lose what the other one has written."""
-    first = ObjectState(collection="one/certificates", name="www", settings={"number": 1})
+    first = ObjectState(collection="one/keys", name="www", settings={"number": 1})
     second = replace(first, settings={"number": 2})
     missing = MissingObject(collection=first.collection, name=first.name)
     await store.put_states([first], expected=missing)

@@ -74,12 +74,15 @@ def vault_name_fault(name: str) -> naming.Fault | None:
 class Kind:
     """A kind of objects of a vault; `suffix` is the end of the key of their collection.
 
-    `owner` is the noun of the kind whose paths and permissions include those of this one.
+    `owner` is the noun of the kind whose paths and permissions include those of this one. `document` and
+    `settings` have the members, with their types, of each version's document and of each object's settings.
     """
 
     noun: str
     suffix: str
     owner: str = ""
+    document: tuple[tuple[str, type], ...] = ()
+    settings: tuple[tuple[str, type], ...] = ()
 
     @property
     def plural(self) -> str:
@@ -103,11 +106,23 @@ class Kind:
 
 # A collection of secrets has no suffix: older versions of podpass had secrets only.
 SECRETS = Kind(noun="secret", suffix="")
-KEYS = Kind(noun="key", suffix="/keys")
-CERTIFICATES = Kind(noun="certificate", suffix="/certificates")
+KEYS = Kind(noun="key", suffix="/keys", document=(("jwk", dict), ("key_ops", list)))
+CERTIFICATES = Kind(
+    noun="certificate",
+    suffix="/certificates",
+    document=(("x5t", str), ("x5c", list), ("exportable", bool)),
+    settings=(("policy", dict), ("created", int), ("updated", int)),
+)
 # Objects without versions: the issuers of certificates, and the contacts of a vault.
-ISSUERS = Kind(noun="issuer", suffix="/issuers", owner="certificate")
-CONTACTS = Kind(noun="contact", suffix="/contacts", owner="certificate")
+ISSUERS = Kind(
+    noun="issuer",
+    suffix="/issuers",
+    owner="certificate",
+    settings=(("provider", str), ("enabled", bool), ("organization", dict)),
+)
+CONTACTS = Kind(
+    noun="contact", suffix="/contacts", owner="certificate", settings=(("contacts", list),)
+)
 _BY_SUFFIX = {each.suffix: each for each in (SECRETS, KEYS, CERTIFICATES, ISSUERS, CONTACTS)}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from podpass.database import decode_rows
 from podpass.lab.services.vault import errors, wire
 from podpass.lab.services.vault.model import (
     SECRETS,
@@ -32,7 +33,7 @@ class View:
 
     `item` is for lists, `bundle` for answers about one object. `views` returns the collections with the views
     of an object, which are deleted with it; `prepare` returns what to write for a backup. `unissued` returns
-    what is shown of an object without versions, if the kind has such objects.
+    what is shown of an object without versions, if the kind has such objects; None for one with versions.
     """
 
     kind: Kind
@@ -40,7 +41,7 @@ class View:
     bundle: Callable[[wire.VaultContext, ObjectVersion], dict[str, Any]]
     views: Callable[[VaultRequest], Sequence[str]] = lambda _: ()
     prepare: Callable[[VaultRequest], Callable[[Sequence[ObjectVersion]], Restored]] | None = None
-    unissued: Callable[[ObjectState], ObjectVersion] | None = None
+    unissued: Callable[[ObjectState], ObjectVersion | None] | None = None
 
 
 class _Common:
@@ -50,33 +51,40 @@ class _Common:
         self._view = view
 
     async def list(self, request: VaultRequest) -> VaultResponse:
-        limit, after = wire.parse_page(request.query)
-        found = await self._find_page(request, after, limit + 1)
-        items = [self._view.item(request.context, one, version=False) for one in found[:limit]]
-        return _page(request, items, found, limit, request.kind.plural)
+        found, last = await self._find_page(request)
+        items = [self._view.item(request.context, one, version=False) for one in found]
+        return _page(request, items, last, request.kind.plural)
 
     async def list_deleted(self, request: VaultRequest) -> VaultResponse:
-        limit, after = wire.parse_page(request.query)
-        found = await self._find_page(request, after, limit + 1, deleted=True)
+        found, last = await self._find_page(request, deleted=True)
         items = [
             wire.deleted(request.context, one, self._view.item(request.context, one, version=False))
-            for one in found[:limit]
+            for one in found
         ]
-        return _page(request, items, found, limit, f"deleted{request.kind.plural}")
+        return _page(request, items, last, f"deleted{request.kind.plural}")
 
     async def _find_page(
-        self, request: VaultRequest, after: str, limit: int, *, deleted: bool = False
-    ) -> Sequence[ObjectVersion]:
-        """List the latest versions, and at the caller's request the objects without versions."""
-        store, unissued = request.store, self._view.unissued
-        found = await store.page(request.collection, after=after, limit=limit, deleted=deleted)
+        self, request: VaultRequest, *, deleted: bool = False
+    ) -> tuple[Sequence[ObjectVersion], str | None]:
+        """List the latest versions, and at the caller's request the objects without versions.
+
+        Also return the name of the last one if there is another page.
+        """
+        limit, after = wire.parse_page(request.query)
+        unissued, collection = self._view.unissued, request.collection
+        more = limit + 1
         if unissued is None or request.query.get("includePending", "").lower() != "true":
-            return found
-        by_name = {each.name: each for each in found}
-        states = await store.page_states(
-            request.collection, after=after, limit=limit, deleted=deleted
+            found = await request.store.page(collection, after=after, limit=more, deleted=deleted)
+            return found[:limit], _last(found, limit)
+        # States are read first: otherwise an operation that another request completes in between would have
+        # neither a version nor an operation.
+        states = await request.store.page_states(
+            collection, after=after, limit=more, deleted=deleted
         )
-        return [by_name.get(each.name) or unissued(each) for each in states]
+        found = await request.store.page(collection, after=after, limit=more, deleted=deleted)
+        by_name = {each.name: each for each in found}
+        shown = decode_rows(states[:limit], lambda each: by_name.get(each.name) or unissued(each))
+        return [each for each in shown if each is not None], _last(states, limit)
 
     def _require(
         self, request: VaultRequest, found: ObjectVersion | ObjectState | None
@@ -167,14 +175,13 @@ class _Common:
         return VaultResponse(body=self._view.bundle(request.context, restored))
 
 
+def _last(found: Sequence[ObjectState | ObjectVersion], limit: int) -> str | None:
+    return found[limit - 1].name if len(found) > limit else None
+
+
 def _page(
-    request: VaultRequest,
-    items: Sequence[dict[str, Any]],
-    found: Sequence[ObjectVersion],
-    limit: int,
-    collection: str,
+    request: VaultRequest, items: Sequence[dict[str, Any]], last: str | None, collection: str
 ) -> VaultResponse:
-    last = found[limit - 1].name if len(found) > limit else None
     address = f"{request.base}/{collection}"
     return VaultResponse(body=wire.page(items, address, request.query, last))
 

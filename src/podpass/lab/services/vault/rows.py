@@ -8,8 +8,13 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, func, select
 
 from podpass.crypto.secret import Secret
-from podpass.database import PreparedStatement, row_decoder
-from podpass.lab.services.vault.model import ObjectAttributes, ObjectState, ObjectVersion
+from podpass.database import PreparedStatement, decoding_row, row_decoder
+from podpass.lab.services.vault.model import (
+    ObjectAttributes,
+    ObjectState,
+    ObjectVersion,
+    kind_of,
+)
 from podpass.lab.services.vault.schema import secrets, versions
 
 _SELECT = select(
@@ -97,8 +102,8 @@ def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> ObjectV
         expires=row.expires,
         created=row.created,
         updated=row.updated,
-        document=_load(row.document),
-        settings=_load(row.settings),
+        document=_load(row.document, kind_of(row.vault).document),
+        settings=_load_settings(row),
         deleted=row.deleted,
         purge_on=row.purge_on,
     )
@@ -110,15 +115,28 @@ def to_state(row: Row[Any]) -> ObjectState:
     return ObjectState(
         collection=row.vault,
         name=row.name,
-        settings=_load(row.settings),
+        settings=_load_settings(row),
         next_action=row.next_action,
         deleted=row.deleted,
         purge_on=row.purge_on,
     )
 
 
-def _load(text: str | None) -> dict[str, Any]:
-    return {} if text is None else dict(json.loads(text))
+def _load_settings(row: Row[Any]) -> dict[str, Any]:
+    """Return the settings of an object; also a row of a version has them from the row of the object."""
+    members = kind_of(row.vault).settings
+    if row.settings is None and not members:
+        return {}
+    with decoding_row(secrets.name, f"{row.vault}/{row.key}"):
+        return _load(row.settings, members)
+
+
+def _load(text: str | None, members: Sequence[tuple[str, type]]) -> dict[str, Any]:
+    found = {} if text is None else dict(json.loads(text))
+    for name, kind in members:
+        if not isinstance(found[name], kind):
+            raise TypeError(f"{name}: want {kind.__name__}")
+    return found
 
 
 def dump(document: Mapping[str, Any]) -> str | None:

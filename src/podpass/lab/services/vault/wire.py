@@ -3,6 +3,7 @@
 Source: https://learn.microsoft.com/rest/api/keyvault/secrets
 """
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _MAX_TIME = 253402300799  # the last second of the year 9999
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-f]{32}")
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 # The largest backup: the seal and base64 add less than half of its size, the rest is for the JSON object.
 MAX_BACKUP_BODY = backups.MAX_RESTORED_BYTES * 3 // 2
 NEWEST_API_VERSION = "2026-04-01"
@@ -127,14 +129,22 @@ def parse_update(body: bytes) -> ObjectAttributes:
 
 def parse_restore(body: bytes) -> bytes:
     """Parse a backup in a request. Raises BadParameter."""
-    value = parse_object(body).get("value")
+    return parse_bytes(parse_object(body), "value")
+
+
+def parse_bytes(given: Mapping[str, Any], name: str) -> bytes:
+    """Parse bytes in base64url. Raises BadParameter.
+
+    As in Azure, both alphabets are accepted, with or without padding: Jsign sends standard base64.
+    """
+    value = given.get(name)
     if not isinstance(value, str):
-        raise BadParameter("The body must contain 'value', as a base64url string.")
+        raise BadParameter(f"The body must contain '{name}', as a base64url string.")
+    bare = value.rstrip("=").translate(_STANDARD_ALPHABET)
     try:
-        # Some clients add padding, most do not.
-        return jose.b64decode(value.rstrip("="))
-    except jose.MalformedToken as exc:
-        raise BadParameter("'value' is not base64url.") from exc
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError as exc:
+        raise BadParameter(f"'{name}' is not base64url.") from exc
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

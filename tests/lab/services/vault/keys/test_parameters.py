@@ -140,7 +140,7 @@ def test_body_of_an_operation_is_parsed() -> None:
         {"alg": "R" * 33, "value": "AQI"},
         {"alg": "RS256"},
         {"alg": "RS256", "value": 5},
-        {"alg": "RS256", "value": "A+/="},
+        {"alg": "RS256", "value": "A%/="},
         {"alg": "RS256", "value": "A"},
     ],
 )

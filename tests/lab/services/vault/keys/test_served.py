@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from joserfc.jwk import ECKey, RSAKey
 
 from podpass.directory.model import AccessPolicy, Identity
@@ -140,6 +140,24 @@ async def test_imported_ec_key_signs_for_its_local_copy(call: Call) -> None:
     assert len(signed) == 132
     private = local.private_key
     assert isinstance(private, ec.EllipticCurvePrivateKey)
+    halves = (int.from_bytes(signed[:66], "big"), int.from_bytes(signed[66:], "big"))
+    scheme = ec.ECDSA(Prehashed(hashes.SHA512()))
+    private.public_key().verify(encode_dss_signature(*halves), digest, scheme)
+
+
+async def test_bytes_are_accepted_in_both_alphabets_of_base64(call: Call) -> None:
+    """Jsign, which signs programs with keys in Azure, sends standard base64 with padding."""
+    await create(call)
+    digest = b"\xfb\xff" * 16
+    standard = base64.b64encode(digest).decode()
+    assert {"+", "/", "="} <= set(standard)
+    signed = await call("POST", "/keys/k//sign", {"alg": "ES256", "value": standard})
+    for encoded in (standard, text(digest), text(digest) + "="):
+        body = {"alg": "ES256", "digest": encoded, "value": signed["value"]}
+        assert await call("POST", "/keys/k//verify", body) == {"value": True}
+    for invalid in ("-_+/%", standard[:-2], f"{standard}{standard}", 1, None):
+        body = {"alg": "ES256", "value": invalid}
+        assert code(await call("POST", "/keys/k//sign", body, status=400)) == ("BadParameter", "")
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey
+from podpass.database import decoding_row
 from podpass.lab.services.vault.certificates import issuance, views
 from podpass.lab.services.vault.certificates import policy as policies
-from podpass.lab.services.vault.certificates.pending import PendingOperation
+from podpass.lab.services.vault.certificates.pending import COMPLETED, PendingOperation
 from podpass.lab.services.vault.certificates.policy import Policy
 from podpass.lab.services.vault.keys import jwk
 from podpass.lab.services.vault.keys import views as key_views
@@ -52,15 +53,17 @@ class CertificateSettings:
 
     @classmethod
     def of(cls, found: ObjectVersion | ObjectState) -> Self:
-        """Return the settings of a stored certificate."""
+        """Return the settings of a stored certificate. Raises CorruptRowError."""
         stored = found.settings
-        return cls(
-            policy=policies.from_json(stored["policy"]),
-            created=stored["created"],
-            updated=stored["updated"],
-            pending=PendingOperation.from_json(stored["pending"]) if "pending" in stored else None,
-            notified=stored.get("notified"),
-        )
+        pending = stored.get("pending")
+        with decoding_row("secrets", f"{found.collection}/{found.name.lower()}"):
+            return cls(
+                policy=policies.from_json(stored["policy"]),
+                created=stored["created"],
+                updated=stored["updated"],
+                pending=None if pending is None else PendingOperation.from_json(pending),
+                notified=stored.get("notified"),
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings for the store."""
@@ -125,11 +128,15 @@ def new_certificate_version(
     )
 
 
-def unissued_version(state: ObjectState) -> ObjectVersion:
-    """Return the version that is shown if a certificate has none: disabled, and without a certificate."""
+def unissued_version(state: ObjectState) -> ObjectVersion | None:
+    """Return the version that is shown if a certificate has none: disabled, and without a certificate.
+
+    None if the certificate has versions. Raises CorruptRowError.
+    """
     settings = CertificateSettings.of(state)
     operation = settings.pending
-    assert operation is not None, "a certificate without versions has an operation"
+    if operation is None or operation.status == COMPLETED:
+        return None
     begins, ends = issuance.validity(
         settings.policy, datetime.fromtimestamp(operation.created, UTC)
     )

@@ -293,9 +293,12 @@ def _merge_attributes(given: ObjectAttributes, operation: PendingOperation) -> O
 
 
 async def _get(request: VaultRequest) -> VaultResponse:
-    found = await request.store.get(request.collection, request.name, request.version)
+    store, collection, name = request.store, request.collection, request.name
+    found = await store.get(collection, name, request.version)
     if found is None and not request.version:
-        found = records.unissued_version(await _find_state(request))
+        state = await _find_state(request)
+        # Another request may have created the first version in between.
+        found = await store.get(collection, name) or records.unissued_version(state)
     found = request.require_found(found)
     show = answers.version_bundle if request.version else answers.bundle
     return VaultResponse(body=show(request.context, found))

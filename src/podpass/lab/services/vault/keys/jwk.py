@@ -15,6 +15,7 @@ from podpass.crypto import jose
 from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import CURVES, EC, KEY_SIZES, RSA, curve_name
+from podpass.lab.services.vault.wire import parse_bytes
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 PrivateNumbers = rsa.RSAPrivateNumbers | ec.EllipticCurvePrivateNumbers
@@ -122,10 +123,7 @@ def _number(given: Mapping[str, Any], name: str, most: int) -> int:
     # Four characters of base64url are three bytes.
     if not isinstance(value, str) or len(value) > (most + _SPARE_BYTES) * 4 // 3 + 4:
         raise BadParameter(f"'{name}' of the key must be base64url of at most {most} bytes.")
-    try:
-        number = int.from_bytes(jose.b64decode(value.rstrip("=")), "big")
-    except jose.MalformedToken as exc:
-        raise BadParameter(f"'{name}' of the key is not base64url.") from exc
+    number = int.from_bytes(parse_bytes(given, name), "big")
     if not 0 < number < 1 << (most * 8):
         raise BadParameter(f"'{name}' of the key must be a number of at most {most} bytes.")
     return number

@@ -9,11 +9,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from podpass.crypto import jose
 from podpass.crypto.x509 import PrivateKey
 from podpass.lab.services.vault.errors import BadParameter
 from podpass.lab.services.vault.key_types import EC, KEY_SIZES, RSA
 from podpass.lab.services.vault.keys import jwk
+from podpass.lab.services.vault.wire import parse_bytes
 
 # In Azure's order, which responses repeat.
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
@@ -125,9 +125,11 @@ def parse_cryptographic(given: Mapping[str, Any], *, verifies: bool) -> Cryptogr
         raise BadParameter("The body must contain 'alg', the name of an algorithm.")
     if verifies:
         return CryptographicRequest(
-            algorithm=algorithm, value=_bytes(given, "digest"), signature=_bytes(given, "value")
+            algorithm=algorithm,
+            value=parse_bytes(given, "digest"),
+            signature=parse_bytes(given, "value"),
         )
-    return CryptographicRequest(algorithm=algorithm, value=_bytes(given, "value"))
+    return CryptographicRequest(algorithm=algorithm, value=parse_bytes(given, "value"))
 
 
 def parse_random(given: Mapping[str, Any]) -> int:
@@ -136,14 +138,3 @@ def parse_random(given: Mapping[str, Any]) -> int:
     if type(count) is not int or not 1 <= count <= MAX_RANDOM_BYTES:
         raise BadParameter(f"'count' must be a number from 1 to {MAX_RANDOM_BYTES}.")
     return count
-
-
-def _bytes(given: Mapping[str, Any], name: str) -> bytes:
-    value = given.get(name)
-    if not isinstance(value, str):
-        raise BadParameter(f"The body must contain '{name}', as a base64url string.")
-    try:
-        # Some clients add padding.
-        return jose.b64decode(value.rstrip("="))
-    except jose.MalformedToken as exc:
-        raise BadParameter(f"'{name}' is not base64url.") from exc

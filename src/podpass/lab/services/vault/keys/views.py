@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from podpass.crypto.secret import Secret
 from podpass.crypto.x509 import PrivateKey
+from podpass.database import decoding_row
 from podpass.lab.services.vault import wire
 from podpass.lab.services.vault.key_types import encode_key
 from podpass.lab.services.vault.keys import rotation_policy
@@ -47,11 +48,12 @@ def permitted(version: ObjectVersion) -> tuple[str, ...]:
 
 
 def policy(found: ObjectVersion | ObjectState) -> rotation_policy.KeyRotationPolicy:
-    """Return the rotation policy of a key."""
+    """Return the rotation policy of a key. Raises CorruptRowError."""
     stored = found.settings.get("rotation")
     if stored is None:
         return rotation_policy.KeyRotationPolicy()
-    return rotation_policy.from_json(stored)
+    with decoding_row("secrets", f"{found.collection}/{found.name.lower()}"):
+        return rotation_policy.from_json(stored)
 
 
 def bundle(site: wire.VaultContext, version: ObjectVersion) -> dict[str, Any]:
