@@ -69,7 +69,9 @@ def bind(host: str, port: int, *, otherwise: str = "choose another port") -> soc
 
     `otherwise` is an alternative resolution of a port conflict, for the hint of the error. Raises PortInUse.
     """
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio disables Nagle's algorithm only for a socket that names its protocol.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if host == "::":  # all interfaces, IPv4 and IPv6

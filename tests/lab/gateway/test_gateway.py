@@ -167,6 +167,29 @@ async def test_bytes_sent_with_the_request_are_not_lost() -> None:
         writer.close()
 
 
+async def test_body_of_a_client_with_nagles_algorithm_does_not_wait_for_an_acknowledgement() -> None:
+    """Python's urllib3 uses it with a proxy: each request with a body took 40 ms, so this test 10 seconds."""
+
+    async def respond_to_pairs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while pair := await reader.read(1) and await reader.read(1):
+            writer.write(pair)
+        writer.close()
+
+    async with (
+        _listening(respond_to_pairs) as service,
+        _gateway({"vault.azure.net": service}) as proxy,
+    ):
+        _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        async with asyncio.timeout(6):
+            for _ in range(250):
+                writer.write(b"h")
+                writer.write(b"b")
+                assert await reader.readexactly(1) == b"b"
+        writer.close()
+
+
 async def test_half_closed_connection_still_receives() -> None:
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         size = len(await reader.read())

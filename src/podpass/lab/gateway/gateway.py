@@ -22,7 +22,7 @@ from podpass.http.limits import source_network
 from podpass.http.proxy_headers import unmap_ipv4
 from podpass.http.resolver import NameNotResolved
 from podpass.http.shares import ShareExceeded, Shares
-from podpass.lab.gateway import closing, sni
+from podpass.lab.gateway import sni, sockets
 from podpass.lab.gateway.failure_log import FailureLog
 from podpass.lab.gateway.pod_targets import Address, PodTargets, TargetRefused, may_reach
 from podpass.lab.gateway.proxy_request import BadProxyRequest, parse_head, split_target
@@ -194,7 +194,7 @@ class Gateway:
         assert task is not None
         self._tunnels.add(task)
         self._transports.add(writer.transport)
-        closing.limit_unsent(writer.get_extra_info("socket"), self._limits.stall_seconds)
+        sockets.limit_unsent(writer.get_extra_info("socket"), self._limits.stall_seconds)
         try:
             await serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -351,7 +351,7 @@ class Gateway:
             writer.close()
             raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
-        closing.limit_unsent(writer.get_extra_info("socket"), self._limits.stall_seconds)
+        sockets.limit_unsent(writer.get_extra_info("socket"), self._limits.stall_seconds)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from podpass.http.resolver import NameNotResolved
-from podpass.lab.gateway import closing, sni
+from podpass.lab.gateway import sni, sockets
 from podpass.lab.gateway.pod_targets import Address
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -50,7 +50,9 @@ async def connect_service(address: Address, on_begin: Callable[[Address], None])
     `on_begin` gets the own address of the connection before the service can accept it.
     """
     loop = asyncio.get_running_loop()
-    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    # asyncio disables Nagle's algorithm only for a socket that names its protocol.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setblocking(False)
     connected = asyncio.Event()
     try:
@@ -84,9 +86,14 @@ async def relay(
     """
     loop, is_half_open = asyncio.get_running_loop(), False
 
-    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def copy(
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        acknowledge: Callable[[], None] = lambda: None,
+    ) -> None:
         nonlocal is_half_open
         while data := await source.read(CHUNK_BYTES):
+            acknowledge()
             sink.write(data)
             # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
             await _drain(sink, stall_seconds)
@@ -100,18 +107,21 @@ async def relay(
         if is_half_open and not limit.expired():
             limit.reschedule(loop.time() + half_open_seconds)
 
+    def acknowledge_client() -> None:
+        sockets.acknowledge(client[1].get_extra_info("socket"))
+
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
-            group.create_task(copy(client[0], remote[1]))
+            group.create_task(copy(client[0], remote[1], acknowledge_client))
             group.create_task(copy(remote[0], client[1]))
     except* TimeoutError:
         # Closing would wait until a peer that does not read has read the buffer.
         for _, writer in (client, remote):
-            closing.reset(writer.transport)
+            sockets.reset(writer.transport)
     except* OSError:
         pass
     # Without this, a peer that does not read keeps its connection after the tunnel has ended.
-    await asyncio.gather(*(closing.close(each, stall_seconds) for _, each in (client, remote)))
+    await asyncio.gather(*(sockets.close(each, stall_seconds) for _, each in (client, remote)))
 
 
 async def _drain(writer: asyncio.StreamWriter, seconds: float) -> None:

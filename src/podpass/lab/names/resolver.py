@@ -23,7 +23,7 @@ import dns.rcode
 from podpass.clock import Clock, system
 from podpass.http.limits import source_network
 from podpass.http.shares import ShareExceeded, Shares
-from podpass.lab.gateway import closing
+from podpass.lab.gateway import sockets
 from podpass.lab.gateway.failure_log import FailureLog
 from podpass.lab.names.messages import (
     MAX_QUERY_BYTES,
@@ -268,11 +268,11 @@ class _Connections:
         try:
             # Without an address, the client has reset the connection.
             if (peer := writer.get_extra_info("peername")) is not None:
-                closing.limit_unsent(writer.get_extra_info("socket"), _IDLE_SECONDS)
+                sockets.limit_unsent(writer.get_extra_info("socket"), _IDLE_SECONDS)
                 with self._shares.hold(source_network(peer[0])):
                     await self._serve(reader, writer, peer[0])
                     # The attack: a client that reads nothing keeps a connection outside of its share.
-                    await closing.close(writer, _IDLE_SECONDS)
+                    await sockets.close(writer, _IDLE_SECONDS)
         except ShareExceeded as exc:
             self._resolver.report("dns_connections_refused", exc)
         except asyncio.CancelledError:

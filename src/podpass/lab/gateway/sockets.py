@@ -1,4 +1,4 @@
-"""Close connections of peers that do not read: neither the process nor the kernel keeps their data."""
+"""Options of the sockets of a tunnel, and their end: neither process nor kernel keeps unread data."""
 
 import asyncio
 import contextlib
@@ -28,6 +28,17 @@ def limit_unsent(sock: _Socket, stall_seconds: float | None = None) -> None:
             # Longer than this process waits: its reset is the only message to the peer.
             milliseconds = round(2 * stall_seconds * 1000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def acknowledge(sock: _Socket) -> None:
+    """Acknowledge what the peer has sent at once; the kernel may wait 40 ms.
+
+    urllib3, and with it msal and az, uses Nagle's algorithm with a proxy and sends head and body of a request
+    separately, so the body waits for this acknowledgement. The option holds until the next response only.
+    """
+    with contextlib.suppress(OSError):  # the peer has disconnected
+        if hasattr(socket, "TCP_QUICKACK"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
