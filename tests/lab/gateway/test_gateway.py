@@ -167,7 +167,7 @@ async def test_bytes_sent_with_the_request_are_not_lost() -> None:
         writer.close()
 
 
-async def test_body_of_a_client_with_nagles_algorithm_does_not_wait_for_an_acknowledgement() -> None:
+async def test_body_of_a_client_with_nagles_algorithm_is_not_delayed() -> None:
     """Python's urllib3 uses it with a proxy: each request with a body took 40 ms, so this test 10 seconds."""
 
     async def respond_to_pairs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
