@@ -352,19 +352,8 @@ TARGETS: dict[str, FuzzTarget] = {
     each.__name__: each
     for each in (
         *(address, base64url, certificate, certificate_policy, claims, content_coding, discovery),
-        *(
-            expression,
-            form,
-            growth,
-            headers,
-            http,
-            jar,
-            job,
-            json_object,
-            jwks,
-            layer,
-            library_file,
-        ),
+        *(expression, form, growth, headers, http),
+        *(jar, job, json_object, jwks, layer, library_file),
         *(names, pod, review, token, url),
     )
 }

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from podpass.http.resolver import NameNotResolved
 from podpass.lab.gateway import sni, sockets
@@ -107,12 +108,10 @@ async def relay(
         if is_half_open and not limit.expired():
             limit.reschedule(loop.time() + half_open_seconds)
 
-    def acknowledge_client() -> None:
-        sockets.acknowledge(client[1].get_extra_info("socket"))
-
+    acknowledge = partial(sockets.acknowledge, client[1].get_extra_info("socket"))
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
-            group.create_task(copy(client[0], remote[1], acknowledge_client))
+            group.create_task(copy(client[0], remote[1], acknowledge))
             group.create_task(copy(remote[0], client[1]))
     except* TimeoutError:
         # Closing would wait until a peer that does not read has read the buffer.

@@ -164,9 +164,9 @@ class HarnessApi:
         self._wanted = await _read_baseline(self._cloud, self._store)
 
     async def reset(self) -> None:
-        """Return to the baseline: directory, vaults, keys, issuers, objects, faults and clock.
+        """Return to the baseline: directory, vaults, tokens, keys, issuers, objects, faults and clock.
 
-        Jobs of pipelines end.
+        The jobs of pipelines end.
         """
         from podpass.lab import services
 

@@ -37,6 +37,7 @@ from podpass.lab.pipelines.platforms import (
 )
 
 _log = logging.getLogger(__name__)
+
 PATH = "/_podpass/pipelines"
 _REQUESTS = "podpass:pipelines"
 _REQUEST_SECONDS = 6 * 3600  # the longest time of a job at GitHub
@@ -174,10 +175,8 @@ class PipelineIssuer:
             except Error as exc:
                 extra = {"code": exc.code, "cause": exc.message, **exc.facts}
                 _log.error("pipeline_request_failed", extra=extra)
-                status, body = (
-                    503,
-                    {"message": "the keys that sign the tokens of jobs are unavailable"},
-                )
+                status = 503
+                body = {"message": "the keys that sign the tokens of jobs are unavailable"}
             await respond(send, status, orjson.dumps(body), (JSON,))
 
         return answer
