@@ -1,10 +1,11 @@
 """The rows of a database, grouped by lane: two lanes that made the same changes have equal rows."""
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, String, Table, cast, create_engine, or_, select
+from sqlalchemy import Connection, Engine, String, Table, cast, create_engine, or_, select, text
 from sqlalchemy.engine import make_url
 
 from podpass.directory.store.schema import audit_entries, metadata
@@ -12,6 +13,11 @@ from tests.soak.lane import LANE_SUFFIX, SUFFIX_START
 
 # Columns whose values differ between equal changes: times, and the id under which a vault stores its secrets.
 _MOMENTS = {"created", "time", "serial", "uid", "deleted", "purge_on"}
+# The other sessions of this database. PostgreSQL ends one only when it notices that its client is gone.
+_OTHERS = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " AND backend_type = 'client backend'"
+)
 Snapshot = Mapping[str, Sequence[str]]
 
 
@@ -32,12 +38,24 @@ def take_snapshot(url: str) -> Snapshot:
     found: dict[str, list[str]] = defaultdict(list)
     engine = create_engine(engine_url(url))
     try:
+        if engine.dialect.name == "postgresql":
+            _wait_for_killed_writer(engine)
         with engine.connect() as connection:
             for table in metadata.sorted_tables:
                 _read(connection, table, found)
     finally:
         engine.dispose()
     return found
+
+
+def _wait_for_killed_writer(engine: Engine) -> None:
+    """Wait until the sessions of a killed writer have ended: one may still commit its last statement."""
+    end = time.monotonic() + 60
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while connection.execute(_OTHERS).scalar_one():
+            if time.monotonic() > end:
+                raise TimeoutError("a session of the killed writer is open after 60 s")
+            time.sleep(0.02)
 
 
 def _read(connection: Connection, table: Table, found: dict[str, list[str]]) -> None:
@@ -47,9 +65,9 @@ def _read(connection: Connection, table: Table, found: dict[str, list[str]]) -> 
     rows: dict[str, list[str]] = defaultdict(list)
     query = select(table).where(or_(*ours)).order_by(*order)
     for row in connection.execute(query).mappings():
-        text = f"{table.name} { ({k: _shown(k, v) for k, v in row.items()}) }"
-        for suffix in set(re.findall(LANE_SUFFIX, text)):
-            rows[suffix].append(text.replace(suffix, "LANE"))
+        shown = f"{table.name} { ({k: _shown(k, v) for k, v in row.items()}) }"
+        for suffix in set(re.findall(LANE_SUFFIX, shown)):
+            rows[suffix].append(shown.replace(suffix, "LANE"))
     for suffix, texts in rows.items():
         found[suffix] += texts if order else sorted(texts)
 

@@ -19,6 +19,7 @@ from podpass.lab.data.datadir import (
     DataDir,
     DataDirError,
     ForeignOwner,
+    InstanceConfig,
     NotWritable,
     WrongVersion,
     initialise,
@@ -44,6 +45,11 @@ def test_default_data_dir_is_in_the_state_folder() -> None:
     assert locate(None, {"XDG_STATE_HOME": "/state"}).root == Path("/state/podpass")
     assert locate(None, {}).root == Path.home() / ".local/state/podpass"
     assert locate(None, {"XDG_STATE_HOME": "relative"}).root == Path.home() / ".local/state/podpass"
+
+
+def test_administrators_password_never_reads_as_an_option() -> None:
+    passwords = [InstanceConfig.new().admin_password.reveal() for _ in range(500)]
+    assert not [password for password in passwords if not password[0].isalnum()]
 
 
 def test_user_without_a_home_directory_fails_only_when_a_data_dir_is_needed(

@@ -100,7 +100,8 @@ class InstanceConfig:
             subscription_id=str(uuid.uuid4()),
             issuer_id=str(uuid.uuid4()),
             admin_username="admin@podpass.onmicrosoft.com",
-            admin_password=Secret(secrets.token_urlsafe(24)),
+            # In hexadecimal, since `az login -p` reads a value that begins with "-" as an option.
+            admin_password=Secret(secrets.token_hex(20)),
             control_token=Secret(secrets.token_urlsafe(32)),
         )
 
