@@ -68,10 +68,11 @@ for pair in clients or ["="]:
 
 @dataclass
 class Instance:
-    """A running instance: its addresses, and operations of a cluster user."""
+    """A running instance: its addresses, and operations of a cluster user in a namespace."""
 
     data_dir: Path
     status: dict[str, Any] = field(default_factory=dict)
+    namespace: str = "default"
 
     def podpass(
         self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
@@ -99,14 +100,14 @@ class Instance:
         meta = {"name": name, "annotations": annotations or {}, "labels": labels}
         body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
         try:
-            self.core.create_namespaced_service_account("default", body)
+            self.core.create_namespaced_service_account(self.namespace, body)
         except client.ApiException as exc:
             assert exc.status == 409
-            self.core.replace_namespaced_service_account(name, "default", body)
+            self.core.replace_namespaced_service_account(name, self.namespace, body)
 
     def token(self, account: str, audience: str = AUDIENCE) -> str:
         body = {"spec": {"audiences": [audience]}}
-        answer = self.core.create_namespaced_service_account_token(account, "default", body)
+        answer = self.core.create_namespaced_service_account_token(account, self.namespace, body)
         return str(answer.status.token)
 
     def run_pod(
@@ -151,7 +152,7 @@ class Instance:
         chosen = LABEL if labels is None else labels
         meta = {"name": name, "labels": chosen, "annotations": annotations or {}}
         self.core.create_namespaced_pod(
-            "default", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+            self.namespace, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         )
 
     def wait_for_end(self, name: str, seconds: float = 60) -> tuple[str, str]:
@@ -159,14 +160,14 @@ class Instance:
         core = self.core
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            phase = core.read_namespaced_pod(name, "default").status.phase
+            phase = core.read_namespaced_pod(name, self.namespace).status.phase
             if phase in ("Succeeded", "Failed"):
                 return phase, self.pod_log(name)
             time.sleep(0.1)
         raise AssertionError("the pod did not end")
 
     def pod_log(self, name: str, container: str = "app") -> str:
-        return str(self.core.read_namespaced_pod_log(name, "default", container=container))
+        return str(self.core.read_namespaced_pod_log(name, self.namespace, container=container))
 
     def wait_for_log(self, name: str, text: str) -> None:
         """Wait until a text is in the log of a pod."""

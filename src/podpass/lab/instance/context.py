@@ -50,15 +50,17 @@ class CloudContext:
     faults: ServiceWrapper | None = None
 
     @property
+    def cluster_issuer(self) -> str:
+        """Return the issuer of the cluster's tokens; empty if no cluster is known."""
+        return "" if self.cluster is None else self.cluster.issuer
+
+    @property
     def expressions(self) -> "KubernetesIssuers":
         """Return the cluster that expressions of flexible credentials may name, if the user allows it."""
         from podpass.directory.claims_expression import KubernetesIssuers
 
-        allowed = self.settings.flexible_kubernetes and self.cluster is not None
-        return KubernetesIssuers(
-            issuers=frozenset({self.cluster.issuer} if allowed and self.cluster else ()),
-            allow_wide=self.settings.allow_wide,
-        )
+        issuers = {self.cluster_issuer} - {""} if self.settings.flexible_kubernetes else ()
+        return KubernetesIssuers(issuers=frozenset(issuers), allow_wide=self.settings.allow_wide)
 
     @property
     def direct_vault(self) -> str:
@@ -146,6 +148,11 @@ class InstanceContext(CloudContext):
 
     settings: "LocalSettings"
     status_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def cluster_issuer(self) -> str:
+        """Return the issuer of the instance's own cluster."""
+        return self.config.issuer
 
     @property
     def apis(self) -> str:
