@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from podpass import names
+from podpass.diagnose.graph import findings
 from podpass.diagnose.graph.findings import describe_width
 from podpass.diagnose.graph.graph import build_graph
 from podpass.diagnose.graph.model import EdgeKind, TrustFacts, TrustFinding
@@ -220,6 +221,34 @@ def test_account_with_an_unrelated_name_is_not_suggested(name: str) -> None:
     graph = build_graph(facts(identities=(identity(credentials=(credential(), unrelated)),)))
     [found] = [each for each in graph.findings if each.code == "subject_matches_nothing"]
     assert "similar" not in found.message
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "xteam-17:worker-17",
+        "team-17:worker-1",
+        "team-17:wrker-17",
+        "taem-17:worker-17",
+        "Team-17:Worker-17",
+    ],
+)
+def test_subject_with_a_typo_is_compared_with_few_of_many_accounts(
+    subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, compare = [], findings._equal_ends
+
+    def count(*pair: str) -> int:
+        compared.append(pair)
+        return compare(*pair)
+
+    monkeypatch.setattr(findings, "_equal_ends", count)
+    accounts = tuple(account(f"team-{at}", f"worker-{at}") for at in range(500))
+    wrong = credential("old", subject=f"system:serviceaccount:{subject}")
+    graph = build_graph(facts(accounts=accounts, identities=(identity(credentials=(wrong,)),)))
+    [found] = [each for each in graph.findings if each.code == "subject_matches_nothing"]
+    assert found.message.endswith("the most similar is system:serviceaccount:team-17:worker-17")
+    assert len(compared) <= 12
 
 
 def test_expression_that_matches_no_account_is_reported_with_its_text() -> None:

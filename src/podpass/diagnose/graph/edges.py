@@ -22,7 +22,6 @@ from podpass.directory.model import (
     RoleDefinition,
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
-from podpass.kubernetes.service_account.names import subject
 
 # Operations on the secrets of a vault: the name in access policies, and the data action of roles.
 OPERATIONS = {
@@ -70,7 +69,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     A pod can request a token with any audience for its account, so the audience of the credential does not
     decide; `is_injected` returns whether the token that the webhook injects has it.
     """
-    accounts = {subject(each.namespace, each.name): each for each in _accounts(facts)}
+    accounts = {each.subject: each for each in _accounts(facts)}
     subjects = sorted(accounts)
     managed = {
         each.object_id: each

@@ -1,9 +1,11 @@
 """Find what is probably not intended in the trust graph. Pure."""
 
 import shlex
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from os.path import commonprefix
 
 from podpass.diagnose.graph.edges import CredentialMatch, can_sign_in, is_injected
 from podpass.diagnose.graph.model import (
@@ -31,6 +33,8 @@ _MAX_NAMES = 5
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 _TRUST = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write"
 _EVERYTHING = "*"
+# Subjects that are compared on each side of another one, in each of two orders.
+_NEIGHBOURS = 3
 _GROUP_SEGMENTS = 4  # /subscriptions/S/resourceGroups/G
 
 
@@ -38,13 +42,10 @@ def find_findings(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iter
     """Yield the findings: of accounts, of credentials, of identities."""
     yield from _of_accounts(facts, matches)
     matched = {credential_id(each.identity, each.credential) for each in matches}
-    subjects = {
-        f"system:serviceaccount:{each.namespace}:{each.name}"
-        for each in facts.cluster.accounts or ()
-    }
+    similar = _SimilarSubjects(each.subject for each in facts.cluster.accounts or ())
     for identity in facts.directory.identities:
         for credential in identity.credentials:
-            yield from _of_credential(facts, identity, credential, matched, subjects)
+            yield from _of_credential(facts, identity, credential, matched, similar)
         used = len(identity.credentials)
         if used > MAX_CREDENTIALS - _FREE_CREDENTIALS:
             yield _about(
@@ -71,11 +72,11 @@ def _about(
 
 def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Iterator[TrustFinding]:
     by_client = {each.client_id: each for each in facts.directory.identities}
-    trusted = {
-        (each.owner.key, each.identity.client_id)
-        for each in matches
-        if isinstance(each.owner, AccountFacts)
-    }
+    by_object = {each.object_id: each for each in facts.directory.identities}
+    trusting: dict[str, set[str]] = defaultdict(set)
+    for each in matches:
+        if isinstance(each.owner, AccountFacts):
+            trusting[each.owner.key].add(each.identity.client_id)
     tenant = facts.directory.tenant_id
     for account in facts.cluster.accounts or ():
         # Of another tenant, nothing was read; without an annotation, the account names no identity.
@@ -85,7 +86,8 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
         if identity is None:
             # What was not read may be the identity.
             if facts.directory.has_all_identities:
-                yield _unknown_identity(facts, account, matches)
+                other = by_object.get(account.client_id.lower())
+                yield _unknown_identity(account, other, trusting[account.key])
         elif not can_sign_in(identity):
             yield _about(
                 account,
@@ -97,16 +99,15 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
             )
         elif identity.client_id in facts.directory.without_credentials or not facts.cluster.issuer:
             continue
-        elif (account.key, identity.client_id) not in trusted:
+        elif identity.client_id not in trusting[account.key]:
             yield _not_trusted(facts, account, identity)
 
 
 def _unknown_identity(
-    facts: TrustFacts, account: AccountFacts, matches: Sequence[CredentialMatch]
+    account: AccountFacts, other: Identity | None, trusting: Collection[str]
 ) -> TrustFinding:
+    """Return the finding; `other` is the identity whose principal id is in the annotation."""
     given = account.client_id or ""
-    by_object = {each.object_id: each for each in facts.directory.identities}
-    other = by_object.get(given.lower())
     if other is not None:
         message = f"its client-id annotation is the principal id of {other.name}, not its client id"
         note, command = "", _annotate(account, other.client_id)
@@ -116,25 +117,18 @@ def _unknown_identity(
             message = (
                 f"its client-id annotation {given} names no identity that was read in the tenant"
             )
-        note, command = _suggest_annotation(account, matches)
+        note, command = _suggest_annotation(account, trusting)
     return _about(account, "identity_unknown", message, note, command)
 
 
-def _suggest_annotation(
-    account: AccountFacts, matches: Sequence[CredentialMatch]
-) -> tuple[str, str]:
+def _suggest_annotation(account: AccountFacts, trusting: Collection[str]) -> tuple[str, str]:
     """Return a note and the command that annotates the account.
 
     The command has the client id if exactly one identity trusts the account. Otherwise it has a placeholder,
     and the note says which commands list client ids.
     """
-    trusting = {
-        each.identity.client_id
-        for each in matches
-        if isinstance(each.owner, AccountFacts) and each.owner.key == account.key
-    }
     if len(trusting) == 1:
-        return "", _annotate(account, trusting.pop())
+        return "", _annotate(account, *trusting)
     note = "`az identity list` and `az ad app list` print the client ids:"
     return note, _annotate(account, "CLIENT-ID")
 
@@ -147,7 +141,7 @@ def _annotate(account: AccountFacts, client_id: str) -> str:
 
 
 def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -> TrustFinding:
-    subject = f"system:serviceaccount:{account.key.replace('/', ':', 1)}"
+    subject = account.subject
     of_subject = [each for each in identity.credentials if each.subject == subject]
     similar = [each for each in identity.credentials if each.subject.lower() == subject.lower()]
     if of_subject:
@@ -219,7 +213,7 @@ def _of_credential(
     identity: Identity,
     credential: FederatedCredential,
     matched: set[str],
-    subjects: set[str],
+    similar: "_SimilarSubjects",
 ) -> Iterator[TrustFinding]:
     node = credential_id(identity, credential)
     about = f"credential {credential.name} of {identity.name}"
@@ -236,7 +230,7 @@ def _of_credential(
     is_of_cluster = bool(facts.cluster.issuer) and credential.issuer == facts.cluster.issuer
     if node not in matched:
         if is_of_cluster and facts.cluster.accounts is not None:
-            near = "" if credential.expression else _find_similar(credential.subject, subjects)
+            near = "" if credential.expression else similar.find(credential.subject)
             hint = f"; the most similar is {near}" if near else ""
             message = f"no ServiceAccount of the cluster has its subject {credential.subject}{hint}"
             if credential.expression:
@@ -263,19 +257,43 @@ def _of_credential(
         yield finding("credential_not_used", message, deletion, "if no workload needs it:")
 
 
-def _find_similar(subject: str, subjects: Iterable[str]) -> str:
-    """Return the ServiceAccount that a subject probably means; empty if none has a similar name.
+class _SimilarSubjects:
+    """Finds the subject that another text probably means.
 
-    Namespace and name are compared separately, because the prefix of all subjects is the same.
+    A typo leaves the beginning or the end of a subject as it is. So only a few neighbours in the order of the
+    subjects, and in that of the reversed subjects, are compared: the time of a search is limited.
     """
-    own = subject.lower().split(":")[2:]
 
-    def is_similar(other: str) -> bool:
-        pairs = zip(own, other.lower().split(":")[2:], strict=False)
-        return len(own) == 2 and all(get_close_matches(a, [b], cutoff=0.75) for a, b in pairs)
+    def __init__(self, subjects: Iterable[str]) -> None:
+        lower = [(each.lower(), each) for each in subjects]
+        self._orders = (sorted(lower), sorted((text[::-1], each) for text, each in lower))
 
-    near = get_close_matches(subject, [each for each in subjects if is_similar(each)], n=1)
-    return near[0] if near else ""
+    def find(self, subject: str) -> str:
+        """Return the most similar subject; empty if its namespace or its name is not similar.
+
+        They are compared separately, because the prefix of all subjects is the same.
+        """
+        lower = subject.lower()
+        near = max(
+            self._neighbours(lower), key=lambda each: (_equal_ends(lower, each), each), default=""
+        )
+        pairs = list(zip(lower.split(":")[2:], near.lower().split(":")[2:], strict=False))
+        is_similar = all(get_close_matches(a, [b], cutoff=0.75) for a, b in pairs)
+        return near if len(pairs) == 2 and is_similar else ""
+
+    def _neighbours(self, lower: str) -> set[str]:
+        found = set()
+        for order, text in zip(self._orders, (lower, lower[::-1]), strict=True):
+            at = bisect_left(order, (text,))
+            found |= {each for _, each in order[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]}
+        return found
+
+
+def _equal_ends(lower: str, other: str) -> int:
+    """Return how many characters at the beginning and at the end of two texts are equal."""
+    pair = (lower, other.lower())
+    pairs = (pair, [each[::-1] for each in pair])
+    return sum(len(commonprefix(each)) for each in pairs)  # noqa: RUF071 characters are compared
 
 
 def _shared(matches: Iterable[CredentialMatch]) -> Iterator[TrustFinding]:

@@ -14,6 +14,7 @@ from podpass.directory.model import (
     RoleDefinition,
 )
 from podpass.errors import UsageError
+from podpass.kubernetes.service_account.names import subject
 
 
 class GraphTooLarge(UsageError):
@@ -36,6 +37,11 @@ class AccountFacts:
     def key(self) -> str:
         """Return the account as NAMESPACE/NAME."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def subject(self) -> str:
+        """Return the `sub` of the account's tokens."""
+        return subject(self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
