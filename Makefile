@@ -169,7 +169,7 @@ test-containers: $(VENV)/.dev ## test image, compose.yaml, Testcontainers and de
 	$(BIN)/python -m tests.containers.programs
 	$(PYTEST) -m containers tests/containers -rs $(if $(K),-k '$(K)') $(ALONE)
 
-test-kind: $(VENV)/.dev ## test the guide for kind with kind itself, on a node image that is made here; installs Docker Engine if possible; needs root: K=text
+test-kind: $(VENV)/.dev ## test the guides for kind with kind itself, on a node image that is made here; installs Docker Engine if possible; needs root: K=text
 	$(BIN)/python -m tests.kind.programs
 	$(PYTEST) -m kind tests/kind -rs $(if $(K),-k '$(K)') $(ALONE)
 

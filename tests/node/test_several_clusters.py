@@ -83,7 +83,7 @@ def _node_pod(pod: Any, name: str, *, account: str, client_id: str) -> Any:
 def machine(node: Node) -> Iterator[Machine]:
     """Start the two kubelings and the instance of the guide on the node's host."""
     found = Machine(node)
-    clusters, seed, program, pods, end = read_listings(GUIDE, "sh")[:5]
+    clusters, seed, program, pods, end, *_ = read_listings(GUIDE, "sh")
     exports = "\n".join(line for line in program.splitlines() if line.startswith("export "))
     for name, language in (("read.py", "python"), ("pod.yaml", "yaml")):
         found.write(name, _listing(language))

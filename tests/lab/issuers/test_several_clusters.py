@@ -28,7 +28,7 @@ def test_commands_of_the_guide_run_and_each_cluster_has_its_own_identities(
     podpass: Podpass, tmp_path: Path
 ) -> None:
     shell = GuideShell(podpass.environ, tmp_path)
-    clusters, seed, programs, pods, end = read_listings(GUIDE, "sh")
+    clusters, seed, programs, pods, end, *_ = read_listings(GUIDE, "sh")
     for name, language in (("read.py", "python"), ("pod.yaml", "yaml")):
         [listing] = read_listings(GUIDE, language)
         (tmp_path / name).write_text(listing)
