@@ -207,7 +207,13 @@ def test_deeply_nested_pfx_is_refused() -> None:
 
 def test_pfx_with_very_many_parts_is_refused() -> None:
     with pytest.raises(BadParameter, match="parts"):
-        _check(base64.b64encode(b"\x05\x00" * 30_000).decode())
+        _check(base64.b64encode(encode_der(0x30, b"\x05\x00" * 30_000)).decode())
+
+
+@pytest.mark.parametrize("value", ["", "Z3JlZXRpbmc="])
+def test_value_that_is_no_certificate_is_refused_before_a_process_starts(value: str) -> None:
+    with pytest.raises(BadParameter, match="neither PFX nor PEM"):
+        _check(value)
 
 
 def test_password_with_nul_is_refused() -> None:

@@ -31,6 +31,9 @@ MAX_CHAIN = 20
 MAX_ITERATIONS = 1_000_000
 # What `cryptography` raises.
 _MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+_UNREADABLE = (
+    "The certificate cannot be decoded: the password is wrong, or the value is neither PFX nor PEM."
+)
 _PEM_MARK = b"-----BEGIN "
 # A PEM may contain the parameters of a curve too.
 _MAX_BLOCKS = MAX_CHAIN + 4
@@ -69,16 +72,14 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
         rest = [each for each in found if each is not leaf]
         chain = rest if preserve_order else sort_chain(leaf, rest)
     except MALFORMED as exc:
-        raise BadParameter(
-            "The certificate cannot be decoded: the password is wrong, or the value is neither PFX nor PEM."
-        ) from exc
+        raise BadParameter(_UNREADABLE) from exc
     return Decoded(key=usable, certificates=(leaf, *chain), content_type=content_type)
 
 
 def check_before_work(value: str, password: str) -> None:
     """Check what is visible without the password: sizes, the length of the chain, the iterations of a PFX.
 
-    Raises BadParameter.
+    A value that is certainly no certificate is refused here, before a process starts for it. Raises BadParameter.
     """
     if len(value) > MAX_VALUE_CHARS:
         raise BadParameter(f"The value is larger than {MAX_VALUE_CHARS} characters.")
@@ -88,6 +89,8 @@ def check_before_work(value: str, password: str) -> None:
     data = _to_bytes(value)
     if _PEM_MARK in data:
         _split_pem(data)
+    elif data[:1] != bytes([_SEQUENCE]):
+        raise BadParameter(_UNREADABLE)
     else:
         _check_der(data)
 
