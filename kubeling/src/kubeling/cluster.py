@@ -23,8 +23,7 @@ from kubeling.apiserver.read.watch import WatchHandler
 from kubeling.apiserver.registry.aggregation import Aggregator
 from kubeling.apiserver.registry.deletion import DeletionHandler
 from kubeling.apiserver.registry.kubelets import PodLogHandler
-from kubeling.apiserver.registry.pod_proxy import ProxyHandler
-from kubeling.apiserver.registry.pod_streams import PodStreamHandler
+from kubeling.apiserver.registry.pod_proxy import PodStreamHandler, ProxyHandler
 from kubeling.apiserver.registry.store import Registry
 from kubeling.apiserver.release import NEWEST
 from kubeling.apiserver.request import UserInfo

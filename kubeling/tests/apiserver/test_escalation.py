@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubeling.apiserver.auth.escalation import check, is_covered
-from kubeling.apiserver.auth.rbac import RbacAuthorizer
+from kubeling.apiserver.auth.rbac import RbacAuthorizer, check_escalation, is_covered
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.request import UserInfo
 from kubeling.apiserver.status import StatusError
@@ -296,7 +295,7 @@ async def test_escalation_check_of_many_verbs_takes_linear_time(live: Any) -> No
     user = UserInfo(name="alice", groups=("devs",))
     rule = {"apiGroups": ["g"], "resources": ["r"], "verbs": [*map(CountedText, verbs[::-1])]}
     CountedText.compared = 0
-    check(
+    check_escalation(
         rbac, user, kind_by_name("ClusterRole"), {"metadata": {"name": "r"}, "rules": [rule]}, None
     )
     assert CountedText.compared < 20 * len(verbs)
@@ -310,10 +309,10 @@ async def test_role_with_too_many_url_comparisons_is_refused(live: Any) -> None:
     user = UserInfo(name="alice", groups=("devs",))
     made = {"metadata": {"name": "r"}, "rules": [{"nonResourceURLs": urls, "verbs": ["get"]}]}
     with pytest.raises(StatusError) as caught:
-        check(rbac, user, kind_by_name("ClusterRole"), made, None)
+        check_escalation(rbac, user, kind_by_name("ClusterRole"), made, None)
     assert caught.value.status == 403
     few = {"metadata": {"name": "r"}, "rules": [{"nonResourceURLs": urls[:50], "verbs": ["get"]}]}
-    check(rbac, user, kind_by_name("ClusterRole"), few, None)
+    check_escalation(rbac, user, kind_by_name("ClusterRole"), few, None)
 
 
 async def test_role_above_the_comparison_limit_is_refused(live: Any) -> None:
@@ -323,6 +322,6 @@ async def test_role_above_the_comparison_limit_is_refused(live: Any) -> None:
     user = UserInfo(name="alice", groups=("devs",))
     made = {"metadata": {"name": "r"}, "rules": [READ] * 10_000}
     with pytest.raises(StatusError) as caught:
-        check(rbac, user, kind_by_name("ClusterRole"), made, None)
+        check_escalation(rbac, user, kind_by_name("ClusterRole"), made, None)
     assert caught.value.status == 403
-    check(rbac, user, kind_by_name("ClusterRole"), made | {"rules": [READ] * 100}, None)
+    check_escalation(rbac, user, kind_by_name("ClusterRole"), made | {"rules": [READ] * 100}, None)

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from kubeling.apiserver import handler, websocket_streams
-from kubeling.apiserver.read import object_response, watch, watch_view
+from kubeling.apiserver.read import object_response, watch
 from kubeling.apiserver.storage.fairness import CooperativeYield
 from kubeling.apiserver.storage.watch_cache import WatchCache
 from tests.apiserver.test_watch import MAPS, create_map, open_watch, set_labels
@@ -224,14 +224,14 @@ async def test_watch_with_an_expensive_selector_lets_other_requests_run(
     await set_labels(live, "a", app="x")
     monkeypatch.setattr(CooperativeYield, "is_due", True)
     sizes = []
-    build = watch_view.WatchView._build_chunk
+    build = watch.WatchView._build_chunk
 
     def recorded(self: Any, events: Any, revision: int) -> Any:
         chunk = build(self, events, revision)
         sizes.append(sum(event.revision <= chunk.revision for event in events))
         return chunk
 
-    monkeypatch.setattr(watch_view.WatchView, "_build_chunk", recorded)
+    monkeypatch.setattr(watch.WatchView, "_build_chunk", recorded)
     path = f"{MAPS}?watch=1&resourceVersion={start}&labelSelector=app%3Dx"
     async with open_watch(live, path, "") as stream:
         events = [await stream.next(), await stream.next()]

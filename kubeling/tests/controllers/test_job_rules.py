@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeling.controllers import job_policies, job_rules, pod_info
+from kubeling.controllers import job_rules, pod_info
 
 NOW = 1_767_225_600.0
 JOB: Any = {"metadata": {"name": "j"}, "spec": {"backoffLimit": 6}}
@@ -69,12 +69,12 @@ def test_each_pod_counts_exactly_once(steps: list[str]) -> None:
 )
 def test_indexes_are_formatted_as_ranges(indexes: set[int], text: str) -> None:
     assert job_rules.write_indexes(indexes) == text
-    assert job_policies.read_indexes(text) == indexes
+    assert job_rules.read_indexes(text) == indexes
 
 
 @given(st.sets(st.integers(0, 200)))
 def test_formatted_indexes_round_trip(indexes: set[int]) -> None:
-    assert job_policies.read_indexes(job_rules.write_indexes(indexes)) == indexes
+    assert job_rules.read_indexes(job_rules.write_indexes(indexes)) == indexes
 
 
 def test_consecutive_failures_double_the_backoff() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubeling.controllers import deployments, revisions, rollout
+from kubeling.controllers import deployments, rollout
 from tests.examples import examples
 
 NOW = 1_767_225_600.0
@@ -146,9 +146,9 @@ def test_complete_new_replica_set_scales_old_ones_to_zero() -> None:
 def test_template_hash_depends_only_on_the_template() -> None:
     template = {"spec": {"containers": [{"name": "c"}], "a": 1}}
     reordered = {"spec": {"a": 1, "containers": [{"name": "c"}]}}
-    assert revisions.template_hash(template, 0) == revisions.template_hash(reordered, 0)
-    assert revisions.template_hash(template, 0) != revisions.template_hash(template, 1)
-    assert not set(revisions.template_hash(template, 0)) & set("aeiou013")
+    assert rollout.template_hash(template, 0) == rollout.template_hash(reordered, 0)
+    assert rollout.template_hash(template, 0) != rollout.template_hash(template, 1)
+    assert not set(rollout.template_hash(template, 0)) & set("aeiou013")
 
 
 def test_latest_revisions_and_revisions_with_pods_stay() -> None:
@@ -156,7 +156,7 @@ def test_latest_revisions_and_revisions_with_pods_stay() -> None:
     wanted["spec"]["revisionHistoryLimit"] = 1
     olds = [replica_set(f"rs-{at}", 0, revision=str(at)) for at in (1, 2, 3)]
     olds[0]["spec"]["replicas"] = 1
-    gone = revisions.over_history_limit(wanted, olds)
+    gone = rollout.over_history_limit(wanted, olds)
     assert [each["metadata"]["name"] for each in gone] == ["rs-2"]
 
 

@@ -16,7 +16,7 @@ from kubeling.kubelet import cluster_dns
 from kubeling.kubelet.cluster_dns import Question, Record
 from kubeling.kubelet.node_network import SHARED_ADDRESS, NetworkUnavailable, NodeNetwork
 from kubeling.kubelet.pod_network import PodNetworkConfig
-from kubeling.kubelet.shares import Shares
+from kubeling.kubelet.relay import Shares
 from tests.kubelet.cluster import (
     PODS,
     KubeletCluster,
@@ -723,7 +723,7 @@ async def test_network_ends_with_a_kubelet_that_is_killed() -> None:
     code = """
 import asyncio, os, sys
 from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
-from kubeling.kubelet.shares import Shares
+from kubeling.kubelet.relay import Shares
 async def main():
     try:
         network = await NodeNetwork.open(os.environ["PATH"])

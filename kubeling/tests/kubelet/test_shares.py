@@ -2,7 +2,7 @@
 
 import contextlib
 
-from kubeling.kubelet.shares import Shares
+from kubeling.kubelet.relay import Shares
 
 
 def test_source_that_takes_all_it_can_get_leaves_a_part_to_others() -> None:

@@ -13,8 +13,7 @@ from kubeling.apiserver.patch import server_side_apply
 from kubeling.apiserver.storage.storage import Object, ObjectStore
 from kubeling.apiserver.validation.policy import SYSTEM_CLASSES
 from kubeling.clock import Clock, rfc3339
-from kubeling.service_account.discovery import DISCOVERY_PATH
-from kubeling.service_account.names import ALL_ACCOUNTS_GROUP, JWKS_PATH
+from kubeling.service_account.names import ALL_ACCOUNTS_GROUP, DISCOVERY_PATH, JWKS_PATH
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 SERVICE_ADDRESS = "10.96.0.1"

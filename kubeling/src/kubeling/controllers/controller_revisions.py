@@ -12,7 +12,7 @@ from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import Object
 from kubeling.controllers import controller_ref
 from kubeling.controllers.client import ControllerClient, owner_reference
-from kubeling.controllers.revisions import template_hash
+from kubeling.controllers.rollout import template_hash
 
 _KIND = kind_by_name("ControllerRevision")
 # The label of a pod: the name of its revision in a StatefulSet, the hash of its template in a DaemonSet.

@@ -8,13 +8,13 @@ from typing import Any
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.selectors import Requirement
 from kubeling.apiserver.storage.storage import Object
-from kubeling.controllers import controller_ref, controller_revisions, replica_status
+from kubeling.controllers import controller_ref, controller_revisions, replicasets
 from kubeling.controllers.client import ControllerClient, event_reference, owner_reference
 from kubeling.controllers.controller_revisions import REVISION_HASH
 from kubeling.controllers.lister import Lister
 from kubeling.controllers.pod_control import PodControl
 from kubeling.controllers.pod_info import PodInfo
-from kubeling.controllers.replica_status import pod_from_template
+from kubeling.controllers.replicasets import pod_from_template
 from kubeling.controllers.workqueue import RequeueError
 from kubeling.event_recorder import NORMAL, WARNING, EventRecorder
 
@@ -265,7 +265,7 @@ class DaemonSetController:
         if failure:
             raise RequeueError(failure)
         least = daemon_set["spec"].get("minReadySeconds") or 0
-        until = replica_status.seconds_until_available(pods, least, self._client.now)
+        until = replicasets.seconds_until_available(pods, least, self._client.now)
         return min((each for each in (wait, until) if each is not None), default=None)
 
     def _nodes(self) -> list[Object]:

@@ -8,11 +8,11 @@ from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import rfc3339
-from kubeling.controllers import controller_ref, revisions, rollout
+from kubeling.controllers import controller_ref, rollout
 from kubeling.controllers.client import ControllerClient, event_reference, owner_reference
 from kubeling.controllers.lister import Lister
 from kubeling.controllers.pod_info import seconds
-from kubeling.controllers.replica_status import FAILURE
+from kubeling.controllers.replicasets import FAILURE
 from kubeling.event_recorder import NORMAL, WARNING, EventRecorder
 
 AVAILABLE, PROGRESSING = "Available", "Progressing"
@@ -198,7 +198,7 @@ class _DeploymentSync:
     async def run(self) -> None:
         deployment = self._deployment
         sets = await controller_ref.claim_objects(self._client, _SET, _KIND, deployment)
-        self._new = revisions.find_new_replica_set(deployment, sets)
+        self._new = rollout.find_new_replica_set(deployment, sets)
         self._old = [each for each in sets if each is not self._new]
         if deployment["metadata"].get("deletionTimestamp"):
             return
@@ -261,8 +261,8 @@ class _DeploymentSync:
         if self._new is None:
             return
         spec = self._deployment["spec"]
-        revision = revisions.next_revision(self._old)
-        found = revisions.set_annotations(self._deployment, self._new, revision)
+        revision = rollout.next_revision(self._old)
+        found = rollout.set_annotations(self._deployment, self._new, revision)
         metadata = self._new["metadata"]
         least = spec.get("minReadySeconds") or 0
         changed = {**self._new["spec"], "minReadySeconds": least}
@@ -283,7 +283,7 @@ class _DeploymentSync:
     def _copy_revision(self, new: Object) -> None:
         metadata = self._deployment["metadata"]
         annotations = dict(metadata.get("annotations") or {})
-        annotations[revisions.REVISION] = str(revisions.revision_of(new))
+        annotations[rollout.REVISION] = str(rollout.revision_of(new))
         metadata["annotations"] = annotations
 
     def _set_progressing(self, holds: str, reason: str, message: str) -> None:
@@ -298,7 +298,7 @@ class _DeploymentSync:
             return self._new
         deployment = self._deployment
         count = rollout.new_size(deployment, self._old, None)
-        new = revisions.new_replica_set(
+        new = rollout.new_replica_set(
             deployment,
             owner_reference(_KIND, deployment),
             self._old,
@@ -345,7 +345,7 @@ class _DeploymentSync:
         if name not in sizes:
             return replica_set
         count, annotations = sizes[name], dict(metadata.get("annotations") or {})
-        annotations |= revisions.size_annotations(
+        annotations |= rollout.size_annotations(
             self._deployment, rollout.max_replicas(self._deployment)
         )
         if count == now and annotations == metadata.get("annotations"):
@@ -373,7 +373,7 @@ class _DeploymentSync:
             await self._clean_up()
 
     async def _clean_up(self) -> None:
-        for each in revisions.over_history_limit(self._deployment, self._old):
+        for each in rollout.over_history_limit(self._deployment, self._old):
             await self._client.delete_object(_SET.kind, each)
 
     async def report(self) -> float | None:

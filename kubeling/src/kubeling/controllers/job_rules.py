@@ -1,4 +1,4 @@
-"""Decide when a Job is complete, has failed, or needs pods. Pure.
+"""Decide when a Job is complete, has failed, or needs pods, also by its policies. Pure.
 
 Source: k8s.io/kubernetes v1.34 pkg/controller/job.
 """
@@ -8,10 +8,129 @@ from typing import Any
 
 from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import rfc3339
-from kubeling.controllers import job_policies
-from kubeling.controllers.job_policies import read_indexes
 from kubeling.controllers.pod_info import INDEX, INDEX_FAILURES, TRACKING, PodInfo, seconds
-from kubeling.controllers.replica_status import pod_from_template
+from kubeling.controllers.replicasets import pod_from_template
+
+FAIL_JOB, FAIL_INDEX, IGNORE = "FailJob", "FailIndex", "Ignore"
+
+
+def read_indexes(text: str) -> set[int]:
+    """Parse `0,2-4` into a set."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def action(job: Object, pod: PodInfo) -> tuple[str, str]:
+    """Return the action of the first rule that matches a failed pod, and the reason; else empty strings."""
+    rules = (job["spec"].get("podFailurePolicy") or {}).get("rules") or ()
+    if pod.phase != "Failed":
+        return "", ""
+    for at, rule in enumerate(rules):
+        what = _matching(rule, pod)
+        if what:
+            return rule["action"], f"{what} matching {rule['action']} rule at index {at}"
+    return "", ""
+
+
+def _matching(rule: Mapping[str, Any], pod: PodInfo) -> str:
+    place = f"{pod.namespace}/{pod.name}"
+    if wanted := rule.get("onExitCodes"):
+        for name, code in pod.exit_codes:
+            listed = code in wanted["values"]
+            fits = listed if wanted["operator"] == "In" else not listed
+            if code and fits and wanted.get("containerName") in (None, name):
+                return f"Container {name} for pod {place} failed with exit code {code}"
+        return ""
+    patterns = {(each["type"], each["status"]) for each in rule.get("onPodConditions") or ()}
+    found = next((each for each in pod.conditions if each in patterns), None)
+    return f"Pod {place} has condition {found[0]}" if found else ""
+
+
+def limits_indexes(job: Object) -> bool:
+    """Return whether each index of a Job has a backoff limit of its own."""
+    return job["spec"].get("backoffLimitPerIndex") is not None
+
+
+def failed_indexes(job: Object, status: Mapping[str, Any], pods: Sequence[PodInfo]) -> set[int]:
+    """Return the indexes that have failed, with those of pods that are not yet counted."""
+    found = read_indexes(status.get("failedIndexes") or "")
+    limit = job["spec"]["backoffLimitPerIndex"]
+    for pod in pods:
+        if pod.tracked and pod.phase == "Failed" and pod.index.isdigit():
+            decided = action(job, pod)[0]
+            counts = decided != IGNORE and pod.index_failures >= limit
+            if decided == FAIL_INDEX or counts:
+                found.add(int(pod.index))
+    return found
+
+
+def is_replaced(pod: PodInfo, pods: Sequence[PodInfo], failed: set[int]) -> bool:
+    """Return whether the failures of an index no longer depend on this failed pod.
+
+    Until then the pod keeps its finalizer: the next pod of the index gets its number of failures from it.
+    """
+    return not pod.index.isdigit() or (
+        int(pod.index) in failed
+        or any(
+            other.uid != pod.uid
+            and other.index == pod.index
+            and (other.created, other.index_failures) >= (pod.created, pod.index_failures)
+            and (other.active or other.index_failures > pod.index_failures)
+            for other in pods
+        )
+    )
+
+
+def last_failed(pods: Sequence[PodInfo], index: int) -> PodInfo | None:
+    """Return the failed pod of an index with the most failures."""
+    found = (pod for pod in pods if pod.phase == "Failed" and pod.index == str(index))
+    return max(found, key=lambda pod: (pod.index_failures, pod.ended_at), default=None)
+
+
+def index_failures(job: Object, pods: Sequence[PodInfo], index: int) -> int:
+    """Return the number of counted failures of an index."""
+    last = last_failed(pods, index)
+    if last is None:
+        return 0
+    return last.index_failures + (action(job, last)[0] != IGNORE)
+
+
+def failure(job: Object, pods: Sequence[PodInfo]) -> tuple[str, str]:
+    """Return reason and message if a pod failed in a way that fails the Job."""
+    for pod in pods:
+        decided, why = action(job, pod)
+        if decided == FAIL_JOB:
+            return "PodFailurePolicy", why
+    return "", ""
+
+
+def indexes_failure(job: Object, status: Mapping[str, Any]) -> tuple[str, str]:
+    """Return reason and message if too many indexes have failed, or none is left."""
+    spec = job["spec"]
+    failed = len(read_indexes(status.get("failedIndexes") or ""))
+    done = len(read_indexes(status.get("completedIndexes") or ""))
+    if spec.get("maxFailedIndexes") is not None and failed > spec["maxFailedIndexes"]:
+        why = "Job has exceeded the specified maximal number of failed indexes"
+        return "MaxFailedIndexesExceeded", why
+    if failed and failed + done >= spec["completions"]:
+        return "FailedIndexes", "Job has failed indexes"
+    return "", ""
+
+
+def success(job: Object, status: Mapping[str, Any]) -> str:
+    """Return a message if the completed indexes meet a rule of the success policy; else an empty string."""
+    done = read_indexes(status.get("completedIndexes") or "")
+    for at, rule in enumerate((job["spec"].get("successPolicy") or {}).get("rules") or ()):
+        text, count = rule.get("succeededIndexes"), rule.get("succeededCount")
+        wanted = read_indexes(text) if text else None
+        met = done if wanted is None else done & wanted
+        if (wanted is not None and met == wanted) or (count is not None and len(met) >= count):
+            return f"Matched rules at index {at}"
+    return ""
+
 
 COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
 SUCCEEDS, FAILS = "SuccessCriteriaMet", "FailureTarget"
@@ -86,7 +205,7 @@ def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> set[str]
             left["succeeded"].append(pod.uid)
         # A deleted pod may count only when it has ended; a pod without a node never starts.
         elif pod.phase == "Failed" or (pod.deleting and not (waits_for_failed(job) and pod.node)):
-            if job_policies.action(job, pod)[0] == job_policies.IGNORE:
+            if action(job, pod)[0] == IGNORE:
                 ignored.add(pod.uid)
             elif pod.uid not in kept:
                 left["failed"].append(pod.uid)
@@ -98,17 +217,13 @@ def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> set[str]
 
 def _kept_for_their_index(job: Object, status: Object, pods: Sequence[PodInfo]) -> set[str]:
     """Set the failed indexes in a status; return the failed pods that wait for a successor."""
-    if not job_policies.limits_indexes(job):
+    if not limits_indexes(job):
         return set()
-    failed = job_policies.failed_indexes(job, status, pods)
+    failed = failed_indexes(job, status, pods)
     status["failedIndexes"] = write_indexes(failed)
     if any(true_condition(status, kind) for kind in (FAILS, SUCCEEDS)):
         return set()
-    return {
-        pod.uid
-        for pod in pods
-        if pod.phase == "Failed" and not job_policies.is_replaced(pod, pods, failed)
-    }
+    return {pod.uid for pod in pods if pod.phase == "Failed" and not is_replaced(pod, pods, failed)}
 
 
 def waits_for_failed(job: Object) -> bool:
@@ -155,7 +270,7 @@ def failure_reason(
 ) -> tuple[str, str]:
     """Return reason and message of a failed Job; return empty strings for others."""
     spec = job["spec"]
-    if (decided := job_policies.failure(job, pods))[0]:
+    if (decided := failure(job, pods))[0]:
         return decided
     limit, failed = spec["backoffLimit"], outcome_counts(status)[1]
     restarts = sum(pod.restarts for pod in pods if pod.active)
@@ -164,7 +279,7 @@ def failure_reason(
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     if (wait := until_deadline(job, status, now)) is not None and wait <= 0:
         return "DeadlineExceeded", "Job was active longer than specified deadline"
-    return job_policies.indexes_failure(job, status)
+    return indexes_failure(job, status)
 
 
 def until_deadline(job: Object, status: Mapping[str, Any], now: float) -> float | None:
@@ -206,7 +321,7 @@ def backoff(pods: Sequence[PodInfo], now: float) -> float:
 
 def index_backoff(pods: Sequence[PodInfo], index: int, now: float) -> float:
     """Return the backoff in seconds before the next pod of an index with a backoff limit of its own."""
-    last = job_policies.last_failed(pods, index)
+    last = last_failed(pods, index)
     if last is None:
         return 0.0
     wait = float(min(_FIRST_BACKOFF * 2 ** min(last.index_failures, 10), _LONGEST_BACKOFF))
@@ -244,8 +359,8 @@ def new_pod(
     name = job["metadata"]["name"]
     metadata["generateName"] = f"{name}-{index}-"
     metadata["annotations"] = {**(metadata.get("annotations") or {}), INDEX: str(index)}
-    if job_policies.limits_indexes(job):
-        metadata["annotations"][INDEX_FAILURES] = str(job_policies.index_failures(job, pods, index))
+    if limits_indexes(job):
+        metadata["annotations"][INDEX_FAILURES] = str(index_failures(job, pods, index))
     metadata["labels"] = {**(metadata.get("labels") or {}), INDEX: str(index)}
     spec = made["spec"] = dict(made["spec"])
     spec.setdefault("hostname", f"{name}-{index}")

@@ -6,7 +6,7 @@ from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.options import FOREGROUND
 from kubeling.apiserver.storage.storage import Object
 from kubeling.clock import rfc3339
-from kubeling.controllers import controller_ref, job_policies, job_rules
+from kubeling.controllers import controller_ref, job_rules
 from kubeling.controllers.client import ControllerClient, event_reference, owner_reference
 from kubeling.controllers.lister import Lister
 from kubeling.controllers.pod_control import BURST_REPLICAS, PodControl
@@ -161,7 +161,7 @@ def _places(
     job: Object, status: Object, pods: list[PodInfo], count: int, now: float
 ) -> tuple[float, list[int | None]]:
     """Return the backoff before the next pod, and the indexes of the pods to create now, or None for each."""
-    if job_policies.limits_indexes(job):
+    if job_rules.limits_indexes(job):
         free = job_rules.free_indexes(job, status, pods, count)
         waits = {index: job_rules.index_backoff(pods, index, now) for index in free}
         pause = min((wait for wait in waits.values() if wait), default=0.0)
@@ -180,7 +180,7 @@ def _set_outcome(job: Object, status: Object, pods: list[PodInfo], now: float) -
     reason, message = job_rules.failure_reason(job, status, pods, now)
     if reason:
         job_rules.set_condition(status, job_rules.FAILS, reason, message, now)
-    elif met := job_policies.success(job, status):
+    elif met := job_rules.success(job, status):
         job_rules.set_condition(status, job_rules.SUCCEEDS, "SuccessPolicy", met, now)
     elif job_rules.is_done(job, status, sum(pod.active for pod in pods)):
         why = "Reached expected number of succeeded pods"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import Object
-from kubeling.controllers import controller_ref, controller_revisions, replica_status
+from kubeling.controllers import controller_ref, controller_revisions, replicasets
 from kubeling.controllers.client import ControllerClient, event_reference, owner_reference
 from kubeling.controllers.controller_revisions import REVISION_HASH
 from kubeling.controllers.lister import Lister
 from kubeling.controllers.pod_info import PodInfo
-from kubeling.controllers.replica_status import pod_from_template
+from kubeling.controllers.replicasets import pod_from_template
 from kubeling.controllers.workqueue import RequeueError
 from kubeling.event_recorder import NORMAL, WARNING, EventRecorder
 
@@ -243,7 +243,7 @@ class StatefulSetController:
         await controller_revisions.truncate(
             self._client, stateful_set, revisions, used | {current, updated}
         )
-        return replica_status.seconds_until_available(
+        return replicasets.seconds_until_available(
             pods, stateful_set["spec"].get("minReadySeconds") or 0, self._client.now
         )
 

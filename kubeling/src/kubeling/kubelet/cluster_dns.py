@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.kubelet.node_network import DNS_ADDRESS, NodeNetwork
-from kubeling.kubelet.relay import client_address
+from kubeling.kubelet.relay import Shares, client_address
 from kubeling.kubelet.service_network import Endpoint, ServiceNetwork
-from kubeling.kubelet.shares import Shares
 from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from kubeling.kubelet.logs import LogActivity, LogWriter
 from kubeling.kubelet.pod_network import PodNetwork
 from kubeling.kubelet.prepared_container import PreparedContainer
 from kubeling.kubelet.probes import Prober, ProbeStatus
-from kubeling.kubelet.process import ContainerProcess, Sink, StartError
-from kubeling.kubelet.terminal import Terminal
+from kubeling.kubelet.process import ContainerProcess, Sink, StartError, Terminal
 from kubeling.tasks import cancel_all
 
 _log = logging.getLogger(__name__)

@@ -4,11 +4,41 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
-from kubeling.kubelet.shares import Shares
 from kubeling.tasks import cancel_all
+
+
+class Shares:
+    """What is free of a total of connections or queries, and what each source holds of it.
+
+    A source may take more while it holds at most what is free. So one source alone gets a half, N sources
+    that take all they can get one part of N + 1 each, and as much stays free for the next source.
+
+    Source: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches" (1998).
+    """
+
+    def __init__(self, total: int) -> None:
+        self._free, self._held = total, Counter[str]()
+
+    @contextlib.contextmanager
+    def hold(self, source: str) -> Iterator[bool]:
+        """Hold one for a source until the context ends; yield false if the source has used its share."""
+        if self._held[source] + 1 > self._free:
+            yield False
+            return
+        self._held[source] += 1
+        self._free -= 1
+        try:
+            yield True
+        finally:
+            self._free += 1
+            self._held[source] -= 1
+            if not self._held[source]:
+                del self._held[source]
+
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[socket.socket], Awaitable[Stream]]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from kubeling.apiserver.admission import limit_ranger
+from kubeling.apiserver.admission import resource_quota
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.request import Request, UserInfo
@@ -191,12 +191,12 @@ def _runtime_class(attributes: AdmissionAttributes, pod: Object, store: ObjectSt
 def _limit_ranger(attributes: AdmissionAttributes, obj: Object, store: ObjectStore) -> None:
     """Set default resources, and refuse an object that exceeds a bound of a LimitRange."""
     kind, name = attributes.kind, attributes.name
-    if not (ranges := limit_ranger.limit_ranges(store, attributes.namespace)):
+    if not (ranges := resource_quota.limit_ranges(store, attributes.namespace)):
         return
     if kind.type_name == "Pod":
-        limit_ranger.set_defaults(obj, ranges)
+        resource_quota.set_defaults(obj, ranges)
         obj["status"]["qosClass"] = defaults.qos_class(obj["spec"])
-    if texts := limit_ranger.violations(kind.type_name, obj, ranges):
+    if texts := resource_quota.violations(kind.type_name, obj, ranges):
         reason = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
         raise forbidden_object(kind, name, reason)
 

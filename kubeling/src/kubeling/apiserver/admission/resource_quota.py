@@ -1,23 +1,67 @@
-"""The admission plugin ResourceQuota, and the usage of a namespace.
+"""The admission plugins ResourceQuota, with the usage of a namespace, and LimitRanger.
 
 The check and the charge happen in one step together with the write of the object, without an await between
 them. Otherwise two requests at the same time could both use the last part of a quota.
 
-Source: k8s.io/kubernetes v1.34 pkg/quota/v1/evaluator/core and k8s.io/apiserver's plugin resourcequota.
+Source: k8s.io/kubernetes v1.34 pkg/quota/v1/evaluator/core, k8s.io/apiserver's plugin resourcequota,
+and plugin/pkg/admission/limitranger.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from kubeling import quantity
-from kubeling.apiserver.admission import pod_resources
-from kubeling.apiserver.admission.pod_resources import Amounts
 from kubeling.apiserver.defaulting.defaults import qos_class
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.selectors import Requirement
 from kubeling.apiserver.status import forbidden_object
 from kubeling.apiserver.storage.storage import Object, ObjectStore
+
+Amounts = dict[str, Decimal]
+
+
+def totals(spec: Mapping[str, Any], part: str) -> Amounts:
+    """Return the sum of the `requests` or `limits` of a pod's containers.
+
+    Init containers run one after another before the other containers, so only the largest of them counts. A
+    sidecar is added to all containers that start after it.
+    """
+    total: Amounts = {}
+    for container in spec.get("containers") or ():
+        _add(total, amounts(container, part))
+    sidecars: Amounts = {}
+    most: Amounts = {}
+    for container in spec.get("initContainers") or ():
+        own = amounts(container, part)
+        if container.get("restartPolicy") == "Always":
+            _add(total, own)
+            _add(sidecars, own)
+            own = sidecars
+        else:
+            _add(own, sidecars)
+        most = {
+            name: max(own.get(name, Decimal(0)), most.get(name, Decimal(0))) for name in own | most
+        }
+    for name, amount in most.items():
+        total[name] = max(amount, total.get(name, Decimal(0)))
+    total |= amounts(spec, part)
+    # A RuntimeClass sets the overhead. As in Kubernetes, it is added only to limits that the pod has.
+    overhead = {name: quantity.parse(text) for name, text in (spec.get("overhead") or {}).items()}
+    _add(total, {name: overhead[name] for name in overhead if part == "requests" or name in total})
+    return total
+
+
+def amounts(owner: Mapping[str, Any], part: str) -> Amounts:
+    """Return the `requests` or `limits` of a container, of a pod as a whole, or of a claim."""
+    given = (owner.get("resources") or {}).get(part) or {}
+    return {name: quantity.parse(text) for name, text in given.items()}
+
+
+def _add(total: Amounts, more: Mapping[str, Decimal]) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, Decimal(0)) + amount
+
 
 _QUOTA = kind_by_name("ResourceQuota")
 _COUNT, _REQUESTS, _LIMITS = "count/", "requests.", "limits."
@@ -70,11 +114,11 @@ def _pod_usage(pod: Mapping[str, Any]) -> Amounts:
     if (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
         return {}
     used = {"pods": Decimal(1)}
-    for name, amount in pod_resources.totals(pod["spec"], "requests").items():
+    for name, amount in totals(pod["spec"], "requests").items():
         used[_REQUESTS + name] = amount
         if name in _COMPUTE or name.startswith("hugepages-"):
             used[name] = amount
-    limits = pod_resources.totals(pod["spec"], "limits")
+    limits = totals(pod["spec"], "limits")
     return used | {_LIMITS + name: limits[name] for name in _COMPUTE if name in limits}
 
 
@@ -91,7 +135,7 @@ def _service_usage(spec: Mapping[str, Any]) -> Amounts:
 
 
 def _claim_usage(spec: Mapping[str, Any]) -> Amounts:
-    storage = pod_resources.amounts(spec, "requests").get("storage", Decimal(0))
+    storage = amounts(spec, "requests").get("storage", Decimal(0))
     used = {_STORAGE: storage}
     if name := spec.get("storageClassName"):
         used |= {
@@ -231,7 +275,7 @@ def _require_resources(quota: Object, pod: Object) -> None:
     for name in sorted(quota["status"]["hard"].keys() & _REQUIRED.keys()):
         part, resource = _REQUIRED[name]
         for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-            if resource not in pod_resources.amounts(container, part):
+            if resource not in amounts(container, part):
                 missing.setdefault(name, []).append(container["name"])
     if missing:
         texts = [f"{name} for: {','.join(sorted(names))}" for name, names in missing.items()]
@@ -247,3 +291,108 @@ def store_all(store: ObjectStore, quotas: Iterable[Object]) -> None:
     """Store the usage that `check` returned."""
     for quota in quotas:
         store.update(_QUOTA, quota, int(quota["metadata"]["resourceVersion"]))
+
+
+_ANNOTATION = "kubernetes.io/limit-ranger"
+_CONTAINERS = (("containers", "container"), ("initContainers", "init container"))
+
+
+def limit_ranges(store: ObjectStore, namespace: str) -> list[Object]:
+    """Return the limit ranges of a namespace."""
+    return [entry.object() for entry in store.list_stored(kind_by_name("LimitRange"), namespace)]
+
+
+def set_defaults(pod: Object, ranges: Sequence[Object]) -> None:
+    """Set the missing requests and limits of a pod's containers."""
+    texts = []
+    for item in _items(ranges, "Container"):
+        for field, title in _CONTAINERS:
+            for container in pod["spec"].get(field) or ():
+                where = f"{title} {container['name']}"
+                texts += _default(container, item, "requests", "defaultRequest", where)
+                texts += _default(container, item, "limits", "default", where)
+    if texts:
+        metadata = pod["metadata"]
+        text = f"LimitRanger plugin set: {'; '.join(texts)}"
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), _ANNOTATION: text}
+
+
+def _items(ranges: Sequence[Object], kind: str) -> list[Object]:
+    return [item for each in ranges for item in each["spec"]["limits"] if item["type"] == kind]
+
+
+def _default(container: Object, item: Object, part: str, source: str, where: str) -> list[str]:
+    resources = container["resources"] = container.get("resources") or {}
+    given = resources.get(part) or {}
+    added = {name: text for name, text in (item.get(source) or {}).items() if name not in given}
+    if not added:
+        return []
+    resources[part] = {**given, **added}
+    return [f"{', '.join(sorted(added))} {part.removesuffix('s')} for {where}"]
+
+
+def violations(kind: str, obj: Mapping[str, Any], ranges: Sequence[Object]) -> list[str]:
+    """Return a message for each bound that a new pod or claim exceeds."""
+    spec = obj["spec"]
+    if kind == "PersistentVolumeClaim":
+        requests = amounts(spec, "requests")
+        items = _items(ranges, kind)
+        return [text for item in items for text in _claim_violations(item, requests)]
+    found: list[str] = []
+    containers = [each for field, _ in _CONTAINERS for each in spec.get(field) or ()]
+    for item in _items(ranges, "Container"):
+        for each in containers:
+            parts = [amounts(each, part) for part in ("requests", "limits")]
+            found += _violations(item, parts[0], parts[1])
+    for item in _items(ranges, "Pod"):
+        parts = [totals(spec, part) for part in ("requests", "limits")]
+        found += _violations(item, parts[0], parts[1])
+    return found
+
+
+def _claim_violations(item: Object, requests: Amounts) -> Iterator[str]:
+    """Compare only requests: a claim has no limit."""
+    for name, bound in (item.get("min") or {}).items():
+        yield from _below(name, bound, item["type"], requests, {})
+    for name, bound in (item.get("max") or {}).items():
+        least = f"maximum {name} usage per {item['type']} is {bound}"
+        if name not in requests:
+            yield f"{least}.  No request is specified"
+        elif requests[name] > quantity.parse(bound):
+            yield f"{least}, but request is {_text(requests[name], bound)}"
+
+
+def _violations(item: Object, requests: Amounts, limits: Amounts) -> Iterator[str]:
+    kind = item["type"]
+    for name, bound in (item.get("min") or {}).items():
+        yield from _below(name, bound, kind, requests, limits)
+    for name, bound in (item.get("max") or {}).items():
+        most, text = quantity.parse(bound), f"maximum {name} usage per {kind} is {bound}"
+        if name not in limits:
+            yield f"{text}.  No limit is specified"
+        elif limits[name] > most:
+            yield f"{text}, but limit is {_text(limits[name], bound)}"
+        elif requests.get(name, most) > most:
+            yield f"{text}, but request is {_text(requests[name], bound)}"
+    for name, bound in (item.get("maxLimitRequestRatio") or {}).items():
+        text = f"{name} max limit to request ratio per {kind} is {bound}, but"
+        if not requests.get(name):
+            yield f"{text} no request is specified or request is 0"
+        elif not limits.get(name):
+            yield f"{text} no limit is specified or limit is 0"
+        elif (ratio := limits[name] / requests[name]) > quantity.parse(bound):
+            yield f"{text} provided ratio is {ratio:f}"
+
+
+def _below(name: str, bound: str, kind: str, requests: Amounts, limits: Amounts) -> Iterator[str]:
+    least, text = quantity.parse(bound), f"minimum {name} usage per {kind} is {bound}"
+    if name not in requests:
+        yield f"{text}.  No request is specified"
+    elif requests[name] < least:
+        yield f"{text}, but request is {_text(requests[name], bound)}"
+    elif limits.get(name, least) < least:
+        yield f"{text}, but limit is {_text(limits[name], bound)}"
+
+
+def _text(value: Decimal, like: str) -> str:
+    return quantity.canonical(value, like)

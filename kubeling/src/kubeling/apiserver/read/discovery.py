@@ -15,14 +15,14 @@ from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import JSON, Response
 from kubeling.apiserver.status import Body, not_acceptable
 from kubeling.errors import Error
-from kubeling.service_account.discovery import (
+from kubeling.service_account.names import (
     DISCOVERY_PATH,
     DISCOVERY_TYPE,
+    JWKS_PATH,
     JWKS_TYPE,
     discovery_document,
     is_acceptable,
 )
-from kubeling.service_account.names import JWKS_PATH
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from kubeling.apiserver.customresources import json_path
 from kubeling.apiserver.customresources.json_path import Step
 from kubeling.apiserver.customresources.resource import VersionedResource
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.read.column import (
+from kubeling.apiserver.read.columns import (
     AGE,
+    COLUMNS,
     NAME,
     PLAIN,
     UNKNOWN,
@@ -25,7 +26,6 @@ from kubeling.apiserver.read.column import (
     duration,
     elapsed,
 )
-from kubeling.apiserver.read.columns import COLUMNS
 from kubeling.apiserver.release import is_older
 
 __all__ = ["duration", "make_table"]

@@ -9,7 +9,7 @@ from kubeling.apiserver.admission.plugins import UPDATE, AdmissionAttributes
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.patch import json_patch, server_side_apply
 from kubeling.apiserver.read import listing
-from kubeling.apiserver.registry import custom_resources, strategies
+from kubeling.apiserver.registry import preconditions, strategies
 from kubeling.apiserver.registry.preconditions import check_preconditions
 from kubeling.apiserver.registry.store import APPLY, PATCHES, Registry
 from kubeling.apiserver.request import Request
@@ -94,7 +94,7 @@ class ScaleHandler:
         write_options = options.parse_write_options(
             request, "PatchOptions" if is_patch else "UpdateOptions", apply=is_apply
         )
-        accepted = PATCHES if kind.custom is None else custom_resources.PATCHES
+        accepted = PATCHES if kind.custom is None else preconditions.PATCHES
         if is_patch and request.content_type not in accepted:
             raise unsupported_media_type(accepted, patch=kind.custom is None)
         body = await request.body() if is_patch else b""

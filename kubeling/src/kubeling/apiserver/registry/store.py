@@ -15,20 +15,14 @@ from kubeling.apiserver import decoding, options, strict_decoding, worker
 from kubeling.apiserver.admission import plugins, resource_quota
 from kubeling.apiserver.admission.plugins import CREATE, UPDATE, AdmissionAttributes
 from kubeling.apiserver.admission.webhook_dispatcher import WebhookDispatcher
-from kubeling.apiserver.auth import escalation
+from kubeling.apiserver.auth import rbac
 from kubeling.apiserver.auth.rbac import RbacAuthorizer, authorizer_attributes
 from kubeling.apiserver.customresources.served_kinds import ServedKinds
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.options import WriteOptions
 from kubeling.apiserver.patch import json_patch, server_side_apply
-from kubeling.apiserver.registry import custom_resources, strategies
-from kubeling.apiserver.registry.preconditions import (
-    check_identity,
-    check_preconditions,
-    modified_conflict,
-    set_namespace,
-)
+from kubeling.apiserver.registry import preconditions, strategies
 from kubeling.apiserver.release import NEWEST
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.status import (
@@ -98,9 +92,9 @@ class Registry:
         """Create an object; with `track_fields` false its managedFields are already complete."""
         kind = request.kind
         metadata = obj.setdefault("metadata", {})
-        custom_resources.check_not_terminating(kind, metadata.get("name") or "")
+        preconditions.check_not_terminating(kind, metadata.get("name") or "")
         _remove_type_meta(obj)
-        set_namespace(request, metadata)
+        preconditions.set_namespace(request, metadata)
         if metadata.pop("resourceVersion", "") and not write_options.dry_run:
             # The real API server passes on this error of its storage with status 500.
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
@@ -116,7 +110,7 @@ class Registry:
             made = self._prepare(kind, obj)
             if causes := await worker.run(size, validate.create, kind, made):
                 raise invalid(kind, made["metadata"].get("name", ""), causes)
-            escalation.check(self.rbac, request.user, kind, made, None)
+            rbac.check_escalation(self.rbac, request.user, kind, made, None)
             request.warnings += await worker.run(size, validate.warnings, kind, made)
             request.warnings += validate.creation_warnings(kind)
             name = admission.name or made["metadata"]["name"]
@@ -212,10 +206,10 @@ class Registry:
                 f"the name of the object ({name}) does not match the name on the URL "
                 f"({request.info.name})"
             )
-        set_namespace(request, metadata)
+        preconditions.set_namespace(request, metadata)
         exists = self.store.get_stored(request.kind, *request.namespaced_name) is not None
         if exists:
-            custom_resources.check_has_revision(request.kind, name, metadata)
+            preconditions.check_has_revision(request.kind, name, metadata)
         # A write of a subresource is authorized for that subresource, so it must not create the object.
         can_create = (
             request.kind.type_name in strategies.CREATED_BY_UPDATE and not request.info.subresource
@@ -234,7 +228,7 @@ class Registry:
         Raises StatusError.
         """
         media_type = request.content_type
-        accepted = PATCHES if request.kind.custom is None else custom_resources.PATCHES
+        accepted = PATCHES if request.kind.custom is None else preconditions.PATCHES
         if media_type not in accepted:
             raise unsupported_media_type(accepted, patch=request.kind.custom is None)
         write_options = options.parse_write_options(
@@ -252,7 +246,7 @@ class Registry:
         def change(live: Object) -> Object:
             whole = {"kind": kind.kind, "apiVersion": kind.api_version, **live}
             patched = json_patch.apply_patch(kind, media_type, whole, parsed)
-            return check_identity(
+            return preconditions.check_identity(
                 request,
                 live,
                 _remove_type_meta(decoding.check_patched(request, kind, patched, in_patch)),
@@ -268,14 +262,14 @@ class Registry:
         write_options: WriteOptions,
     ) -> tuple[Object, bool]:
         kind, target = request.kind, request.info
-        custom_resources.check_declared(kind, target.name, parsed)
+        preconditions.check_declared(kind, target.name, parsed)
         config = await worker.run(
             request.size, decoding.check_applied, request, kind, parsed, duplicates
         )
         metadata = config.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name in the body is not that of the URL ({target.name})")
-        set_namespace(request, metadata)
+        preconditions.set_namespace(request, metadata)
 
         def merge(live: Object | None) -> Object:
             made = server_side_apply.apply(
@@ -330,7 +324,7 @@ class Registry:
                 raise not_found(kind, name)
             live, size = _in_version(kind, stored), request.size + len(stored.raw)
             sent = await worker.run(size, update, live)
-            check_preconditions(kind, name, live, sent)
+            preconditions.check_preconditions(kind, name, live, sent)
             warning_count = len(request.warnings)
             try:
                 return await self._update_once(
@@ -344,7 +338,7 @@ class Registry:
                 )
             except RevisionConflict:
                 del request.warnings[warning_count:]
-        raise modified_conflict(kind, name)
+        raise preconditions.modified_conflict(kind, name)
 
     async def _update_once(
         self,
@@ -376,7 +370,7 @@ class Registry:
         ):
             raise invalid(kind, request.info.name, causes)
         strategies.allocate(kind, new, self.store)
-        escalation.check(self.rbac, request.user, kind, new, live)
+        rbac.check_escalation(self.rbac, request.user, kind, new, live)
         request.warnings += await worker.run(size, validate.warnings, kind, new)
         await self.webhooks.validate(dataclasses.replace(admission, obj=new))
         new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
