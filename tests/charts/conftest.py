@@ -2,13 +2,10 @@
 
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from tests.charts.rendering import Helm
+from tests.programs import built
 
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
-    try:
-        return Helm(str(build_program("helm")))
-    except CannotBuild as exc:
-        pytest.skip(f"helm: {exc}")
+    return Helm(str(built("helm")))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.peers.build import CannotBuild, build_program
 from tests.charts.alert_cases import OF_A_CHART, Case
 from tests.charts.authority.rendering import AuthorityChart
 from tests.charts.rendering import Helm, Values, find
 from tests.observability import PACK, ROOT
+from tests.programs import built
 from tests.run_program import run_text
 
 pytestmark = pytest.mark.kubernetes
@@ -22,10 +22,7 @@ CHARTS = {"podpass": Helm, "podpass-authority": AuthorityChart}
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    try:
-        return str(build_program("promtool"))
-    except CannotBuild as exc:
-        pytest.skip(f"promtool: {exc}")
+    return str(built("promtool"))
 
 
 @pytest.fixture(params=sorted(CHARTS))

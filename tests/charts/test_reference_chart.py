@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.manifests import ManifestValues, build_webhook_objects
 from tests.charts import reference
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
+from tests.programs import built
 from tests.run_program import run_text
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
@@ -22,10 +22,7 @@ _MODULE = "github.com/Azure/azure-workload-identity"
 def module() -> Path:
     """Return the folder of the reference's sources in Go's module cache."""
     go = shutil.which("go")
-    try:
-        place = build_program("azwi-webhook").parent / "src"
-    except CannotBuild as exc:
-        pytest.skip(f"the reference's chart: {exc}")
+    place = built("azwi-webhook").parent / "src"
     if go is None:
         pytest.skip(
             "the reference's chart: the command `go`, which finds its sources, is not installed"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import kubeling
-from bench.peers.build import CannotBuild, build_program
 from tests.kubeling_peers.command import Command
 
 # Programs of this machine that stand for images of the charts and of the suites.
@@ -17,19 +16,6 @@ _IMAGES = {
     "gcr.io/google_containers/pause": ["sleep", "infinity"],
     "nginx": [sys.executable, "-m", "http.server", "80"],
 }
-
-
-@pytest.fixture(scope="session")
-def built() -> Callable[[str], Path]:
-    """Build a Go program once; skip the test where that is impossible."""
-
-    def build(name: str) -> Path:
-        try:
-            return build_program(name)
-        except CannotBuild as exc:
-            pytest.skip(f"{name}: {exc}")
-
-    return build
 
 
 @pytest.fixture(scope="session")

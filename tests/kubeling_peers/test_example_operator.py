@@ -14,6 +14,7 @@ import trustme
 
 from tests.kubeling_peers.command import Command, eventually
 from tests.ports import free_port
+from tests.programs import built
 
 _HOST = "127.0.0.1"
 _SCHEMA = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -110,7 +111,7 @@ def kubectl(command: Callable[..., Command]) -> Command:
 
 
 @pytest.fixture
-def operator(built: Callable[[str], Path], command: Callable[..., Command]) -> Command:
+def operator(command: Callable[..., Command]) -> Command:
     return command(built("example-operator"))
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from kubeling.controllers.workqueue import Key
 
 import kubeling
 from bench.peers.build import CONTROLLER_RUNTIME, module_folder
+from tests.programs import built
 from tests.run_program import run_text
 
 _SECONDS = 900
@@ -55,17 +56,15 @@ SUITES = tuple(
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.package)
-def test_suite_of_controller_runtime(
-    suite: GoSuite, built: Callable[[str], Path], tmp_path: Path
-) -> None:
-    suite.check(*run_controller_runtime(suite, built, tmp_path))
+def test_suite_of_controller_runtime(suite: GoSuite, tmp_path: Path) -> None:
+    suite.check(*run_controller_runtime(suite, tmp_path))
 
 
 @pytest.mark.parametrize(
     "suite", [each for each in SUITES if each.of_controllers], ids=lambda suite: suite.package
 )
 def test_specs_that_fail_for_controllers_pass_without_them(
-    suite: GoSuite, built: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: GoSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if a spec of the table fails for another reason than the one that the table gives."""
     absent = _TABLE[suite.package]["controllers"]
@@ -77,13 +76,13 @@ def test_specs_that_fail_for_controllers_pass_without_them(
     monkeypatch.setattr(ControllerManager, "_dispatch", dispatch_others)
     names = "|".join(re.escape(each.removeprefix("[It] ")) for each in suite.of_controllers)
     focus = f"--ginkgo.focus=({names})$"
-    passed, failures = run_controller_runtime(suite, built, tmp_path, focus)
+    passed, failures = run_controller_runtime(suite, tmp_path, focus)
     assert not failures
     assert passed >= len(suite.of_controllers)
 
 
 def run_controller_runtime(
-    suite: GoSuite, built: Callable[[str], Path], tmp_path: Path, *arguments: str
+    suite: GoSuite, tmp_path: Path, *arguments: str
 ) -> tuple[int, dict[str, str]]:
     """Run a suite of controller-runtime on a cluster of its own."""
     name = f"controller-runtime-{suite.package}"

@@ -10,12 +10,13 @@ import kubeling
 from bench.peers.build import PODINFO, SEALED_SECRETS, module_folder
 from tests.kubeling_peers.command import Command, link
 from tests.kubeling_peers.test_go_suites import SEALED_SECRETS_SUITE, run_ginkgo
+from tests.programs import built
 
 _WAIT = ("--wait", "--timeout", "120s")
 
 
 @pytest.fixture
-def helm(built: Callable[[str], Path], command: Callable[..., Command]) -> Command:
+def helm(command: Callable[..., Command]) -> Command:
     return command(built("helm"))
 
 
@@ -54,7 +55,7 @@ def test_starter_chart_of_helm_create(helm: Command, kubectl: Command, tmp_path:
 
 
 @pytest.fixture
-def podinfo_chart(built: Callable[[str], Path], container_programs: Path) -> Path:
+def podinfo_chart(container_programs: Path) -> Path:
     for name in ("podinfo", "podcli", "grpc_health_probe"):
         link(built(name), container_programs)
     return module_folder("podinfo", PODINFO) / "charts/podinfo"
@@ -84,7 +85,6 @@ def test_chart_of_podinfo(helm: Command, kubectl: Command, podinfo_chart: Path) 
 
 def test_chart_of_sealed_secrets_and_its_suite(
     helm: Command,
-    built: Callable[[str], Path],
     container_programs: Path,
     cluster: kubeling.Cluster,
     tmp_path: Path,

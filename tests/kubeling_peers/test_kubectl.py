@@ -3,12 +3,12 @@
 import json
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.clients.installation import find_tool, install_python
 from tests.kubeling_peers.command import Command, eventually
+from tests.programs import built
 
 _NEWEST = ("1.37.1", "1.36.4")
 _BUILT = "1.35"  # no Python package has a kubectl of this release
@@ -24,9 +24,7 @@ spec:
 
 
 @pytest.fixture(params=[*_NEWEST, _BUILT, _MACHINE])
-def kubectl(
-    request: pytest.FixtureRequest, command: Callable[..., Command], built: Callable[[str], Path]
-) -> Command:
+def kubectl(request: pytest.FixtureRequest, command: Callable[..., Command]) -> Command:
     if request.param == _MACHINE:
         return command(find_tool("kubectl"))
     if request.param == _BUILT:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.http.server import PortInUse, bind
 from tests.kubeling.cluster import ring, serve
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.reference import SERVICE, ReferenceWebhook
 from tests.lab.instance.kubectl import binaries
 from tests.ports import exclusive_port
+from tests.programs import built
 
 __all__ = ["ring", "serve"]
 
@@ -23,26 +23,19 @@ _PORT_SECONDS = 120
 _TRIES = 5
 
 
-def _built(name: str) -> Path:
-    try:
-        return build_program(name)
-    except CannotBuild as exc:
-        pytest.skip(f"{name}: {exc}")
-
-
 @pytest.fixture(scope="session")
 def webhook_binary() -> Path:
-    return _built("azwi-webhook")
+    return built("azwi-webhook")
 
 
 @pytest.fixture(scope="session")
 def helm_binary() -> Path:
-    return _built("helm")
+    return built("helm")
 
 
 @pytest.fixture(scope="session")
 def external_secrets_binary() -> Path:
-    return _built("external-secrets")
+    return built("external-secrets")
 
 
 @pytest.fixture

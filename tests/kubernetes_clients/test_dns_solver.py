@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.database import Database
 from podpass.lab.services import answer_names, create_directory
 from tests.journey.instance import CLIENT, NO_ROLE_CLIENT, Instance, started
 from tests.lab.names.server import running
+from tests.programs import built
 
 ZONE = """
 dns_zones:
@@ -20,10 +20,7 @@ dns_zones:
 
 @pytest.fixture(scope="module")
 def solver() -> Path:
-    try:
-        return build_program("cert-manager-solver")
-    except CannotBuild as exc:
-        pytest.skip(f"cert-manager's solver: {exc}")
+    return built("cert-manager-solver")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from podpass import names
 from tests.node import images
 from tests.node.conftest import CHART, RELEASE, SYSTEM, webhook_pods
@@ -13,6 +12,7 @@ from tests.node.container_facts import describe, measure_start, read_facts
 from tests.node.node import BUNDLE, Node
 from tests.node.objects import CLIENT_ID, container, create_namespace, pod
 from tests.node.sandbox import wait_until
+from tests.programs import built
 
 PROXY_IMAGE, INIT_IMAGE = "podpass.test/proxy:0.1.0", "podpass.test/proxy-init:0.1.0"
 # The credential of an application from before workload identity: it asks the metadata service only.
@@ -151,10 +151,7 @@ def _proxy(found: dict[str, Any]) -> dict[str, Any]:
 
 def _import_reference(node: Node) -> str:
     """Import the reference's sidecar as an image that trusts the instance's CA; return its name."""
-    try:
-        binary = build_program("azwi-proxy")
-    except CannotBuild as exc:
-        pytest.skip(f"the reference's sidecar: {exc}")
+    binary = built("azwi-proxy")
     folder = node.sandbox.folder
     layers = [
         images.program_layer(folder / "reference-proxy.layer", {"/proxy": binary}),

@@ -17,23 +17,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from kubernetes import client
 
-from bench.peers.build import CannotBuild, build_program
 from tests.journey.instance import Instance
 from tests.peers.azwi_cli import Azwi, SignIns
 from tests.peers.rest import RestClient
+from tests.programs import built
 
 # A first build takes minutes.
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(3600)]
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VERSION = re.compile(r"azwi version: [^,]*, commit: .*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^\"]*")
-
-
-def _reference() -> Path:
-    try:
-        return build_program("azwi")
-    except CannotBuild as exc:
-        pytest.skip(f"azwi: {exc}")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +37,7 @@ def programs(
     folder = tmp_path_factory.mktemp("parity")
     link = folder / "azwi"
     link.symlink_to(Path(sys.executable).with_name("podpass"))
-    sign_ins = SignIns(program=_reference(), instance=instance, rest=rest, folder=folder)
+    sign_ins = SignIns(program=built("azwi"), instance=instance, rest=rest, folder=folder)
     theirs = sign_ins.sign_in("client_secret")
     return [theirs, dataclasses.replace(theirs, program=link)]
 
@@ -186,7 +179,7 @@ def test_jwks_equals_that_of_the_reference_byte_for_byte(tmp_path: Path, *, to_f
     link = tmp_path / "azwi"
     link.symlink_to(Path(sys.executable).with_name("podpass"))
     results: list[tuple[bytes, bytes]] = []
-    for program in (_reference(), link):
+    for program in (built("azwi"), link):
         target = tmp_path / f"{len(results)}.json"
         words = ["jwks", "--public-keys", f"{public},{private}", "--public-keys", str(public)]
         done = subprocess.run(

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.lab.cluster.samples.examples import find_example
 from tests.journey.instance import CLIENT, SECOND_CLIENT, Instance
+from tests.programs import built
 from tests.run_program import run_text
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(3600)]
@@ -106,10 +106,7 @@ def run(program: list[str], folder: Path, kubeconfig: str) -> tuple[dict[str, An
 
 @pytest.fixture(scope="module")
 def outputs(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    try:
-        azwi = build_program("azwi")
-    except CannotBuild as exc:
-        pytest.skip(f"azwi: {exc}")
+    azwi = built("azwi")
     folder = tmp_path_factory.mktemp("detect")
     kubeconfig = instance.status["kubernetes"]["kubeconfig"]
 

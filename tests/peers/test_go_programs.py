@@ -4,31 +4,23 @@ import base64
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 from kubernetes import client
 
-from bench.peers.build import CannotBuild, build_program
 from tests.journey.instance import Instance
 from tests.peers.azwi_cli import Azwi, SignIns
 from tests.peers.rest import RestClient
+from tests.programs import built
 
 # A first build takes minutes.
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(3600)]
 _READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
 
-def _built_program(name: str) -> Path:
-    try:
-        return build_program(name)
-    except CannotBuild as exc:
-        pytest.skip(f"{name}: {exc}")
-
-
 @pytest.mark.usefixtures("principal")
 def test_graph_sdk_for_go_creates_and_changes_an_application(instance: Instance) -> None:
-    facts = json.loads(instance.run_on_host("web", [str(_built_program("graph")), "go"]))
+    facts = json.loads(instance.run_on_host("web", [str(built("graph")), "go"]))
     assert facts == {
         "made": "go",
         "changed": "go-2",
@@ -43,7 +35,7 @@ def sign_ins(
     instance: Instance, rest: RestClient, tmp_path_factory: pytest.TempPathFactory
 ) -> SignIns:
     return SignIns(
-        program=_built_program("azwi"),
+        program=built("azwi"),
         instance=instance,
         rest=rest,
         folder=tmp_path_factory.mktemp("azwi"),

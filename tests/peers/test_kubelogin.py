@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import PBES, serialize_key_and_certificates
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.crypto import jose
 from podpass.directory.resources import MANAGER_APP_ID
 from tests.journey.instance import Instance
 from tests.peers.azwi_cli import create_certificate
 from tests.peers.device_sign_in import sign_in
 from tests.peers.rest import RestClient
+from tests.programs import built
 
 # A first build takes minutes.
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1800)]
@@ -33,18 +33,11 @@ _PFX = (
 )
 
 
-def kubelogin() -> Path:
-    try:
-        return build_program("kubelogin")
-    except CannotBuild as exc:
-        pytest.skip(f"kubelogin: {exc}")
-
-
 @pytest.mark.parametrize("mode", [(), ("--legacy",)], ids=["azidentity", "adal"])
 def test_kubelogin_signs_a_user_in_with_a_device_code(
     instance: Instance, tmp_path: Path, mode: tuple[str, ...]
 ) -> None:
-    program = kubelogin()
+    program = built("kubelogin")
     client = ("--client-id", _CLIENT, "--tenant-id", instance.status["tenant_id"])
     server = ("--server-id", MANAGER_APP_ID, "--cache-dir", str(tmp_path))
     command = [str(program), "get-token", "--login", "devicecode", *client, *server, *mode]
@@ -71,7 +64,16 @@ def test_kubelogin_signs_an_application_in_with_a_certificate(
     client = ("--client-id", made["appId"], "--client-certificate", str(file))
     where = ("--tenant-id", instance.status["tenant_id"], "--server-id", MANAGER_APP_ID)
     cache = ("--client-certificate-password", "password", "--cache-dir", str(tmp_path))
-    command = [str(kubelogin()), "get-token", "--login", "spn", *client, *where, *cache, *mode]
+    command = [
+        str(built("kubelogin")),
+        "get-token",
+        "--login",
+        "spn",
+        *client,
+        *where,
+        *cache,
+        *mode,
+    ]
     run = [sys.executable, "-m", "podpass.cli", "run", "--", *command]
     environ = {"HOME": str(tmp_path), "PODPASS_DATA_DIR": str(instance.data_dir)}
     done = subprocess.run(
@@ -86,7 +88,7 @@ def test_kubectl_with_kubelogin_is_the_user_at_a_cluster_with_entra_integration(
     instance: Instance, rest: RestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run kubectl with the unchanged kubeconfig that `az aks get-credentials` writes."""
-    monkeypatch.setenv("PATH", f"{kubelogin().parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{built('kubelogin').parent}:{os.environ['PATH']}")
     group = f"/subscriptions/{instance.status['subscription_id']}/resourceGroups/entra"
     cluster = f"{group}/providers/Microsoft.ContainerService/managedClusters/entra"
     version = "?api-version=2025-05-01"

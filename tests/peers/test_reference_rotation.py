@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.admission.certificates import RotationPolicy, secret_codec
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests import process_reaper
@@ -21,6 +20,7 @@ from tests.admission.certificates.conftest import lab, rbac_only_lab
 from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake
 from tests.kubeconfigs import build_kubeconfig
 from tests.ports import exclusive_port
+from tests.programs import built
 from tests.waiting import eventually
 
 __all__ = ["lab", "rbac_only_lab"]  # fixtures
@@ -32,10 +32,7 @@ PORT = 9443  # the reference can use no other port
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Path]:
-    try:
-        program = build_program("azwi-webhook")
-    except CannotBuild as exc:
-        pytest.skip(f"the reference's webhook: {exc}")
+    program = built("azwi-webhook")
     with exclusive_port(PORT):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", PORT)) == 0:

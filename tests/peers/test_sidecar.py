@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.crypto import jose
 from tests.journey.instance import CLIENT, SECOND_CLIENT, Instance
 from tests.ports import free_port
+from tests.programs import built
 
 # A first build takes minutes.
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1800)]
@@ -82,10 +82,7 @@ def environ(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> dic
 @pytest.fixture(scope="module")
 def ports(environ: dict[str, str]) -> Iterator[list[int]]:
     """Run both sidecars; return the ports of the reference and of ours."""
-    try:
-        reference = build_program("azwi-proxy")
-    except CannotBuild as exc:
-        pytest.skip(f"azwi-proxy: {exc}")
+    reference = built("azwi-proxy")
     ours = [sys.executable, "-m", "podpass.cli", "proxy"]
     with running([str(reference)], environ) as first, running(ours, environ) as second:
         yield [first, second]

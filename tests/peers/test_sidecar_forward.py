@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from tests.clients.private_network import METADATA_ADDRESS, PrivateNetwork, private_network
 from tests.journey.instance import CLIENT
 from tests.peers.test_sidecar import running
+from tests.programs import built
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1800)]
 
@@ -87,10 +87,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @contextmanager
 def both_running(network: PrivateNetwork, environ: dict[str, str]) -> Iterator[list[int]]:
     """Run both sidecars in the namespace; yield the ports of the reference and of ours."""
-    try:
-        reference = build_program("azwi-proxy")
-    except CannotBuild as exc:
-        pytest.skip(f"azwi-proxy: {exc}")
+    reference = built("azwi-proxy")
     ours = [sys.executable, "-m", "podpass.cli", "proxy"]
     with (
         network.entered(),

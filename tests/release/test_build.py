@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import podpass
-from bench.peers.build import CannotBuild, build_program
+from tests.programs import built
 from tests.release.checkout import git, make_checkout, release
 from tests.release.wheelhouse import pip_variables
 
@@ -32,10 +32,7 @@ VERSION = podpass.__version__
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> None:
     for name in ("helm", "crane"):
-        try:
-            build_program(name)
-        except CannotBuild as exc:
-            pytest.skip(f"{name}: {exc}")
+        built(name)
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import dns.message
 import dns.rcode
 import pytest
 
-from bench.peers.build import CannotBuild, build_program
 from podpass.lab.names import corefile
 from podpass.lab.names.corefile import Answers
 from tests.lab.names.corefiles import ANSWERS, COREFILES
 from tests.lab.names.server import HOST, Cloud, running
 from tests.ports import free_port
+from tests.programs import built
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 # Plugins that need a cluster, another server, or a fixed port.
@@ -30,10 +30,7 @@ _ELSEWHERE = re.compile(
 
 @pytest.fixture(scope="module")
 def binary() -> Path:
-    try:
-        return build_program("coredns")
-    except CannotBuild as exc:
-        pytest.skip(f"coredns: {exc}")
+    return built("coredns")
 
 
 def _on_loopback(text: str, port: int, folder: Path) -> str:
