@@ -48,11 +48,6 @@ def test_access_tokens_are_for_the_requested_resource(az: AzCli, instance: Insta
     assert answers[0]["subscription"] == instance.status["subscription_id"]
 
 
-def test_token_for_an_unknown_resource_is_refused(newest: AzCli) -> None:
-    said = newest.refused("account get-access-token --resource https://unknown.example")
-    assert "AADSTS500011" in said
-
-
 def test_the_subscription_is_chosen_by_id_and_by_name(az: AzCli, instance: Instance) -> None:
     subscription = instance.status["subscription_id"]
     az(f"account set --subscription {subscription}")

@@ -165,29 +165,6 @@ def test_federated_credential_is_created_shown_updated_and_deleted(az: AzCli) ->
     az(f"ad app delete --id {app}")
 
 
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        (_trust("trust", "repo:a", audiences=["one", "two"]), "audience"),
-        (_trust("a!b", "repo:a"), "name"),
-        (_trust("trust", "s" * 601), "600"),
-        (_trust("trust", "repo:taken"), "The federated credential taken of the application"),
-        (_trust("taken", "repo:a"), "already has a federated credential with the name taken"),
-    ],
-)
-def test_invalid_federated_credential_is_refused(
-    newest: AzCli, app: str, parameters: str, words: str
-) -> None:
-    _credential(newest, "create", app, "--parameters", _trust("taken", "repo:taken"))
-    said = newest.refused(
-        f"ad app federated-credential create --id {app}", "--parameters", parameters
-    )
-    assert words in said
-    listed = _credential(newest, "list", app)
-    assert isinstance(listed, list)
-    assert [each["name"] for each in listed] == ["taken"]
-
-
 # --------------------------------------------------------------------------------------- permissions
 
 

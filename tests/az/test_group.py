@@ -35,24 +35,6 @@ def test_group_wait_returns_and_delete_no_wait_deletes_the_group(newest: AzCli) 
     assert newest("group exists -n waiting") is False
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("group create -n a-group -l nowhere", "(LocationNotAvailableForResourceGroup)"),
-        ("group create -n ends. -l eastus", "InvalidResourceGroup"),
-        ("group delete -n nothing-here --yes", "(ResourceGroupNotFound)"),
-        ("group show -n x --subscription 00000000-0000-4000-8000-00000000dead", "not found"),
-    ],
-)
-def test_invalid_group_is_refused(newest: AzCli, line: str, code: str) -> None:
-    assert code.lower() in newest.refused(line).lower()
-
-
-def test_location_of_a_group_cannot_change(newest: AzCli, group: str) -> None:
-    said = newest.refused(f"group create -n {group} -l eastus")
-    assert "(InvalidResourceGroupLocation)" in said
-
-
 # ---------------------------------------------------------------------- resources of a group
 
 
@@ -129,10 +111,3 @@ def test_lists_of_services_that_are_not_served_are_empty(az: AzCli) -> None:
 )
 def test_lists_of_a_group_are_empty(newest: AzCli, group: str, line: str) -> None:
     assert newest(line.format(group)) == []
-
-
-def test_unsupported_operation_is_reported(newest: AzCli) -> None:
-    assert "podpass does not serve GET" in newest.refused("vm list-skus")
-    said = newest.refused("monitor activity-log list")
-    assert "podpass does not serve GET" in said
-    assert "podpass audit" in said

@@ -65,19 +65,6 @@ def test_identity_recreated_after_deletion_has_new_ids(newest: AzCli, group: str
     assert again["principalId"] != made["principalId"]
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("identity create -n app -g not-there -l eastus", "ResourceGroupNotFound"),
-        ("identity create -n app! -g {group}", "Name"),
-        ("identity create -n app -g {group} -l nowhere", "LocationNotAvailable"),
-    ],
-)
-def test_invalid_identity_is_refused(newest: AzCli, group: str, line: str, code: str) -> None:
-    assert code in newest.refused(line.format(group=group))
-    assert newest(f"identity list -g {group}") == []
-
-
 # ------------------------------------------------------------------------------ federated credentials
 
 
@@ -143,40 +130,3 @@ def test_expression_is_created_updated_and_listed_next_to_a_subject(
     assert newest(change, other)["claimsMatchingExpression"]["value"] == other
     said = newest.refused(f"{create} --issuer {_ISSUER} --cme-version 1 --cme-value", value)
     assert "cannot be used with expressions" in said
-
-
-def test_credential_over_the_limit_of_20_is_refused(newest: AzCli, group: str) -> None:
-    newest(f"identity create -n app -g {group}")
-    for number in range(20):
-        newest(_create(f"trust-{number}", group, subject=f"subject-{number}"))
-    said = newest.refused(_create("trust-20", group, subject="subject-20"))
-    assert "(BadRequest)" in said
-    listed = newest(f"identity federated-credential list --identity-name app -g {group}")
-    assert len(listed) == 20
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        (_create("trust", "{group}", "api://two"), "exactly one audience"),
-        (_create("a!b", "{group}"), "name"),
-        (_create("trust", "{group}", subject="s" * 601), "600"),
-        (
-            _create("trust", "{group}").replace("name app", "name missing"),
-            "(ParentResourceNotFound)",
-        ),
-        (_create("trust", "not-there"), "ResourceGroupNotFound"),
-    ],
-)
-def test_invalid_identity_credential_is_refused(
-    newest: AzCli, group: str, line: str, words: str
-) -> None:
-    newest(f"identity create -n app -g {group}")
-    assert words in newest.refused(line.format(group=group))
-    assert newest(f"identity federated-credential list --identity-name app -g {group}") == []
-
-
-def test_duplicate_issuer_and_subject_are_refused(newest: AzCli, group: str) -> None:
-    newest(f"identity create -n app -g {group}")
-    newest(_create("trust", group))
-    assert "has this issuer and subject" in newest.refused(_create("other", group))

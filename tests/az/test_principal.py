@@ -1,7 +1,6 @@
 """`az ad sp`, `az ad user` and `az role`: principals and role assignments."""
 
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,26 +161,6 @@ def test_role_assignment_is_created_by_object_id_and_deleted_by_its_id(
     assert newest(f"role assignment list -g {group}")[0]["id"] == made["id"]
     newest(f"role assignment delete --ids {made['id']}")
     assert newest(f"role assignment list -g {group}") == []
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("role assignment create --assignee missing --role Reader --scope {scope}", "Cannot find"),
-        ("role assignment create --assignee {client} --role Nothing --scope {scope}", "Role"),
-        (
-            "role assignment create --assignee-object-id {missing} --role Reader --scope {scope}",
-            "(PrincipalNotFound)",
-        ),
-    ],
-)
-def test_invalid_role_assignment_is_refused(
-    newest: AzCli, group: str, line: str, words: str
-) -> None:
-    scope = newest(f"group show -n {group}")["id"]
-    missing = f"{uuid.uuid4()} --assignee-principal-type ServicePrincipal"
-    assert words in newest.refused(line.format(scope=scope, client=CLIENT, missing=missing))
-    assert newest(f"role assignment list --scope {scope}") == []
 
 
 # ------------------------------------------------------------------------------------------- roles

@@ -42,32 +42,6 @@ def test_graph_is_called_by_every_method(az: AzCli) -> None:
     assert "Request_ResourceNotFound" in az.refused(f"rest --url {one}")
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("rest --url {sub}?api-version=tomorrow", "InvalidApiVersion"),
-        ("rest --url {sub}", "MissingApiVersionParameter"),
-        ("rest --url {sub}/resourceGroups/none?" + _VERSION, "ResourceGroupNotFound"),
-        (
-            "rest --method put --url {sub}/resourceGroups/a?"
-            + _VERSION
-            + " --body {{{{ --headers {json}",
-            "Invalid",
-        ),
-        ("rest --url /subscriptions/0?" + _VERSION, "InvalidSubscriptionId"),
-        ("rest --url https://graph.microsoft.com/v1.0/applications/0", "Request_ResourceNotFound"),
-        ("rest --url https://graph.microsoft.com/v1.0/nothing", "BadRequest"),
-        ("rest --url https://graph.microsoft.com/v1.0/users?$filter=oops", "BadRequest"),
-    ],
-)
-def test_invalid_request_is_refused_with_a_message(
-    newest: AzCli, instance: Instance, line: str, words: str
-) -> None:
-    subscription = f"/subscriptions/{instance.status['subscription_id']}"
-    filled = line.format(sub=subscription, json="content-type=application/json")
-    assert words in newest.refused(filled)
-
-
 def test_az_creates_a_zone_and_adds_records(newest: AzCli, group: str) -> None:
     zone = newest(f"network dns zone create -g {group} -n example.test")
     assert (zone["location"], zone["numberOfRecordSets"]) == ("global", 2)

@@ -122,19 +122,3 @@ def test_access_policies_grant_and_revoke_access(
     az(f"keyvault delete -n {name}")
     az(f"keyvault purge -n {name}")
     az(f"group delete -n {group} --yes")
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("keyvault create -n a -g {group}", "(VaultNameNotValid)"),
-        ("keyvault create -n a-good-name -g not-there", "ResourceGroupNotFound"),
-        ("keyvault create -n a-good-name -g {group} -l nowhere", "LocationNotAvailable"),
-        ("keyvault create -n a-good-name -g {group} --retention-days 3", "retention"),
-        ("keyvault purge -n never-there", "no deleted vault"),
-        ("keyvault recover -n never-there", "no deleted vault"),
-    ],
-)
-def test_invalid_vault_is_refused(newest: AzCli, group: str, line: str, words: str) -> None:
-    assert words.lower() in newest.refused(line.format(group=group)).lower()
-    assert newest(f"keyvault list -g {group}") == []

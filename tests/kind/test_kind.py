@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.containers.engine import Engine
+from tests.guides import read_listings
 from tests.node import images, user_machine
 from tests.node.user_machine import GUIDE, UserMachine, read_commands
 
@@ -56,6 +58,13 @@ def test_workflow_of_the_guide_is_green(machine: UserMachine, workflow: dict[str
     assert machine.run("kubectl logs job/app") == SECRET
     status = json.loads(machine.run('"$PODPASS_BIN" cloud status -o json'))
     assert workflow["tenant-id"] == status["tenant_id"]
+    assert len(user_machine.read_workflow()[0].splitlines()) <= 15
+
+
+def test_manifest_of_the_guide_is_that_of_the_examples() -> None:
+    listed = [each for each in read_listings(GUIDE, "yaml") if "kind: Job" in each]
+    file = Path(GUIDE).parents[2] / "examples" / "ci" / "app.yaml"
+    assert listed == [file.read_text().split("\n", 1)[1]]
 
 
 @pytest.mark.usefixtures("workflow")

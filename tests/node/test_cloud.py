@@ -3,12 +3,6 @@
 from tests.node.cloud_installation import COREFILE, READ, RESOLVE, WEB_SEED, Installation
 
 
-def test_second_installation_changes_nothing(cloud: Installation) -> None:
-    output = cloud.podpass("install", "--for=shop")
-    assert "; 0 changes" in output
-    assert " created" not in output
-
-
 def test_cloud_uses_the_tenant_of_an_existing_webhook_of_the_node(cloud: Installation) -> None:
     assert cloud.status()["tenant_id"] == cloud.node.cloud.status["tenant_id"]
 

@@ -63,13 +63,6 @@ def test_pod_uses_less_than_120_mb_after_five_resets(cluster: Node) -> None:
     assert facts.memory_mib * 1.048576 < _MOST_MB
 
 
-def test_second_installation_in_another_namespace_is_refused(cluster: Node) -> None:
-    message = _refusal(cluster, "install", "--namespace", "other", "--image", IMAGE)
-    assert "namespace podpass-cloud has an installation" in message
-    assert "Not Found" not in message
-    assert cluster.kubectl("get", "namespace", "other", "--ignore-not-found") == ""
-
-
 def test_edited_block_in_the_corefile_is_refused_by_install_and_uninstall(cluster: Node) -> None:
     original = cluster.kubectl(*COREFILE)
     edited = original.replace("forward . ", "forward . 192.0.2.1 ", 1)

@@ -93,19 +93,6 @@ def test_settings_of_the_api_server_need_the_issuer_of_the_cluster(name: str) ->
     assert problems == [f"--{name.replace('_', '-')} needs --cluster-issuer"]
 
 
-def test_all_problems_are_reported_together() -> None:
-    made, problems = parse_texts(
-        AuthorityProcessSettings,
-        {"workers": "many", "listen": "x", "drain_seconds": "-1", "tenant_id": "Contoso"},
-    )
-    assert made is None
-    text = "\n".join(problems)
-    for name in ("--database is required", "--tls-key is required", "--workers 'many'"):
-        assert name in text
-    for name in ("--listen 'x'", "--drain-seconds -1", "--tenant-id 'Contoso'"):
-        assert name in text
-
-
 def test_origin_is_required_although_the_class_has_a_default() -> None:
     made, problems = parse_texts(AuthoritySettings, {}, required=("origins",))
     assert problems == ["--origin is required (or PODPASS_AUTHORITY_ORIGIN)"]

@@ -33,12 +33,41 @@ STOPPED: dict[str, Any] = {
 }
 
 
+def build_status(container: str, state: Any, restarts: int, last: Any = None) -> dict[str, Any]:
+    """Return the status of a pod with one container."""
+    one = {"name": container, "state": state, "restartCount": restarts, "ready": False}
+    one |= {"image": "none", "imageID": "", "lastState": last or {}}
+    return {"phase": "Running", "containerStatuses": [one]}
+
+
 def _broken(*checks: str, account: str = "") -> Callable[[Any], Any]:
     def add(arrange: Callable[[Lab], Awaitable[Any]]) -> Callable[[Lab], Awaitable[Any]]:
         SETUPS.append(BrokenSetup(arrange.__name__, checks, arrange, account))
         return arrange
 
     return add
+
+
+def _pod(
+    check: str,
+    name: str,
+    *,
+    account: dict[str, str] | None = None,
+    first: Callable[[Lab], Awaitable[object]] | None = None,
+    then: Callable[[Lab], Awaitable[object]] | None = None,
+    **pod: Any,
+) -> None:
+    """Add a set-up with one account, with these annotations, and one pod, with these arguments."""
+
+    async def arrange(lab: Lab) -> None:
+        if first:
+            await first(lab)
+        await lab.account(**(account or {}))
+        await lab.pod(**pod)
+        if then:
+            await then(lab)
+
+    SETUPS.append(BrokenSetup(name, (check,), arrange))
 
 
 @_broken("namespace-missing", account="web")
@@ -56,22 +85,9 @@ async def account_does_not_exist(lab: Lab) -> None:
     await lab.account()
 
 
-@_broken("label-missing")
-async def pod_has_no_label(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(labels={})
-
-
-@_broken("label-not-true")
-async def label_is_capitalized(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(labels={names.USE_LABEL: "True"})
-
-
-@_broken("label-as-annotation")
-async def label_is_an_annotation(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(labels={}, annotations={"use": "true"})
+_pod("label-missing", "pod_has_no_label", labels={})
+_pod("label-not-true", "label_is_capitalized", labels={names.USE_LABEL: "True"})
+_pod("label-as-annotation", "label_is_an_annotation", labels={}, annotations={"use": "true"})
 
 
 @_broken("label-on-owner")
@@ -80,22 +96,9 @@ async def label_is_on_the_deployment_only(lab: Lab) -> None:
     await lab.deployment(on_template=False, labels={names.USE_LABEL: "true"})
 
 
-@_broken("client-id-missing")
-async def account_has_no_client_id(lab: Lab) -> None:
-    await lab.account(client_id="")
-    await lab.pod()
-
-
-@_broken("client-id-missing")
-async def pod_runs_as_the_default_account(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(serviceAccountName="default")
-
-
-@_broken("client-id-malformed")
-async def client_id_has_a_blank(lab: Lab) -> None:
-    await lab.account(client_id=CLIENT + " ")
-    await lab.pod()
+_pod("client-id-missing", "account_has_no_client_id", account={"client_id": ""})
+_pod("client-id-missing", "pod_runs_as_the_default_account", serviceAccountName="default")
+_pod("client-id-malformed", "client_id_has_a_blank", account={"client_id": CLIENT + " "})
 
 
 @_broken("client-id-malformed", account="web")
@@ -103,74 +106,25 @@ async def client_id_is_a_name(lab: Lab) -> None:
     await lab.account(client_id="my-identity")
 
 
-@_broken("tenant-malformed")
-async def tenant_is_common(lab: Lab) -> None:
-    await lab.account(tenant_id="common")
-    await lab.pod()
-
-
-@_broken("tenant-empty")
-async def tenant_is_empty(lab: Lab) -> None:
-    await lab.account(tenant_id="")
-    await lab.pod()
-
-
-@_broken("annotation-invalid")
-async def expiration_is_changed_to_a_minute(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod()
-    await lab.annotate(service_account_token_expiration="60")
-
-
-@_broken("belongs-on-account")
-async def client_id_is_also_on_the_pod(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(annotations={"client-id": CLIENT})
-
-
-@_broken("belongs-on-pod")
-async def skip_containers_is_on_the_account(lab: Lab) -> None:
-    await lab.account(skip_containers="app")
-    await lab.pod()
-
-
-@_broken("account-annotation-unknown")
-async def tenant_annotation_is_misspelled(lab: Lab) -> None:
-    await lab.account(tenantid="x")
-    await lab.pod()
-
-
-@_broken("annotation-unknown")
-async def pod_annotation_is_misspelled(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(annotations={"skip-container": "app"})
-
-
-@_broken("skips-nothing")
-async def skipped_container_does_not_exist(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(annotations={"skip-containers": "proxy"})
-
-
-@_broken("webhook-missing")
-async def webhook_is_not_registered(lab: Lab) -> None:
-    await lab.unregister()
-    await lab.account()
-    await lab.pod()
-
-
-@_broken("webhook-twice")
-async def webhook_is_registered_twice(lab: Lab) -> None:
-    await lab.account()
-    await lab.register_twice()
-    await lab.pod()
-
-
-@_broken("webhook-rules")
-async def webhook_selects_other_pods(lab: Lab) -> None:
-    await lab.register(objectSelector={"matchLabels": {"team": "a"}})
-    await lab.account()
-    await lab.pod()
+_pod("tenant-malformed", "tenant_is_common", account={"tenant_id": "common"})
+_pod("tenant-empty", "tenant_is_empty", account={"tenant_id": ""})
+_pod(
+    "annotation-invalid",
+    "expiration_is_changed_to_a_minute",
+    then=lambda lab: lab.annotate(service_account_token_expiration="60"),
+)
+_pod("belongs-on-account", "client_id_is_also_on_the_pod", annotations={"client-id": CLIENT})
+_pod("belongs-on-pod", "skip_containers_is_on_the_account", account={"skip_containers": "app"})
+_pod("account-annotation-unknown", "tenant_annotation_is_misspelled", account={"tenantid": "x"})
+_pod("annotation-unknown", "pod_annotation_is_misspelled", annotations={"skip-container": "app"})
+_pod("skips-nothing", "skipped_container_does_not_exist", annotations={"skip-containers": "proxy"})
+_pod("webhook-missing", "webhook_is_not_registered", first=lambda lab: lab.unregister())
+_pod("webhook-twice", "webhook_is_registered_twice", first=lambda lab: lab.register_twice())
+_pod(
+    "webhook-rules",
+    "webhook_selects_other_pods",
+    first=lambda lab: lab.register(objectSelector={"matchLabels": {"team": "a"}}),
+)
 
 
 @_broken("webhook-rules")
@@ -190,11 +144,11 @@ async def namespace_has_the_label_control_plane(lab: Lab) -> None:
     await lab.pod()
 
 
-@_broken("webhook-service-missing")
-async def service_of_the_webhook_is_deleted(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod()
-    await lab.register_service()
+_pod(
+    "webhook-service-missing",
+    "service_of_the_webhook_is_deleted",
+    then=lambda lab: lab.register_service(),
+)
 
 
 @_broken("webhook-without-endpoints")
@@ -246,11 +200,9 @@ async def nothing_listens_at_the_webhook(lab: Lab) -> None:
     await lab.register()
 
 
-@_broken("webhook-unreachable")
-async def webhook_has_another_path(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod()
-    await lab.register_path("/mutate")
+_pod(
+    "webhook-unreachable", "webhook_has_another_path", then=lambda lab: lab.register_path("/mutate")
+)
 
 
 @_broken("webhook-fails-open")
@@ -262,18 +214,12 @@ async def webhook_was_away_and_failures_were_ignored(lab: Lab) -> None:
     lab.port = port
 
 
-@_broken("webhook-without-effect")
-async def webhook_is_registered_with_the_path_of_warnings(lab: Lab) -> None:
-    await lab.register_path(names.ADVICE_PATH)
-    await lab.account()
-    await lab.pod()
-
-
-@_broken("pod-refused")
-async def another_admission_refuses_the_pod(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod()
-    await lab.deny_pods()
+_pod(
+    "webhook-without-effect",
+    "webhook_is_registered_with_the_path_of_warnings",
+    first=lambda lab: lab.register_path(names.ADVICE_PATH),
+)
+_pod("pod-refused", "another_admission_refuses_the_pod", then=lambda lab: lab.deny_pods())
 
 
 @_broken("mount-path-taken")
@@ -285,11 +231,11 @@ async def container_mounts_at_the_path_of_the_token(lab: Lab) -> None:
     await lab.register()
 
 
-@_broken("virtual-node")
-async def pod_tolerates_virtual_nodes(lab: Lab) -> None:
-    await lab.account()
-    toleration = {"key": "virtual-kubelet.io/provider", "operator": "Exists"}
-    await lab.pod(tolerations=[toleration])
+_pod(
+    "virtual-node",
+    "pod_tolerates_virtual_nodes",
+    tolerations=[{"key": "virtual-kubelet.io/provider", "operator": "Exists"}],
+)
 
 
 @_broken("virtual-node")
@@ -299,17 +245,16 @@ async def pod_is_on_a_virtual_node(lab: Lab) -> None:
     await lab.pod(nodeName="aci-1")
 
 
-@_broken("secret-first")
-async def container_has_a_client_secret(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(container={"env": [{"name": names.ENV_CLIENT_SECRET, "value": "s3cret"}]})
-
-
-@_broken("pod-outdated")
-async def client_id_is_changed_after_the_pod(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod()
-    await lab.annotate(client_id=OTHER)
+_pod(
+    "secret-first",
+    "container_has_a_client_secret",
+    container={"env": [{"name": names.ENV_CLIENT_SECRET, "value": "s3cret"}]},
+)
+_pod(
+    "pod-outdated",
+    "client_id_is_changed_after_the_pod",
+    then=lambda lab: lab.annotate(client_id=OTHER),
+)
 
 
 @_broken("pod-outdated")
@@ -327,11 +272,11 @@ async def label_is_added_to_the_running_pod(lab: Lab) -> None:
     await lab.label_pod({names.USE_LABEL: "true"})
 
 
-@_broken("pod-outdated")
-async def expiration_is_changed_after_the_pod(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod()
-    await lab.annotate(service_account_token_expiration="7200")
+_pod(
+    "pod-outdated",
+    "expiration_is_changed_after_the_pod",
+    then=lambda lab: lab.annotate(service_account_token_expiration="7200"),
+)
 
 
 @_broken("token-volume-audience")
@@ -346,10 +291,11 @@ async def own_volume_has_another_audience(lab: Lab) -> None:
     await lab.pod(container=container, volumes=[volume])
 
 
-@_broken("token-volume-missing")
-async def token_file_is_set_without_a_volume(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(container={"env": [{"name": names.ENV_TOKEN_FILE, "value": "/somewhere/token"}]})
+_pod(
+    "token-volume-missing",
+    "token_file_is_set_without_a_volume",
+    container={"env": [{"name": names.ENV_TOKEN_FILE, "value": "/somewhere/token"}]},
+)
 
 
 @_broken("proxy-on-host-network")
@@ -360,10 +306,11 @@ async def sidecar_is_requested_on_the_host_network(lab: Lab) -> None:
     await lab.register()
 
 
-@_broken("proxy-by-presence")
-async def sidecar_is_switched_off_by_false(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(annotations={"inject-proxy-sidecar": "false"})
+_pod(
+    "proxy-by-presence",
+    "sidecar_is_switched_off_by_false",
+    annotations={"inject-proxy-sidecar": "false"},
+)
 
 
 @_broken("proxy-cannot-start")
@@ -378,16 +325,8 @@ async def container_has_the_user_of_the_sidecar(lab: Lab) -> None:
     await lab.pod(annotations=_PROXY, container={"securityContext": {"runAsUser": 1501}})
 
 
-@_broken("annotation-as-label")
-async def client_id_is_also_a_label(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(labels=_LABEL | {names.CLIENT_ID: CLIENT})
-
-
-@_broken("label-unknown")
-async def label_has_one_letter_more(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(labels=_LABEL | {names.USE_LABEL + "d": "true"})
+_pod("annotation-as-label", "client_id_is_also_a_label", labels=_LABEL | {names.CLIENT_ID: CLIENT})
+_pod("label-unknown", "label_has_one_letter_more", labels=_LABEL | {names.USE_LABEL + "d": "true"})
 
 
 @_broken("legacy-path-taken")
@@ -398,10 +337,7 @@ async def container_mounts_at_the_earlier_path(lab: Lab) -> None:
     await lab.pod(container={"volumeMounts": mounts}, volumes=_VOLUMES)
 
 
-@_broken("mode-without-proxy")
-async def mode_is_set_without_the_sidecar(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(own={names.PROXY_MODE: "env"})
+_pod("mode-without-proxy", "mode_is_set_without_the_sidecar", own={names.PROXY_MODE: "env"})
 
 
 @_broken("proxy-redirected")
@@ -435,10 +371,11 @@ async def container_crashes(lab: Lab) -> None:
     await lab.pod(status=build_status("app", {"waiting": waiting}, restarts=4))
 
 
-@_broken("container-not-running")
-async def container_has_ended_between_two_crashes(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(status=build_status("app", {"terminated": {"exitCode": 1}}, restarts=1))
+_pod(
+    "container-not-running",
+    "container_has_ended_between_two_crashes",
+    status=build_status("app", {"terminated": {"exitCode": 1}}, restarts=1),
+)
 
 
 @_broken("container-not-running")
@@ -460,10 +397,11 @@ async def liveness_probe_fails_again_and_again(lab: Lab) -> None:
     await lab.pod(status=build_status("app", running, restarts=4, last=ended))
 
 
-@_broken("reference-missing")
-async def secret_of_a_volume_does_not_exist(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(volumes=[{"name": "own", "secret": {"secretName": "absent"}}])
+_pod(
+    "reference-missing",
+    "secret_of_a_volume_does_not_exist",
+    volumes=[{"name": "own", "secret": {"secretName": "absent"}}],
+)
 
 
 @_broken("reference-missing")
@@ -480,10 +418,11 @@ async def secret_of_a_variable_does_not_exist(lab: Lab) -> None:
     await lab.pod(container={"env": [{"name": "PASSWORD", "valueFrom": source}]})
 
 
-@_broken("reference-missing")
-async def config_map_of_all_variables_does_not_exist(lab: Lab) -> None:
-    await lab.account()
-    await lab.pod(container={"envFrom": [{"configMapRef": {"name": "absent"}}]})
+_pod(
+    "reference-missing",
+    "config_map_of_all_variables_does_not_exist",
+    container={"envFrom": [{"configMapRef": {"name": "absent"}}]},
+)
 
 
 @_broken("reference-missing")
@@ -510,10 +449,3 @@ async def sidecar_crashes(lab: Lab) -> None:
     )
     status["initContainerStatuses"] = status.pop("containerStatuses")
     await lab.pod(annotations=_PROXY, status=status)
-
-
-def build_status(container: str, state: Any, restarts: int, last: Any = None) -> dict[str, Any]:
-    """Return the status of a pod with one container."""
-    one = {"name": container, "state": state, "restartCount": restarts, "ready": False}
-    one |= {"image": "none", "imageID": "", "lastState": last or {}}
-    return {"phase": "Running", "containerStatuses": [one]}

@@ -170,6 +170,11 @@ class ManagerHarness:
             content = await answer.read()
             return answer.status, orjson.loads(content) if content else None, answer.headers
 
+    async def refused(self, method: str, path: str, body: Any = None, **how: Any) -> str:
+        """Send one request; return the status and the code of its error."""
+        status, answer, _ = await self.send(method, path, body, **how)
+        return f"{status} {answer['error']['code']}"
+
     async def pages(self, path: str) -> list[list[str]]:
         """Follow the pages of a list; return the names on each page."""
         status, body, _ = await self.send("GET", path)

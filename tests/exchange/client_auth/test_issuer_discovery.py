@@ -42,7 +42,11 @@ async def test_all_keys_with_one_id_are_returned_and_keys_without_id_are_not(
         {"issuer": ISSUER, "jwks_uri": 5},
         {"issuer": ISSUER, "jwks_uri": ["https://oidc.test/"]},
         {"jwks_uri": JWKS},
-        {"issuer": "https://oidc.test/x", "jwks_uri": JWKS},
+        *({"issuer": ISSUER + each, "jwks_uri": JWKS} for each in ("x", "/")),
+        *(
+            {"issuer": each, "jwks_uri": JWKS}
+            for each in ("https://oidc.test/x", "https://oidc.test/", None, "")
+        ),
         {"issuer": "https://OIDC.test/x/", "jwks_uri": JWKS},
         {"issuer": "https://oidc.test:443/x/", "jwks_uri": JWKS},
         {"issuer": [ISSUER], "jwks_uri": JWKS},

@@ -123,6 +123,5 @@ async def test_rotation_of_a_missing_cluster_or_without_a_role_is_refused(
 async def test_keys_are_not_rotated_without_an_issuer(manager: Any) -> None:
     off: dict[str, Any] = {"oidcIssuerProfile": {"enabled": False}}
     await manager.send("PUT", ONE, cluster(**off))
-    status, body, _ = await manager.send("POST", f"{ONE}/{KEYS}")
-    assert (status, body["error"]["code"]) == (400, "OIDCIssuerNotEnabled")
+    assert await manager.refused("POST", f"{ONE}/{KEYS}") == "400 OIDCIssuerNotEnabled"
     assert manager.cluster.rotations == []

@@ -350,8 +350,7 @@ async def test_customized_keys_rename_secret_keys_and_invalid_ones_are_refused(
     assert "AZURE_KEYVAULT_RESOURCEENDPOINT" not in written.secret_values
     for wrong in ({"X": "Y"}, {"AZURE_KEYVAULT_SCOPE": "a b"}, {"AZURE_KEYVAULT_SCOPE": ".."}):
         body = linker(web, configurationInfo={"customizedKeys": wrong})
-        status, answer, _ = await manager.send("PUT", ONE, body)
-        assert (status, answer["error"]["code"]) == (400, "ValidationFailed")
+        assert await manager.refused("PUT", ONE, body) == "400 ValidationFailed"
 
 
 @pytest.mark.parametrize(
@@ -408,8 +407,7 @@ async def test_invalid_connection_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("name", ["a" * 61, "a-b", "...", "a%20b"])
 async def test_invalid_name_is_refused(manager: Any, web: dict[str, str], name: str) -> None:
-    status, body, _ = await manager.send("PUT", f"{ALL}/{name}", linker(web))
-    assert (status, body["error"]["code"]) == (400, "InvalidResourceName")
+    assert await manager.refused("PUT", f"{ALL}/{name}", linker(web)) == "400 InvalidResourceName"
 
 
 async def test_failure_in_the_cluster_changes_nothing(manager: Any, web: dict[str, str]) -> None:
@@ -519,8 +517,7 @@ async def test_role_that_the_caller_may_not_assign_is_refused(
         )
     )
     body = linker(web, auth={"roles": [OWNER]})
-    status, answer, _ = await manager.send("PUT", ONE, body, caller="connector")
-    assert (status, answer["error"]["code"]) == (403, "AuthorizationFailed")
+    assert await manager.refused("PUT", ONE, body, caller="connector") == "403 AuthorizationFailed"
     body = linker(web, auth={"roles": [SECRETS_USER]})
     assert (await manager.send("PUT", ONE, body, caller="connector"))[0] == 201
 
@@ -537,8 +534,7 @@ async def test_access_policy_needs_the_permission_to_write_it(
 
 async def test_namespace_of_a_connection_cannot_change(manager: Any, web: dict[str, str]) -> None:
     await manager.send("PUT", ONE, linker(web))
-    status, body, _ = await manager.send("PUT", ONE, linker(web, scope="other"))
-    assert (status, body["error"]["code"]) == (400, "ValidationFailed")
+    assert await manager.refused("PUT", ONE, linker(web, scope="other")) == "400 ValidationFailed"
 
 
 async def test_connection_is_shown_listed_changed_and_deleted(
