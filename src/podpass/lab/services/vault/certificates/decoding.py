@@ -79,7 +79,8 @@ def decode(value: str, password: str, *, preserve_order: bool) -> Decoded:
 def check_before_work(value: str, password: str) -> None:
     """Check what is visible without the password: sizes, the length of the chain, the iterations of a PFX.
 
-    A value that is certainly no certificate is refused here, before a process starts for it. Raises BadParameter.
+    A value that is certainly no certificate is refused here, before a process starts for it.
+    Raises BadParameter.
     """
     if len(value) > MAX_VALUE_CHARS:
         raise BadParameter(f"The value is larger than {MAX_VALUE_CHARS} characters.")
