@@ -113,8 +113,9 @@ def _read_counts(flooder: subprocess.Popen[str], *, last: bool = False) -> Count
 def _run_flood(
     testbed: Testbed, kind: str, number: int, nice: int
 ) -> Iterator[subprocess.Popen[str]]:
-    # A new source address each time: requests from an address that is still blocked would not be read.
-    source = f"127.0.{number}.{10 + KINDS.index(kind)}"
+    # A new source address each time: requests from an address that is still blocked would not be read. All
+    # addresses outside the network of the pods, 127.64.0.0/10, are one source, as are the good clients.
+    source = f"127.64.{number}.{10 + KINDS.index(kind)}"
     target = [testbed.replicas[0].url, str(testbed.config.ca_file), source]
     with subprocess.Popen(
         [sys.executable, str(_FLOOD_PROCESS), *target, kind, str(FLOOD_RATE)],
