@@ -133,7 +133,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind or suites or kubeling_peers)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind or suites or kubeling_peers)' -n 3 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
 	$(BIN)/python -m tests.browser.programs
