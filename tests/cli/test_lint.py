@@ -32,7 +32,7 @@ def test_findings_of_a_seed_name_file_line_and_fix(podpass: Podpass, tmp_path: P
     file = write(tmp_path, SEED)
     done = podpass("lint", file)
     assert done.returncode == 1
-    assert f"{file}:3: github_by_name: identity lint-app, credential main: " in done.stdout
+    assert f"{file}:6: github_by_name: identity lint-app, credential main: " in done.stdout
     assert "fix: use the prefix" in done.stdout
     assert "1 finding\n" in done.stderr
 
@@ -71,6 +71,13 @@ def test_findings_of_a_running_instance_with_policies(running: Podpass, tmp_path
     assert done.returncode == 1, done.stderr
     document = json.loads(done.stdout)
     assert document["unread"] == []
+    own = running.status()["subscription_id"]
+    for words in (("--instance",), ("--subscription", own)):
+        same = running("lint", "--policies", str(tmp_path / "seed.yaml"), "-o", "json", *words)
+        assert (same.returncode, json.loads(same.stdout)) == (1, document), same.stderr
+    refused = running("lint", str(tmp_path / "seed.yaml"), "--instance")
+    assert refused.returncode == 2
+    assert "--instance reads the local instance: omit SEED" in refused.stderr
     found = {(each["code"], each["identity"]) for each in document["findings"]}
     # The policies are for managed identities.
     assert found == {("github_by_name", "lint-app"), ("policy_refuses_issuer", "web")}

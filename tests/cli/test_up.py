@@ -81,12 +81,16 @@ def test_status_of_the_cloud_half_alone_names_what_containers_use(tmp_path: Path
         "listens": settings.listens,
         "tenant_id": "t",
         "subscription_id": "s",
+        "issuers": ["https://a.example", "https://b.example"],
+        "pipelines": ["github"],
         "ca_file": "/data/ca/ca.pem",
         "pids": {"podpass": 7},
     }
     assert status_rows(status) == [
         *(["azure", ":443"], ["resolver", ":53"], ["azurite", "http://azurite:10000"]),
         *(["trust", "/trust"], ["tenant", "t"], ["subscription", "s"]),
+        ["outside issuers", "https://a.example, https://b.example"],
+        ["pipelines", "github"],
         *(["ca_file", "/data/ca/ca.pem"], ["process", "7"]),
     ]
 

@@ -23,7 +23,7 @@ _OPTIONS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
         "The target Azure cloud.  [default: AzurePublicCloud]",
     ),
     "subscription_id": (
-        ("-s", "--subscription-id"),
+        ("-s", "--subscription-id", "--subscription"),
         "ID",
         "The Azure subscription.  [default: that of the Azure CLI]",
     ),

@@ -94,13 +94,16 @@ def choose_method(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
 
 
 def default_to_instance(chosen: AccountOptions, environ: Mapping[str, str]) -> AccountOptions:
-    """Return the options, with the sign-in to the running instance without another cluster or account."""
+    """Return the options, with the sign-in to the running instance without another cluster or account.
+
+    The subscription of the instance is no other account: no other directory has it.
+    """
     from podpass.cli.client import read_status
     from podpass.cli.cluster import find_instance_kubeconfig, find_kubeconfig
 
-    given = (chosen.auth_method, chosen.kubeconfig, chosen.subscription_id, chosen.azure_env)
+    given = (chosen.auth_method, chosen.kubeconfig, chosen.azure_env)
     status = None if any(given) else read_status(_locate(chosen, environ))
-    if status is None:
+    if status is None or chosen.subscription_id.lower() not in ("", status["subscription_id"]):
         return chosen
     has_another = environ.get("KUBECONFIG") and not chosen.data_dir
     if has_another and find_kubeconfig(environ) != find_instance_kubeconfig(status):

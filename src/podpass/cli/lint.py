@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from podpass.cli import options
-from podpass.cli.account_options import AccountOptions, build_options
+from podpass.cli.account_options import INSTANCE, AccountOptions, build_options
 from podpass.cli.apply import read_valid_seed
 from podpass.cli.azure_account import default_to_instance, sign_in
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+from podpass.errors import UsageError
 
 if TYPE_CHECKING:
     from podpass.diagnose.lint.model import LintedIdentity, LintFacts, LintFinding
@@ -23,16 +24,21 @@ _FOUND, _NOT_READ = 1, 3
 _INDENT = 4
 
 
-def _run(seed: str, policies: str, output: str) -> int:
+def _run(seed: str, policies: str, output: str, *, instance: bool) -> int:
     from podpass.diagnose.lint.model import LintFacts
     from podpass.diagnose.lint.rules import find_all
     from podpass.diagnose.lint.section import KEY, PolicyEntry
 
+    account = AccountOptions.from_context(click.get_current_context())
+    if instance:
+        if seed or account.auth_method not in (None, INSTANCE):
+            raise UsageError("--instance reads the local instance: omit SEED and --auth-method")
+        account = replace(account, auth_method=INSTANCE)
     parsed = [_parse(file) for file in (seed, policies) if file]
     if seed:
         facts, unread = LintFacts(identities=_of_seed(parsed[0])), list[str]()
     else:
-        facts, unread = asyncio.run(_read(AccountOptions.from_context(click.get_current_context())))
+        facts, unread = asyncio.run(_read(account))
     entries = [entry for each in parsed for entry in each.entries[KEY]]
     assigned = [each.policy for each in entries if isinstance(each, PolicyEntry)]
     found = list(find_all(replace(facts, policies=[*assigned, *facts.policies])))
@@ -64,7 +70,13 @@ def _of_seed(seed: "Seed") -> "list[LintedIdentity]":
     from podpass.diagnose.lint.model import LintedIdentity
 
     return [
-        LintedIdentity(name=each.name, kind=each.kind, credentials=each.credentials, line=each.line)
+        LintedIdentity(
+            name=each.name,
+            kind=each.kind,
+            credentials=each.credentials,
+            line=each.line,
+            credential_lines=each.credential_lines,
+        )
         for each in seed.identities
     ]
 
@@ -111,6 +123,11 @@ command = click.Command(
     "lint",
     params=[
         click.Argument(["seed"], required=False, default="", metavar="[SEED]"),
+        click.Option(
+            ["--instance"],
+            is_flag=True,
+            help="Read the local instance, also if it is not the account of this shell.",
+        ),
         click.Option(
             ["--policies"],
             default="",

@@ -84,6 +84,12 @@ def _storage_rows(status: dict[str, Any]) -> list[list[str]]:
     return [["storage", f"{host} through the gateway (data: {azurite})"]] if azurite else []
 
 
+def _trust_rows(status: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the issuers and platforms that the user added; an older instance reports none."""
+    found = {"outside issuers": status.get("issuers"), "pipelines": status.get("pipelines")}
+    return [[name, ", ".join(values)] for name, values in found.items() if values]
+
+
 def status_rows(status: dict[str, Any]) -> list[list[str]]:
     """Format a status as rows of name and value."""
     if is_cloud_alone(status):
@@ -91,6 +97,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
             *([name, address] for name, address in status["listens"].items()),
             ["tenant", status["tenant_id"]],
             ["subscription", status["subscription_id"]],
+            *_trust_rows(status),
             ["ca_file", status["ca_file"]],
             ["process", str(status["pids"]["podpass"])],
         ]
@@ -100,6 +107,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ["kubernetes", f"{kubernetes['server']} ({kubernetes['kind']})"],
         ["kubeconfig", kubernetes["kubeconfig"]],
         ["issuer", kubernetes["issuer"]],
+        *_trust_rows(status),
         ["webhook", kubernetes["webhook"] or "left out by --no-webhook"],
         ["authority", f"{status['authority']} (AZURE_AUTHORITY_HOST without the gateway)"],
         ["vault", f"{status['vault']} (https://NAME.{names.VAULT_SUFFIX} through the gateway)"],

@@ -29,13 +29,17 @@ _SOME_ISSUER = "https://issuer.example/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedIdentity:
-    """An identity. Credentials with the issuer `cluster` trust the instance's own issuer."""
+    """An identity. Credentials with the issuer `cluster` trust the instance's own issuer.
+
+    `credential_lines` are the lines of the credentials, in their order.
+    """
 
     line: int
     name: str
     kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
     client_id: str | None = None
     credentials: tuple[FederatedCredential, ...] = ()
+    credential_lines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +121,7 @@ class _SeedParser:
         kind = self._parse_kind(entry.get("kind"), where)
         if given is not None and (fault := rules.name_fault(name, kind)):
             read.add_problem(line_of(entry["name"]), f"{where}: {fault.message}")
-        credentials = []
+        credentials, lines = [], []
         listed = read.read_list(
             entry.get("federated_credentials"), f"{where}: federated_credentials"
         )
@@ -125,6 +129,7 @@ class _SeedParser:
             credential = self._parse_credential(child, where, kind)
             if credential is not None:
                 credentials.append(credential)
+                lines.append(line_of(child))
             if number == rules.MAX_CREDENTIALS:
                 limit = f"an identity has at most {rules.MAX_CREDENTIALS} federated credentials"
                 read.add_problem(line_of(child), f"{where}: {limit}")
@@ -134,6 +139,7 @@ class _SeedParser:
             kind=kind,
             client_id=self._parse_client_id(entry.get("client_id"), where),
             credentials=tuple(credentials),
+            credential_lines=tuple(lines),
         )
 
     def _parse_kind(self, node: yaml.Node | None, where: str) -> IdentityKind:

@@ -101,8 +101,10 @@ def test_issuer_of_the_seed_is_trusted_after_an_apply_and_a_restart(
     assert applied.returncode == 0, applied.stderr
     assert exchange(podpass, issuer.token()) == "granted"
     podpass("down")
-    podpass.up()
+    status = podpass.up()
     assert exchange(podpass, issuer.token()) == "granted"
+    assert (status["issuers"], status["pipelines"]) == ([issuer.url], [])
+    assert f"outside issuers   {issuer.url}\n" in podpass("status").stdout
 
 
 def test_folder_with_both_documents_is_an_issuer(

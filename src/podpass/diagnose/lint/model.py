@@ -11,7 +11,7 @@ ERROR, WARNING, NOTE = "error", "warning", "note"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintedIdentity:
-    """An identity with its credentials. An identity of a seed has a `line`, and no ids."""
+    """An identity with its credentials. An identity of a seed has lines, and no ids."""
 
     name: str
     kind: IdentityKind
@@ -19,6 +19,7 @@ class LintedIdentity:
     object_id: str = ""
     resource_id: str = ""
     line: int | None = None
+    credential_lines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

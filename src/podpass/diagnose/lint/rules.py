@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 
 from podpass.diagnose.lint.model import ERROR, NOTE, WARNING, LintedIdentity, LintFacts, LintFinding
 from podpass.directory.claims_expression import (
@@ -65,7 +66,8 @@ def find_all(facts: LintFacts) -> Iterator[LintFinding]:
                 fix="use another identity, or an expression in place of several subjects",
                 line=identity.line,
             )
-        for credential in identity.credentials:
+        lines = identity.credential_lines or repeat(None)
+        for credential, line in zip(identity.credentials, lines, strict=False):
             for rule in RULES:
                 if (message := rule.find(credential, identity, facts)) is not None:
                     yield LintFinding(
@@ -75,7 +77,7 @@ def find_all(facts: LintFacts) -> Iterator[LintFinding]:
                         message=message,
                         fix=rule.fix,
                         level=rule.level,
-                        line=identity.line,
+                        line=line,
                     )
 
 

@@ -12,6 +12,7 @@ from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.errors import UsageError
 from podpass.lab.data.datadir import DataDir, InstanceConfig
 from podpass.lab.instance.start import Progress, SeedFile
+from podpass.lab.issuers.registry import ISSUERS, IssuerRegistry
 
 if TYPE_CHECKING:
     from podpass.database import CorruptRowError
@@ -89,6 +90,7 @@ class CloudQueries:
 
     def cloud_status(self) -> dict[str, Any]:
         """Return the part of the status document that describes the cloud half."""
+        registry: IssuerRegistry | None = self._data.get(ISSUERS)
         return {
             "damaged": [],  # the control API adds the database files that cannot be used
             "gateway": self._config.gateway,
@@ -101,6 +103,8 @@ class CloudQueries:
             "log": str(self._data_dir.log_file),
             "tenant_id": self._config.tenant_id,
             "subscription_id": self._config.subscription_id,
+            "issuers": list(registry.issuers) if registry else [],
+            "pipelines": sorted(registry.platforms) if registry else [],
             "admin": {
                 "username": self._config.admin_username,
                 "password": self._config.admin_password.reveal(),
