@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from podpass.crypto.envelope import InvalidSealingKey
@@ -400,6 +400,36 @@ async def test_backup_is_limited_to_500_versions(store: VaultStore) -> None:
     await store.set("one", "a", Secret("one more"), NOTHING, 1.0)
     with pytest.raises(BackupTooLarge):
         await store.backup("one", "a", "me")
+
+
+async def test_restore_sends_as_many_statements_for_many_versions_as_for_two(
+    store: VaultStore,
+) -> None:
+    """A round trip for each version would take longer than a request may, on a distant database."""
+    sent: list[str] = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    numbers = []
+    try:
+        for count in (2, 20):
+            name = f"with-{count}"
+            for number in range(count):
+                await store.set("one", name, Secret(str(number)), NOTHING, 1.0)
+            blob = await store.backup("one", name, "me")
+            assert blob is not None
+            sent.clear()
+            await store.restore("two", blob, "me")
+            numbers.append(len(sent))
+            restored = await store.page_versions("two", name, after=0, limit=99)
+            assert [each.version for each in restored] == [
+                each.version for each in await store.page_versions("one", name, after=0, limit=99)
+            ]
+    finally:
+        event.remove(Engine, "before_cursor_execute", record)
+    assert numbers[0] == numbers[1]
 
 
 async def test_backup_is_limited_in_bytes(

@@ -495,24 +495,26 @@ class VaultStore:
                 .values(settings=rows.dump(state.settings), next_action=state.next_action)
             )
         for one in new:
-            if (one.collection, one.name.lower()) not in written:
+            if (key := (one.collection, one.name.lower())) not in written:
                 _put_object(connection, ObjectState(collection=one.collection, name=one.name))
-            self._insert(connection, one)
+                written.add(key)
+        if new:
+            # All rows in one batch: one round trip for each of the 1,500 versions of a certificate's backup
+            # takes longer than a request may.
+            connection.execute(insert(versions), [self._row(each) for each in new])
 
-    def _insert(self, connection: Connection, new: ObjectVersion) -> None:
+    def _row(self, new: ObjectVersion) -> dict[str, Any]:
         key = new.name.lower()
         context = rows.value_context(new.collection, key, new.version)
-        connection.execute(
-            insert(versions).values(
-                vault=new.collection,
-                key=key,
-                version=new.version,
-                sealed=self._seals.seal(new.value.reveal().encode(), context),
-                created=new.created,
-                updated=new.updated,
-                **rows.columns(new),
-            )
-        )
+        return {
+            "vault": new.collection,
+            "key": key,
+            "version": new.version,
+            "sealed": self._seals.seal(new.value.reveal().encode(), context),
+            "created": new.created,
+            "updated": new.updated,
+            **rows.columns(new),
+        }
 
     def _check_key(self, newest: Sequence[Row[Any]]) -> None:
         """Reject a key that opens no existing value: old and new values would need different keys."""
