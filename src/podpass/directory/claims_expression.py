@@ -53,6 +53,11 @@ class Clause:
         """Return a text with which every matching claim begins."""
         return self.parts[0].partition("?")[0]
 
+    @property
+    def suffix(self) -> str:
+        """Return a text with which every matching claim ends."""
+        return self.parts[-1].rpartition("?")[2]
+
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Compare the whole claim. A claim that is no text never matches."""
         given = claims.get(self.claim)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.diagnose.graph.edges import find_matches
-from podpass.diagnose.graph.model import AccountFacts, TrustFacts
+from podpass.diagnose.graph.model import AccountFacts, GraphTooLarge, TrustFacts
 from podpass.directory.claims_expression import Clause, failing_clauses
 from tests.diagnose.graph.samples import account, credential, facts, identity
 
@@ -30,11 +30,16 @@ def matched(found: TrustFacts) -> set[tuple[str, str]]:
     }
 
 
-def test_2000_expressions_are_compared_only_with_accounts_of_their_prefix(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("pattern", "namespace", "name"),
+    [("env{}-*:web", "env{}-a", "web"), ("*:web-{}", "env", "web-{}")],
+    ids=["prefix", "suffix"],
+)
+def test_2000_expressions_are_compared_only_with_accounts_of_their_prefix_or_suffix(
+    monkeypatch: pytest.MonkeyPatch, pattern: str, namespace: str, name: str
 ) -> None:
-    accounts = [account(f"env{number}-a") for number in range(COUNT)]
-    expressions = [f"claims['sub'] matches '{SUBJECT}env{at}-*:web'" for at in range(COUNT)]
+    accounts = [account(namespace.format(at), name.format(at)) for at in range(COUNT)]
+    expressions = [f"claims['sub'] matches '{SUBJECT}{pattern}'".format(at) for at in range(COUNT)]
     compared, holds = [], Clause.holds
 
     def count(clause: Clause, claims: Mapping[str, Any]) -> bool:
@@ -42,16 +47,30 @@ def test_2000_expressions_are_compared_only_with_accounts_of_their_prefix(
         return holds(clause, claims)
 
     monkeypatch.setattr(Clause, "holds", count)
-    expected = {(each, f"env{at}-a/web") for at, each in enumerate(expressions)}
+    expected = {(each, accounts[at].key) for at, each in enumerate(expressions)}
     assert matched(trust(expressions, accounts)) == expected
     assert len(compared) == COUNT
+
+
+def test_expressions_without_fixed_text_are_refused_after_too_many_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("podpass.diagnose.graph.edges.MAX_COMPARISONS", 20)
+    accounts = [account(f"env{number}") for number in range(10)]
+    wide = f"claims['sub'] matches '{SUBJECT}*:*'"
+    assert len(matched(trust([wide, wide], accounts))) == 10
+    with pytest.raises(GraphTooLarge) as found:
+        matched(trust([wide, wide, wide], accounts))
+    assert "more fixed text" in (found.value.hint or "")
 
 
 def test_matches_of_expressions_are_those_of_a_comparison_of_all() -> None:
     accounts = [account(*each) for each in product(("a", "ab", "b", "b-a"), ("a", "b"))]
     values = [
         f"{SUBJECT}{namespace}:{name}"
-        for namespace, name in product(("a", "a*", "?", "?b", "*", "b-*", "b?a"), ("a", "?", "*"))
+        for namespace, name in product(
+            ("a", "a*", "?", "?b", "*", "b-*", "b?a"), ("a", "?", "*", "*a")
+        )
     ]
     clauses = [
         *(f"claims['sub'] {each} '{value}'" for each, value in product(("eq", "matches"), values)),

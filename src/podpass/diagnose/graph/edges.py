@@ -4,11 +4,11 @@ A match exists exactly where the token service would answer an exchange, and an 
 access policy applies; `tests/diagnose/graph/test_exchanges.py` compares the two on random directories.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from podpass.diagnose.graph.model import AccountFacts, TrustFacts
+from podpass.diagnose.graph.model import AccountFacts, GraphTooLarge, TrustFacts
 from podpass.directory import resource_ids, roles
 from podpass.directory.claims_expression import parse
 from podpass.directory.errors import InvalidExpression
@@ -35,6 +35,8 @@ OPERATIONS = {
     "purge": roles.PURGE_SECRET,
 }
 _ALL, _PURGE = "all", "purge"
+# Comparisons of expressions with subjects: about two seconds.
+MAX_COMPARISONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     decide; `is_injected` returns whether the token that the webhook injects has it.
     """
     accounts = {each.subject: each for each in _accounts(facts)}
-    subjects = sorted(accounts)
+    search = _ExpressionSearch(accounts)
     managed = {
         each.object_id: each
         for each in facts.directory.identities
@@ -86,34 +88,49 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
             elif credential.issuer == facts.cluster.issuer:
                 found: Iterable[str] = {credential.subject} & accounts.keys()
                 if credential.expression:
-                    found = _find_subjects(credential.expression, subjects)
+                    found = search.find(credential.expression)
                 for each in found:
                     yield CredentialMatch(accounts[each], credential, identity)
 
 
-def _find_subjects(expression: str, subjects: Sequence[str]) -> Iterable[str]:
-    """Return those of the sorted subjects that an expression matches."""
-    try:
-        clauses = parse(expression)
-    except InvalidExpression:
-        return ()
-    # Tokens of a cluster have no other claim that an expression may compare.
-    if any(clause.claim != "sub" for clause in clauses):
-        return ()
-    prefix = max((clause.prefix for clause in clauses), key=len)
-    return (
-        each
-        for each in _list_prefixed(subjects, prefix)
-        if all(clause.holds({"sub": each}) for clause in clauses)
-    )
+class _ExpressionSearch:
+    """Finds the subjects that an expression matches; compares only those of its fixed beginning or end."""
+
+    def __init__(self, subjects: Iterable[str]) -> None:
+        self._sorted = sorted(subjects)
+        self._reversed = sorted(each[::-1] for each in self._sorted)
+        self._comparisons = 0
+
+    def find(self, expression: str) -> Sequence[str]:
+        """Return the subjects that match. Raises GraphTooLarge after too many comparisons in all."""
+        try:
+            clauses = parse(expression)
+        except InvalidExpression:
+            return ()
+        # Tokens of a cluster have no other claim that an expression may compare.
+        if any(clause.claim != "sub" for clause in clauses):
+            return ()
+        first = _list_prefixed(self._sorted, max((each.prefix for each in clauses), key=len))
+        suffix = max((each.suffix for each in clauses), key=len)
+        last = _list_prefixed(self._reversed, suffix[::-1])
+        compared = first if len(first) <= len(last) else [each[::-1] for each in last]
+        self._comparisons += len(compared)
+        if self._comparisons > MAX_COMPARISONS:
+            raise GraphTooLarge(
+                f"the expressions need more than {MAX_COMPARISONS} comparisons with ServiceAccounts",
+                hint="begin or end the patterns of the credentials with more fixed text",
+            )
+        return [each for each in compared if all(one.holds({"sub": each}) for one in clauses)]
 
 
-def _list_prefixed(texts: Sequence[str], prefix: str) -> Iterator[str]:
-    """Yield those of sorted texts that begin with a prefix; the first is found in logarithmic time."""
-    for at in range(bisect_left(texts, prefix), len(texts)):
-        if not texts[at].startswith(prefix):
-            return
-        yield texts[at]
+def _list_prefixed(texts: Sequence[str], prefix: str) -> Sequence[str]:
+    """Return those of sorted texts that begin with a prefix, in logarithmic time."""
+
+    def beginning(text: str) -> str:
+        return text[: len(prefix)]
+
+    start = bisect_left(texts, prefix)
+    return texts[start : bisect_right(texts, prefix, lo=start, key=beginning)]
 
 
 def is_injected(credential: FederatedCredential, facts: TrustFacts) -> bool:
