@@ -22,7 +22,6 @@ def test_names_equal_those_of_the_reference() -> None:
         naming.derive_application_name("service-account-namespace", "service-account-name", issuer)
         == "service-account-namespace-service-account-name-t4BxHnnPeJsOfTLIBFbdKeRHdVMaIRdxwkxwF13SvKw="
     )
-    assert naming.build_subject("oidc", "sa") == "system:serviceaccount:oidc:sa"
 
 
 def test_credential_name_of_a_managed_identity_is_accepted_by_resource_manager() -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from podpass.clock import rfc3339
 from podpass.diagnose.trace.assignment import GENERATED
 from podpass.diagnose.trace.hop import STAGES, Hop, HopResult
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 from podpass.names import EXCHANGE_AUDIENCE
 
 MAX_EXCHANGES = 500
@@ -21,7 +22,6 @@ _MAX_CREDENTIALS = 20_000
 _MAX_FACTS, _MAX_ITEMS, _MAX_CHARS = 40, 30, 500
 _MAX_DEPTH = 3
 _MAX_TIME = 253_402_300_800  # the year 10000, which no date has
-_SUBJECT = "system:serviceaccount:"
 # Three parts in base64url, as every compact JWS has them. Hops contain no token; this keeps it so.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*")
 
@@ -219,8 +219,8 @@ def _is_unbound(hop: Hop) -> bool:
 def account_of(hop: Hop) -> Account | None:
     """Return namespace and name of a hop's ServiceAccount; None if it names none."""
     subject = hop.fact("sub")
-    if subject.startswith(_SUBJECT):
-        namespace, _, name = subject.removeprefix(_SUBJECT).partition(":")
+    if subject.startswith(USERNAME_PREFIX):
+        namespace, _, name = subject.removeprefix(USERNAME_PREFIX).partition(":")
         return namespace, name
     namespace, name = hop.fact("namespace"), hop.fact("account")
     return (namespace, name) if namespace and name else None

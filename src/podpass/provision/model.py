@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from podpass.directory.model import FederatedCredential
+from podpass.kubernetes.service_account import names
 from podpass.provision import naming
 
 # The phases, with the names of azure-workload-identity; a managed identity takes the place of an application.
@@ -165,7 +166,7 @@ class ProvisionRequest:
 
     @property
     def subject(self) -> str:
-        return naming.build_subject(self.namespace, self.account)
+        return names.subject(self.namespace, self.account)
 
     @property
     def credential(self) -> FederatedCredential:

@@ -74,11 +74,6 @@ def derive_assignment_name(scope: str, role_id: str, principal_id: str) -> str:
     return str(uuid.uuid5(_ASSIGNMENTS, f"{scope}|{role}|{principal_id}".lower()))
 
 
-def build_subject(namespace: str, account: str) -> str:
-    """Return the subject of the tokens of a ServiceAccount."""
-    return f"system:serviceaccount:{namespace}:{account}"
-
-
 def find_problem(field: str, value: str) -> str:
     """Return why a value cannot be used, such as `is longer than 63 characters`; empty if it can.
 

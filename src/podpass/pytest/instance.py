@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from podpass.errors import UsageError
+from podpass.kubernetes.service_account.names import subject
 from podpass.pytest.client import ServiceConnection
 from podpass.pytest.kubernetes import Kubernetes
 from podpass.pytest.objects import IdentityHandle, VaultHandle, read_identity
@@ -103,7 +104,6 @@ Seed = str | Path | Mapping[str, Any] | None
 """A seed: its text, its file, or its content."""
 
 _READER = "Key Vault Secrets User"
-_SUBJECT = "system:serviceaccount:{}:{}"
 
 
 class Podpass:
@@ -303,7 +303,7 @@ class Podpass:
 
 def _subject(account: str) -> str:
     namespace, _, name = account.rpartition("/")
-    return _SUBJECT.format(namespace or "default", name)
+    return subject(namespace or "default", name)
 
 
 def seed_text(seed: Seed) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 from podpass.pytest.client import ServiceConnection
 
 
@@ -67,11 +68,10 @@ def read_identity(
     row: Mapping[str, Any], issuer: str, control: ServiceConnection
 ) -> IdentityHandle:
     """Convert a row of the control API."""
-    prefix = "system:serviceaccount:"
     subjects = [
         str(each["subject"])
         for each in row["federated_credentials"]
-        if each["issuer"] == issuer and each["subject"].startswith(prefix)
+        if each["issuer"] == issuer and each["subject"].startswith(USERNAME_PREFIX)
     ]
     return IdentityHandle(
         name=row["name"],
@@ -79,6 +79,6 @@ def read_identity(
         client_id=row["client_id"],
         principal_id=row["principal_id"],
         tenant_id=row["tenant_id"],
-        accounts=tuple(each.removeprefix(prefix).replace(":", "/") for each in subjects),
+        accounts=tuple(each.removeprefix(USERNAME_PREFIX).replace(":", "/") for each in subjects),
         _control=control,
     )

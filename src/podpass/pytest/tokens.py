@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from podpass import names
 from podpass.errors import Error
+from podpass.kubernetes.service_account.names import subject
 from podpass.pytest.client import InstanceRequestFailed, ServiceConnection
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Tokens:
         made: dict[str, Any] = {
             "aud": [names.EXCHANGE_AUDIENCE],
             "iss": self._issuer,
-            "sub": f"system:serviceaccount:{namespace}:{name}",
+            "sub": subject(namespace, name),
             "iat": now - 10 + min(0, int(expires_in)),
             "nbf": now - 10 + min(0, int(expires_in)),
             "exp": now + int(expires_in),

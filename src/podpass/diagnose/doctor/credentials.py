@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from podpass.directory.claims_expression import Clause, failing_clauses, parse
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import FederatedCredential
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 
 Row = Mapping[str, Any]
 ISSUER, AUDIENCE, SUBJECT = "issuer", "audience", "subject"
 EXPRESSION = "expression"  # in place of a subject
 MEMBERS = (ISSUER, AUDIENCE, SUBJECT, EXPRESSION)
-_ACCOUNT = "system:serviceaccount:"
 _EXCHANGE = "api://azureadtokenexchange"
 _NEAR_CHARS = 2
 _MAX_COMPARED = 100
@@ -231,12 +231,12 @@ def _issuer_cause(expected: str, presented: str) -> str:
 def _subject_cause(expected: str, presented: str) -> str:
     if "*" in expected:
         return "Entra compares subjects without wildcards"
-    if not expected.startswith(_ACCOUNT):
-        if expected.replace("/", ":") == presented.removeprefix(_ACCOUNT):
-            return f"a subject begins with {_ACCOUNT}"
+    if not expected.startswith(USERNAME_PREFIX):
+        if expected.replace("/", ":") == presented.removeprefix(USERNAME_PREFIX):
+            return f"a subject begins with {USERNAME_PREFIX}"
         return "it is not the subject of a ServiceAccount"
-    namespace, _, account = presented.removeprefix(_ACCOUNT).partition(":")
-    wanted_namespace, _, wanted_account = expected.removeprefix(_ACCOUNT).partition(":")
+    namespace, _, account = presented.removeprefix(USERNAME_PREFIX).partition(":")
+    wanted_namespace, _, wanted_account = expected.removeprefix(USERNAME_PREFIX).partition(":")
     if (wanted_namespace, wanted_account) == (account, namespace):
         return "namespace and ServiceAccount are exchanged"
     if wanted_account == account:

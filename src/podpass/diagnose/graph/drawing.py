@@ -17,6 +17,7 @@ from podpass.diagnose.graph.model import (
     TrustGraph,
     TrustNode,
 )
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 
 MAX_DRAWN_NODES = 600
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN, _HEADER = 216, 44, 64, 14, 16, 28
@@ -45,7 +46,7 @@ def describe_node(node: TrustNode) -> str:
     """Return the second line of a node: what distinguishes it from others with its name."""
     details = node.details
     if node.kind is NodeKind.CREDENTIAL:
-        subject = str(details.get("subject", "")).removeprefix("system:serviceaccount:")
+        subject = str(details.get("subject", "")).removeprefix(USERNAME_PREFIX)
         return subject or str(details.get("expression", ""))
     if node.kind is NodeKind.IDENTITY:
         used = f"{details.get('credentials')} of {details.get('credential_limit')}"

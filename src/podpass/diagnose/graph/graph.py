@@ -28,6 +28,7 @@ from podpass.diagnose.graph.model import (
 from podpass.directory.model import FederatedCredential, Identity, RoleAssignment
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.errors import UsageError
+from podpass.kubernetes.service_account.names import subject
 
 MAX_EDGES = 50_000
 _ORDER = {kind: at for at, kind in enumerate(NodeKind)}
@@ -191,7 +192,7 @@ def _select(
         if isinstance(each.owner, AccountFacts) and each.owner.key in inside
     }
     start |= {each.client_id.lower() for each in accounts if each.key in inside and each.client_id}
-    prefix = f"system:serviceaccount:{name}:"
+    prefix = subject(name, "")
     start |= {
         identity.client_id
         for identity in facts.directory.identities

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from podpass.diagnose.trace.hop import CONFIRMED, PROJECTED, Hop, HopResult
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 from podpass.log import AUTHORITY_NOT_SERVED
 
 _REMEMBERED = 20_000
 # Resource Manager and Graph log the stage `directory`.
 _RESOURCES = ("resource", "directory")
-_SUBJECT = "system:serviceaccount:"
 GENERATED = " (prefix)"
 Value = TypeVar("Value")
 
@@ -175,7 +175,7 @@ def _list_hosts(authorities: object) -> list[str]:
 
 
 def _account_of(subject: str) -> TokenOwner:
-    namespace, _, account = subject.removeprefix(_SUBJECT).partition(":")
-    if not subject.startswith(_SUBJECT) or not account:
+    namespace, _, account = subject.removeprefix(USERNAME_PREFIX).partition(":")
+    if not subject.startswith(USERNAME_PREFIX) or not account:
         return TokenOwner()
     return TokenOwner(namespace=namespace, account=account, is_unissued=True)

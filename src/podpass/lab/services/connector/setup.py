@@ -25,6 +25,7 @@ from podpass.directory.model import (
 )
 from podpass.directory.resource_manager import errors, federated_credentials, role_assignments, wire
 from podpass.directory.resource_manager.model import OperationContext
+from podpass.kubernetes.service_account.names import subject
 from podpass.lab.cluster.backend import ConnectionObjects
 from podpass.lab.services.clusters import resource_manager as clusters
 from podpass.lab.services.clusters import wire as cluster_wire
@@ -238,12 +239,12 @@ async def _plan_credential(
 def credential_for(issuer: str, identity: Identity, namespace: str) -> FederatedCredential:
     """Return the federated credential of the account that Service Connector creates in a namespace."""
     account = linker_wire.account_name(identity.client_id)
-    subject = f"system:serviceaccount:{namespace}:{account}"
-    digest = hashlib.sha256(f"{issuer} {subject}".encode()).hexdigest()[:8]
+    user = subject(namespace, account)
+    digest = hashlib.sha256(f"{issuer} {user}".encode()).hexdigest()[:8]
     return FederatedCredential(
         name=f"sc-{namespace}-{digest}",
         issuer=issuer,
-        subject=subject,
+        subject=user,
         audiences=(names.EXCHANGE_AUDIENCE,),
     )
 
