@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -161,6 +162,20 @@ async def test_proxy_that_refuses_the_tunnel_is_reported(
             await _get(server)
         assert made.requests == []
     assert "secret" not in str(failed.value)
+
+
+async def test_caller_that_is_cancelled_at_any_step_leaves_no_unread_error(ca: trustme.CA) -> None:
+    unread: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unread.append(context))
+    async with _tunnel(ca, ConnectProxy(0, b"HTTP/1.1 503")) as (_, server):
+        for steps in range(20):
+            caller = asyncio.create_task(_get(server))
+            for _step in range(steps):
+                await asyncio.sleep(0)
+            caller.cancel()
+            await asyncio.gather(caller, return_exceptions=True)
+    gc.collect()
+    assert unread == []
 
 
 async def test_certificate_in_the_tunnel_is_checked(ca: trustme.CA) -> None:

@@ -1,6 +1,8 @@
 """The plugin as tests of another project use it: real SDKs in this process, on one instance."""
 
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -268,6 +270,21 @@ def test_vault_status_is_injected_and_the_sdk_retries(
     assert refused.value.status_code == 429
     response: Any = refused.value.response
     assert response.headers["Retry-After"] == "7"
+
+
+def test_command_for_an_instance_that_fails_ends_soon_with_one_error(podpass: Podpass) -> None:
+    """As with a full disk: each sign-in gets 503."""
+    podpass.faults.status(503, service="authority", retry_after=0)
+    command = ("lint", "--instance", "--data-dir", str(podpass.data_dir))
+    done = subprocess.run(
+        [sys.executable, "-m", "podpass.cli", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("cannot sign in") == 1
+    assert "status` shows whether the instance is ready" in done.stderr
+    # Graph and Resource Manager each have a token of their own.
+    assert done.stderr.count("trying again") <= 4
+    assert "never retrieved" not in done.stderr
 
 
 def test_slow_authority_delays_the_token(podpass: Podpass) -> None:

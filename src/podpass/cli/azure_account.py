@@ -197,7 +197,7 @@ def _use_instance(
     from podpass.cli.cluster import find_instance_kubeconfig
     from podpass.crypto.secret import Secret
     from podpass.provision.account import AzureAccount
-    from podpass.provision.connection import PATIENT, AzureConnection
+    from podpass.provision.connection import LOCAL, AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.sign_in import PasswordSignIn
 
@@ -219,7 +219,7 @@ def _use_instance(
         ca_file=Path(status["ca_file"]),
         report=report,
         trace=report if chosen.debug else _ignore,
-        limits=limits or PATIENT,
+        limits=limits or LOCAL,
     )
     tokens = PasswordSignIn(
         connection=connection,

@@ -130,8 +130,12 @@ async def _connect(
     tunnel = _Tunnel(server, server.proxy, loop.create_future())
     try:
         raw, _ = await loop.create_connection(lambda: tunnel, server.proxy.host, server.proxy.port)
-    except OSError as exc:
-        raise RequestFailed(f"the proxy {server.proxy.host} cannot be reached: {exc}") from exc
+    except BaseException as exc:
+        _discard(tunnel.opened)  # a cancelled caller may have an open connection, which ends later
+        if isinstance(exc, OSError):
+            message = f"the proxy {server.proxy.host} cannot be reached: {exc}"
+            raise RequestFailed(message) from exc
+        raise
     try:
         await tunnel.opened
         encrypted = await loop.start_tls(

@@ -35,6 +35,8 @@ class RequestLimits:
 
 
 PATIENT = RequestLimits(attempts=6, seconds=60.0)
+# An instance on the same machine is not overloaded for long: it fails because of its disk or a fault.
+LOCAL = RequestLimits(attempts=3, seconds=60.0)
 
 
 def ignore(_: str) -> None:

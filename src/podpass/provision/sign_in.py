@@ -82,6 +82,7 @@ class _EndpointSignIn(CachedTokens):
     connection: AzureConnection
     login: str
     tenant_id: str
+    hint: str = SignInFailed.hint
 
     @property
     def token_url(self) -> str:
@@ -99,7 +100,7 @@ class _EndpointSignIn(CachedTokens):
                 "POST", self.token_url, headers=headers, body=urlencode(form).encode()
             )
         except ApiError as exc:
-            raise SignInFailed(f"cannot sign in: {exc.message}") from exc
+            raise SignInFailed(f"cannot sign in: {exc.message}", hint=self.hint) from exc
         try:
             answer = json.loads(response.body)
         except (ValueError, RecursionError):
@@ -109,7 +110,7 @@ class _EndpointSignIn(CachedTokens):
         if response.status != 200:
             found = _AADSTS.search(str(answer.get("error_description", "")))
             reason = found[0] if found else answer.get("error", f"status {response.status}")
-            raise SignInFailed(f"cannot sign in: {sanitize(reason)}")
+            raise SignInFailed(f"cannot sign in: {sanitize(reason)}", hint=self.hint)
         return _parse_token(answer, "access_token", self.login)
 
 
@@ -119,6 +120,7 @@ class PasswordSignIn(_EndpointSignIn):
 
     username: str
     password: Secret
+    hint: str = "`podpass status` shows whether the instance is ready, and the path of its log"
 
     def build_form(self) -> Mapping[str, str]:
         return {
