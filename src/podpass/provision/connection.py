@@ -20,7 +20,6 @@ Sleep = Callable[[float], Awaitable[None]]
 Report = Callable[[str], None]
 
 _MAX_BYTES = 8 * 1024 * 1024
-_MAX_WAIT_SECONDS = 60.0
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 _THROTTLED = frozenset({429, 503})
 _BROKEN = frozenset({500, 502, 504})
@@ -28,15 +27,16 @@ _BROKEN = frozenset({500, 502, 504})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLimits:
-    """How often a request is sent at most, and the seconds for one response."""
+    """How often a request is sent at most, the seconds for one response, and the longest wait between two."""
 
     attempts: int
     seconds: float
+    longest_wait: float = 60.0
 
 
 PATIENT = RequestLimits(attempts=6, seconds=60.0)
 # An instance on the same machine is not overloaded for long: it fails because of its disk or a fault.
-LOCAL = RequestLimits(attempts=3, seconds=60.0)
+LOCAL = RequestLimits(attempts=3, seconds=60.0, longest_wait=5.0)
 
 
 def ignore(_: str) -> None:
@@ -101,7 +101,7 @@ class AzureConnection:
             if not repeated or attempt >= self.limits.attempts:
                 return response
             seconds = parse_retry_after(header(response, "retry-after"), 2.0**attempt)
-            if seconds > _MAX_WAIT_SECONDS:
+            if seconds > self.limits.longest_wait:
                 raise ApiError(
                     f"{host} accepts no request for the next {seconds:.0f} seconds",
                     api_status=response.status,
