@@ -117,7 +117,7 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 # The member of the OpenID configuration with what a token service has beyond Entra, and its values.
 EXTENSIONS = "podpass_extensions"
-FLEXIBLE_KUBERNETES = "flexible_kubernetes"
+FLEXIBLE_KUBERNETES, ALLOW_WIDE = "flexible_kubernetes", "allow_wide"
 
 # Product in the User-Agent of `podpass doctor`; the log of the token service marks its requests.
 DOCTOR_AGENT = "podpass-doctor"

@@ -84,6 +84,13 @@ async def test_log_has_the_clause_that_did_not_match_and_the_response_has_neithe
     assert line["claims"]["sub"] == subject("other")
 
 
+async def test_metadata_names_that_wide_patterns_are_allowed(start: Start) -> None:
+    world = await start(flexible_kubernetes=(ISSUER,), allow_wide=True)
+    path = f"/{world.TENANT}/v2.0/.well-known/openid-configuration"
+    document = (await world.send(path, method="GET")).body
+    assert document["podpass_extensions"] == ["flexible_kubernetes", "allow_wide"]
+
+
 async def test_service_without_the_option_refuses_the_expression(world: World) -> None:
     with pytest.raises(InvalidCredential, match="cannot be used with expressions"):
         await world.directory.identities.put_credential(world.TENANT, world.CLIENT, flexible())

@@ -189,7 +189,8 @@ class TokenService:
         )
         if self._settings.flexible_kubernetes and "issuer" in document:
             # A client can find out that this service accepts what Entra refuses.
-            document[names.EXTENSIONS] = [names.FLEXIBLE_KUBERNETES]
+            wide = [names.ALLOW_WIDE] * self._settings.allow_wide
+            document[names.EXTENSIONS] = [names.FLEXIBLE_KUBERNETES, *wide]
         return document
 
     async def _tenant_id(self, name: str) -> str:
