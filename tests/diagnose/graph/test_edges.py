@@ -1,6 +1,7 @@
 """Which accounts the expressions of credentials match, found without a comparison of all."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,7 +9,12 @@ import pytest
 
 from podpass.diagnose.graph.edges import find_matches
 from podpass.diagnose.graph.model import AccountFacts, GraphTooLarge, TrustFacts
-from podpass.directory.claims_expression import Clause, failing_clauses
+from podpass.directory.claims_expression import (
+    NO_KUBERNETES,
+    Clause,
+    KubernetesIssuers,
+    failing_clauses,
+)
 from tests.diagnose.graph.samples import account, credential, facts, identity
 
 COUNT = 2000
@@ -62,6 +68,18 @@ def test_expressions_without_fixed_text_are_refused_after_too_many_comparisons(
     with pytest.raises(GraphTooLarge) as found:
         matched(trust([wide, wide, wide], accounts))
     assert "more fixed text" in (found.value.hint or "")
+
+
+def test_expression_of_a_cluster_that_is_not_allowed_matches_no_account() -> None:
+    found = trust([f"claims['sub'] matches '{SUBJECT}env-*:web'"], [account("env-a")])
+    issuer = found.cluster.issuer
+    assert issuer is not None
+    assert len(matched(found)) == 1
+    assert (
+        len(matched(replace(found, expressions=KubernetesIssuers(issuers=frozenset({issuer})))))
+        == 1
+    )
+    assert matched(replace(found, expressions=NO_KUBERNETES)) == set()
 
 
 def test_matches_of_expressions_are_those_of_a_comparison_of_all() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from podpass.diagnose.graph.model import AccountFacts, GraphTooLarge, TrustFacts
 from podpass.directory import resource_ids, roles
-from podpass.directory.claims_expression import parse
+from podpass.directory.claims_expression import Clause, KubernetesIssuers, parse, usable_clauses
 from podpass.directory.errors import InvalidExpression
 from podpass.directory.model import (
     AccessPolicy,
@@ -72,7 +72,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     decide; `is_injected` returns whether the token that the webhook injects has it.
     """
     accounts = {each.subject: each for each in _accounts(facts)}
-    search = _ExpressionSearch(accounts)
+    search = _ExpressionSearch(accounts, facts.expressions)
     managed = {
         each.object_id: each
         for each in facts.directory.identities
@@ -88,7 +88,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
             elif credential.issuer == facts.cluster.issuer:
                 found: Iterable[str] = {credential.subject} & accounts.keys()
                 if credential.expression:
-                    found = search.find(credential.expression)
+                    found = search.find(credential)
                 for each in found:
                     yield CredentialMatch(accounts[each], credential, identity)
 
@@ -96,19 +96,17 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
 class _ExpressionSearch:
     """Finds the subjects that an expression matches; compares only those of its fixed beginning or end."""
 
-    def __init__(self, subjects: Iterable[str]) -> None:
+    def __init__(self, subjects: Iterable[str], allowed: KubernetesIssuers | None) -> None:
+        self._allowed = allowed
         self._sorted = sorted(subjects)
         self._reversed = sorted(each[::-1] for each in self._sorted)
         self._comparisons = 0
 
-    def find(self, expression: str) -> Sequence[str]:
+    def find(self, credential: FederatedCredential) -> Sequence[str]:
         """Return the subjects that match. Raises GraphTooLarge after too many comparisons in all."""
-        try:
-            clauses = parse(expression)
-        except InvalidExpression:
-            return ()
+        clauses = self._usable(credential)
         # Tokens of a cluster have no other claim that an expression may compare.
-        if any(clause.claim != "sub" for clause in clauses):
+        if not clauses or any(clause.claim != "sub" for clause in clauses):
             return ()
         first = _list_prefixed(self._sorted, max((each.prefix for each in clauses), key=len))
         suffix = max((each.suffix for each in clauses), key=len)
@@ -121,6 +119,15 @@ class _ExpressionSearch:
                 hint="begin or end the patterns of the credentials with more fixed text",
             )
         return [each for each in compared if all(one.holds({"sub": each}) for one in clauses)]
+
+    def _usable(self, credential: FederatedCredential) -> Sequence[Clause]:
+        """Return the clauses that the token service compares: none for a cluster that it does not allow."""
+        if self._allowed is not None:
+            return usable_clauses(credential.issuer, credential.expression, self._allowed)
+        try:
+            return parse(credential.expression)
+        except InvalidExpression:
+            return ()
 
 
 def _list_prefixed(texts: Sequence[str], prefix: str) -> Sequence[str]:

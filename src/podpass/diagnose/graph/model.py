@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from podpass import names
+from podpass.directory.claims_expression import KubernetesIssuers
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -90,11 +91,15 @@ class ClusterAccounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustFacts:
-    """Everything that the graph is computed from; `allowed_issuers` is empty if every issuer is allowed."""
+    """Everything that the graph is computed from; `allowed_issuers` is empty if every issuer is allowed.
+
+    `expressions` are the clusters whose expressions the token service uses; None if it is not known.
+    """
 
     cluster: ClusterAccounts
     directory: DirectorySnapshot
     allowed_issuers: frozenset[str] = frozenset()
+    expressions: KubernetesIssuers | None = None
 
 
 class NodeKind(StrEnum):

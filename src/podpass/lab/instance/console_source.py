@@ -133,6 +133,7 @@ class InstanceSource:
                 # Without the beginning of the log, a credential without an exchange may have been used.
                 exchanges=self.timeline.credential_uses if self._has_whole_log else None,
             ),
+            expressions=self._directory.expressions,
         )
         return graph_view.describe(facts)
 
