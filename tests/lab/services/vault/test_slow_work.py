@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass.http.shares import ShareExceeded, Shares
 from podpass.lab.services.vault.errors import Throttled
@@ -120,6 +121,53 @@ async def test_slow_keys_of_a_caller_do_not_delay_a_signature_of_another(
         assert await request_of("good").compute(lambda: 5) == 5
         assert not wait.is_set()
         wait.set()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/keys/rsa/create", {"kty": "RSA", "key_size": 4096}),
+        ("/keys/existing/rotate", {}),
+        (
+            "/certificates/c/create",
+            {
+                "policy": {
+                    "issuer": {"name": "Self"},
+                    "x509_props": {"subject": "CN=c"},
+                    "key_props": {"kty": "RSA", "key_size": 4096},
+                }
+            },
+        ),
+        ("/certificates/issuers/i", {"provider": "podpass"}),
+    ],
+)
+async def test_request_is_answered_while_an_rsa_key_is_generated(
+    world: Any, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    token = world.authority.mint(await world.identity("admin", "Key Vault Administrator"))
+
+    async def send(method: str, path: str, body: dict[str, Any] | None = None) -> int:
+        status, _, _ = await world.send(method, f"{path}?api-version=7.6", token=token, body=body)
+        return int(status)
+
+    assert await send("POST", "/keys/existing/create", {"kty": "RSA"}) == 200
+    started, answered, generate = threading.Event(), threading.Event(), rsa.generate_private_key
+    was_answered: list[bool] = []
+
+    def generate_after_the_answer(exponent: int, size: int) -> rsa.RSAPrivateKey:
+        started.set()
+        was_answered.append(answered.wait(20))
+        return generate(exponent, size)
+
+    monkeypatch.setattr(rsa, "generate_private_key", generate_after_the_answer)
+    async with asyncio.TaskGroup() as group:
+        method = "PUT" if "issuers" in path else "POST"
+        created = group.create_task(send(method, path, body))
+        assert await asyncio.to_thread(started.wait, 20)
+        assert await send("GET", "/keys/existing") == 200
+        answered.set()
+    assert created.result() in {200, 202}
+    assert was_answered == [True]
 
 
 @pytest.mark.parametrize(
